@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package statestore
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// Options say which state to open.
+type Options struct {
+	// Dir is the task's own directory; it is created if absent.
+	Dir string
+	// FS is the file system; nil is the disk.
+	FS vfs.FS
+	// Identity must match the directory's, if it has one.
+	Identity Identity
+	// Resources are the process's shared memory and compaction budgets.
+	Resources *Resources
+	// Listener may be nil.
+	Listener *Listener
+	// StoreNames are used in error messages instead of ids; may be nil.
+	StoreNames map[StoreID]string
+}
+
+// DB is the state of one task. Its methods and those of its stores belong to
+// one goroutine at a time; the exceptions are Cut's channel, and Close, which
+// must not run at once with other calls.
+type DB struct {
+	dir    string
+	fs     vfs.FS
+	id     Identity
+	res    *Resources
+	listen Listener
+	names  map[StoreID]string
+	lock   *pebble.Lock
+	pebble *pebble.DB
+
+	byID   map[StoreID]store
+	stores []store
+
+	position    Position // last confirmed; Pebble may lack it while a cut is open
+	hasPosition bool
+
+	prepared bool
+	writer   deltaWriter
+	cut      *Cut
+	held     []heldDelta
+	heldSize int64
+
+	iter     *pebble.Iterator // idle, for reuse; closed when Pebble changes
+	iterBusy bool
+	key      []byte // scratch: the entry key of a point read
+
+	failed  error // sticky: what is in memory and on disk may disagree
+	disk    diskState
+	closed  bool
+	memSize int64 // of one memtable at most
+}
+
+// store is what the DB needs of a table, whatever its value type.
+type store interface {
+	changed() bool
+	encode(*deltaWriter) error
+	thaw()
+	confirm(hold bool)
+	release()
+	abort(*heldValues) error
+	forget(key []byte)
+	forgetRange(start, end []byte)
+	cacheStats() CacheStats
+	discard()
+}
+
+// Open opens the state of a task, creating the directory if need be. A
+// directory without an identity that holds state, as a restored checkpoint, is
+// adopted. Errors: ErrLocked, ErrForeign, ErrCorrupt, ErrFutureFormat,
+// ErrBudget.
+func Open(o Options) (*DB, error) {
+	fsys, dir := o.FS, o.Dir
+	if fsys == nil {
+		fsys = vfs.Default
+		// The lock table of this process goes by name.
+		abs, err := filepath.Abs(dir)
+		if err != nil {
+			return nil, fmt.Errorf("open state of %s: %w", o.Identity, err)
+		}
+		dir = abs
+	}
+	db := &DB{dir: dir, fs: fsys, id: o.Identity, res: o.Resources, names: o.StoreNames, byID: map[StoreID]store{}}
+	if o.Listener != nil {
+		db.listen = *o.Listener
+	}
+	memSize, err := o.Resources.join()
+	if err != nil {
+		return nil, err
+	}
+	db.memSize = memSize
+	if err := db.open(); err != nil {
+		o.Resources.leave()
+		return nil, err
+	}
+	return db, nil
+}
+
+func (db *DB) open() (err error) {
+	if err := db.fs.MkdirAll(db.dir, 0o755); err != nil {
+		return fmt.Errorf("open state of %s: create directory: %w", db.id, err)
+	}
+	if err := syncDir(db.fs, db.fs.PathDir(db.dir)); err != nil {
+		return fmt.Errorf("open state of %s: sync parent directory: %w", db.id, err)
+	}
+	if db.lock, err = lockDir(db.fs, db.dir); err != nil {
+		return fmt.Errorf("open state of %s: %w", db.id, err)
+	}
+	defer func() {
+		if err != nil {
+			_ = db.lock.Close() // the first error is the one to tell
+		}
+	}()
+	if err := claim(db.fs, db.dir, db.id); err != nil {
+		return err
+	}
+	db.disk.init()
+	opts := db.res.pebbleOptions(db)
+	p, err := pebble.Open(db.dir, opts)
+	if err != nil {
+		return db.wrap("open state of "+db.id.String(), err)
+	}
+	db.pebble = p
+	if err := db.readPosition(); err != nil {
+		_ = p.Close()
+		return err
+	}
+	return nil
+}
+
+func (db *DB) readPosition() error {
+	raw, done, err := db.pebble.Get(positionKey)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return db.wrap("read position of "+db.id.String(), err)
+	}
+	db.position, err = decodePosition(raw)
+	if err = firstError(err, done.Close()); err != nil {
+		return fmt.Errorf("open state of %s: %w", db.id, err)
+	}
+	db.hasPosition = true
+	return nil
+}
+
+// Position returns the last confirmed or applied position, and false if there
+// is none: the state is empty.
+func (db *DB) Position() (Position, bool) { return db.position.clone(), db.hasPosition }
+
+// Identity returns whose state this is.
+func (db *DB) Identity() Identity { return db.id }
+
+// Err returns why the DB has failed, or nil. A failed DB refuses writes and
+// commits; close it and open it anew.
+func (db *DB) Err() error { return db.failed }
+
+// fail records the first reason after which commits must be refused.
+func (db *DB) fail(err error) error {
+	if db.failed == nil && err != nil {
+		db.failed = err
+	}
+	return err
+}
+
+// writable refuses changes that no commit would carry.
+func (db *DB) writable() error {
+	switch {
+	case db.prepared:
+		return fmt.Errorf("write state of %s before the outcome of the last commit is known: %w", db.id, ErrPrepared)
+	case db.closed:
+		return fmt.Errorf("write state of %s: %w", db.id, ErrClosed)
+	}
+	return db.failed
+}
+
+func (db *DB) register(id StoreID, s store) {
+	if id == metaStore || id > MaxStoreID {
+		panic(fmt.Sprintf("statestore: store id %d is not in 1 to %d", id, MaxStoreID))
+	}
+	if db.byID[id] != nil {
+		panic(fmt.Sprintf("statestore: store id %d is declared twice in %s", id, db.id))
+	}
+	db.byID[id] = s
+	db.stores = append(db.stores, s)
+	db.res.stores.Add(1)
+}
+
+func (db *DB) storeName(id StoreID) string {
+	if n, ok := db.names[id]; ok {
+		return fmt.Sprintf("store %q", n)
+	}
+	return fmt.Sprintf("store %d", id)
+}
+
+// get reads an entry from Pebble. done is nil if there is none; else the value
+// is valid until done is closed.
+func (db *DB) get(id StoreID, tail []byte) (raw []byte, done io.Closer, err error) {
+	if db.closed {
+		return nil, nil, fmt.Errorf("read state of %s: %w", db.id, ErrClosed)
+	}
+	db.key = append(appendStoreID(db.key[:0], id), tail...)
+	raw, done, err = db.pebble.Get(db.key)
+	if err == nil {
+		return raw, done, nil
+	}
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, nil, nil
+	}
+	return nil, nil, db.wrap("read "+db.storeName(id&^compositeBit)+" of "+db.id.String(), err)
+}
+
+// wrap adds what was tried, and the sentinel if Pebble found damage; then the
+// directory is marked too.
+func (db *DB) wrap(tried string, err error) error {
+	if !pebble.IsCorruptionError(err) {
+		return fmt.Errorf("%s in %s: %w", tried, db.dir, err)
+	}
+	err = fmt.Errorf("%s in %s: %w: %w; restore the task from a checkpoint", tried, db.dir, err, ErrCorrupt)
+	if merr := markCorrupt(db.fs, db.dir, err); merr != nil {
+		err = fmt.Errorf("%w (and marking the directory: %w)", err, merr)
+	}
+	return db.fail(err)
+}
+
+// Close ends the DB: what is not confirmed is dropped, an open cut is cancelled,
+// what is confirmed is flushed so that a later Open has it without replay. The
+// directory is whole even if Close fails or is never called.
+func (db *DB) Close() error {
+	if db.closed {
+		return nil
+	}
+	var err error
+	if db.cut != nil {
+		db.cut.cancel()
+		<-db.cut.ended
+	}
+	if db.failed == nil {
+		err = db.settle()
+	}
+	if err == nil && db.failed == nil {
+		err = db.flush(neverDone)
+	}
+	db.closed = true
+	err = firstError(err, db.closeIterator())
+	if cerr := db.pebble.Close(); cerr != nil {
+		err = firstError(err, db.wrap("close state of "+db.id.String(), cerr))
+	}
+	if cause := db.disk.corruption(); cause != nil {
+		err = firstError(err, db.wrap("close state of "+db.id.String(), cause))
+	}
+	for _, s := range db.stores {
+		s.discard()
+	}
+	db.res.stores.Add(-int64(len(db.stores)))
+	db.disk.forget(db.res)
+	db.dropHeld()
+	err = firstError(err, db.lock.Close())
+	db.res.leave()
+	return err
+}
+
+// neverDone is for waits that only the disk ends.
+var neverDone <-chan struct{}
+
+// Destroy removes a state directory of the disk. ErrLocked if it is open. The
+// directory of no state is left alone.
+func Destroy(dir string) error {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return fmt.Errorf("destroy state: %w", err)
+	}
+	if _, err := vfs.Default.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err := looksLikeState(vfs.Default, dir); err != nil {
+		return fmt.Errorf("destroy state in %s: %w", dir, err)
+	}
+	lock, err := lockDir(vfs.Default, dir)
+	if err != nil {
+		return fmt.Errorf("destroy state: %w", err)
+	}
+	err = vfs.Default.RemoveAll(dir)
+	if err = firstError(err, lock.Close()); err != nil {
+		return fmt.Errorf("destroy state in %s: %w", dir, err)
+	}
+	return nil
+}
+
+// looksLikeState keeps Destroy from removing a directory given by mistake.
+func looksLikeState(fsys vfs.FS, dir string) error {
+	names, err := fsys.List(dir)
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		if n == identityFile || n == "LOCK" {
+			return nil
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	return fmt.Errorf("found %d files but neither an identity nor a lock file; remove it by hand if it is meant: %w", len(names), ErrForeign)
+}
+
+// diskState is what Pebble's callbacks tell the task's goroutine. They run with
+// Pebble's locks held, so all they do is store.
+type diskState struct {
+	unflushed atomic.Int64 // bytes applied and not flushed, estimated
+	flushes   atomic.Int64 // flushes ended
+	rotating  atomic.Bool  // a flush asked for by us is under way
+	failure   atomic.Pointer[error]
+	corrupt   atomic.Pointer[error]
+	progress  chan struct{} // capacity 1; something ended or failed
+	seen      int64         // flushes when hasRoom last looked; the task's goroutine only
+}
+
+func (d *diskState) init() { d.progress = make(chan struct{}, 1) }
+
+func (d *diskState) poke() {
+	select {
+	case d.progress <- struct{}{}:
+	default:
+	}
+}
+
+func (d *diskState) backgroundError() error {
+	if p := d.failure.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+func (d *diskState) corruption() error {
+	if p := d.corrupt.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// wrote adds to the estimate of what a flush would write.
+func (d *diskState) wrote(res *Resources, n int64) {
+	d.unflushed.Add(n)
+	res.memtables.Add(n)
+}
+
+// flushed takes away what a flush wrote; the estimate never goes below zero.
+func (d *diskState) flushed(res *Resources, n int64) {
+	for {
+		have := d.unflushed.Load()
+		take := min(n, have)
+		if d.unflushed.CompareAndSwap(have, have-take) {
+			res.memtables.Add(-take)
+			return
+		}
+	}
+}
+
+func (d *diskState) forget(res *Resources) { d.flushed(res, d.unflushed.Load()) }

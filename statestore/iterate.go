@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package statestore
+
+import (
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// storedIter walks what Pebble has of one store under a prefix.
+type storedIter struct {
+	db    *DB
+	it    *pebble.Iterator
+	cache bool // it is the DB's reusable iterator
+}
+
+// iterate opens an iterator over the store's keys with the prefix. An iterator
+// is kept for reuse until Pebble changes: a range per record would otherwise
+// pay for a new one each time.
+func (db *DB) iterate(id StoreID, prefix []byte) (storedIter, error) {
+	if db.closed {
+		return storedIter{}, fmt.Errorf("scan %s of %s: %w", db.storeName(id&^compositeBit), db.id, ErrClosed)
+	}
+	lower := append(appendStoreID(make([]byte, 0, storeIDLen+len(prefix)), id), prefix...)
+	upper := keyAfter(make([]byte, 0, len(lower)), lower)
+	s := storedIter{db: db}
+	if !db.iterBusy && db.iter != nil {
+		db.iter.SetBounds(lower, upper)
+		s.it, s.cache = db.iter, true
+		db.iterBusy = true
+		return s, nil
+	}
+	it, err := db.pebble.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	if err != nil {
+		return s, db.wrap("scan "+db.storeName(id&^compositeBit)+" of "+db.id.String(), err)
+	}
+	s.it = it
+	if !db.iterBusy {
+		db.iter, db.iterBusy, s.cache = it, true, true
+	}
+	return s, nil
+}
+
+func (s storedIter) first() (tail, raw []byte, ok bool) { return s.entry(s.it.First()) }
+
+func (s storedIter) next() (tail, raw []byte, ok bool) { return s.entry(s.it.Next()) }
+
+func (s storedIter) entry(ok bool) (tail, raw []byte, valid bool) {
+	if !ok {
+		return nil, nil, false
+	}
+	raw, err := s.it.ValueAndErr()
+	if err != nil {
+		return nil, nil, false // err tells
+	}
+	return s.it.Key()[storeIDLen:], raw, true
+}
+
+func (s storedIter) err() error {
+	if err := s.it.Error(); err != nil {
+		return s.db.wrap("scan state of "+s.db.id.String(), err)
+	}
+	return nil
+}
+
+func (s storedIter) close() {
+	if s.cache {
+		s.db.iterBusy = false
+		if s.it.Error() == nil {
+			return
+		}
+		s.db.iter = nil
+	}
+	if err := s.it.Close(); err != nil {
+		s.db.fail(s.db.wrap("scan state of "+s.db.id.String(), err))
+	}
+}
+
+// closeIterator drops the iterator kept for reuse: it shows Pebble as of when
+// it was opened.
+func (db *DB) closeIterator() error {
+	if db.iter == nil {
+		return nil
+	}
+	if db.iterBusy {
+		panic("statestore: state was committed within a Scan or Range")
+	}
+	it := db.iter
+	db.iter = nil
+	if err := it.Close(); err != nil {
+		return db.wrap("scan state of "+db.id.String(), err)
+	}
+	return nil
+}

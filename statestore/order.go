@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package statestore
+
+import (
+	"slices"
+	"sort"
+)
+
+// keyOrder keeps the entries of a map store's cache in key order: sorted blocks
+// of entry indexes. A block is short enough that inserting is one small memory
+// move, and there is one block per ~190 entries, so that inserting a block is
+// rare and cheap too.
+type keyOrder struct {
+	blocks [][]uint32
+	// changes counts insertions and removals, so that a cursor knows whether
+	// its place is still right.
+	changes uint64
+}
+
+const orderBlock = 256
+
+// seek returns the place of the first entry whose key is not below k.
+func (o *keyOrder) seek(key func(uint32) []byte, k []byte) (block, pos int) {
+	b := sort.Search(len(o.blocks), func(i int) bool {
+		last := o.blocks[i][len(o.blocks[i])-1]
+		return string(key(last)) >= string(k)
+	})
+	if b == len(o.blocks) {
+		return b, 0
+	}
+	blk := o.blocks[b]
+	return b, sort.Search(len(blk), func(i int) bool { return string(key(blk[i])) >= string(k) })
+}
+
+func (o *keyOrder) insert(key func(uint32) []byte, entry uint32) {
+	o.changes++
+	b, p := o.seek(key, key(entry))
+	if b == len(o.blocks) {
+		if b == 0 {
+			o.blocks = append(o.blocks, append(make([]uint32, 0, 8), entry))
+			return
+		}
+		b--
+		p = len(o.blocks[b])
+	}
+	blk := slices.Insert(o.blocks[b], p, entry)
+	o.blocks[b] = blk
+	if len(blk) >= orderBlock {
+		half := len(blk) / 2
+		right := slices.Clone(blk[half:])
+		o.blocks[b] = blk[:half]
+		o.blocks = slices.Insert(o.blocks, b+1, right)
+	}
+}
+
+// remove takes out an entry whose key can still be read.
+func (o *keyOrder) remove(key func(uint32) []byte, entry uint32) {
+	o.changes++
+	b, p := o.seek(key, key(entry))
+	if b == len(o.blocks) || o.blocks[b][p] != entry {
+		panic("statestore: entry to be removed is not in key order")
+	}
+	o.blocks[b] = slices.Delete(o.blocks[b], p, p+1)
+	if len(o.blocks[b]) == 0 {
+		o.blocks = slices.Delete(o.blocks, b, b+1)
+	}
+}
+
+// at returns the entry at a place, and the place after it.
+func (o *keyOrder) at(block, pos int) (entry uint32, ok bool) {
+	if block < len(o.blocks) && pos == len(o.blocks[block]) {
+		block, pos = block+1, 0
+	}
+	if block >= len(o.blocks) {
+		return 0, false
+	}
+	return o.blocks[block][pos], true
+}

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package statestore_test
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/streamd/streamd/partition"
+	"github.com/streamd/streamd/statestore"
+)
+
+// uint64s encodes values in 8 bytes, big-endian.
+type uint64s struct{}
+
+func (uint64s) Append(dst []byte, v uint64) ([]byte, error) {
+	return binary.BigEndian.AppendUint64(dst, v), nil
+}
+
+func (uint64s) Decode(src []byte) (uint64, error) {
+	if len(src) != 8 {
+		return 0, fmt.Errorf("want 8 bytes, found %d", len(src))
+	}
+	return binary.BigEndian.Uint64(src), nil
+}
+
+const benchMemory = 512 << 20
+
+func benchDB(b *testing.B, memory int64) *statestore.DB {
+	b.Helper()
+	res, err := statestore.NewResources(memory)
+	if err != nil {
+		b.Fatal(err)
+	}
+	db, err := statestore.Open(statestore.Options{
+		Dir:       b.TempDir(),
+		Identity:  statestore.Identity{App: "bench", Incarnation: 1, Task: partition.TaskID{}},
+		Resources: res,
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			b.Error(err)
+		}
+		if err := res.Close(); err != nil {
+			b.Error(err)
+		}
+	})
+	return db
+}
+
+func commit(tb testing.TB, db *statestore.DB, epoch uint64) {
+	tb.Helper()
+	if _, err := db.Prepare(1 << 20); err != nil {
+		tb.Fatal(err)
+	}
+	if err := db.Confirm(statestore.Position{Epoch: epoch, Offset: int64(epoch)}); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// BenchmarkUpdate is count++ on a random key, all keys being cached.
+func BenchmarkUpdate(b *testing.B) {
+	for _, keys := range []int{1000, 100_000, 1_000_000} {
+		b.Run(fmt.Sprintf("keys=%d", keys), func(b *testing.B) {
+			db := benchDB(b, benchMemory)
+			counts := statestore.NewValue(db, 1, uint64s{})
+			var key [8]byte
+			bump := func(n int) {
+				binary.BigEndian.PutUint64(key[:], uint64(n))
+				p, _, err := counts.Update(key[:])
+				if err != nil {
+					b.Fatal(err)
+				}
+				*p++
+			}
+			for n := range keys {
+				bump(n)
+			}
+			rng := rand.New(rand.NewPCG(1, 2))
+			b.ReportAllocs()
+			b.ResetTimer()
+			for range b.N {
+				bump(int(rng.Uint64() % uint64(keys)))
+			}
+		})
+	}
+}
+
+// BenchmarkCommit is Prepare and Confirm of an epoch that changed that many
+// random keys of a million.
+func BenchmarkCommit(b *testing.B) {
+	for _, dirty := range []int{100, 10_000, 100_000} {
+		b.Run(fmt.Sprintf("dirty=%d", dirty), func(b *testing.B) {
+			db := benchDB(b, benchMemory)
+			counts := statestore.NewValue(db, 1, uint64s{})
+			rng := rand.New(rand.NewPCG(1, 2))
+			var key [8]byte
+			epoch := uint64(0)
+			b.ReportAllocs()
+			for b.Loop() {
+				b.StopTimer()
+				for range dirty {
+					binary.BigEndian.PutUint64(key[:], rng.Uint64()%1_000_000)
+					p, _, err := counts.Update(key[:])
+					if err != nil {
+						b.Fatal(err)
+					}
+					*p++
+				}
+				epoch++
+				b.StartTimer()
+				commit(b, db, epoch)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(dirty), "ns/entry")
+		})
+	}
+}

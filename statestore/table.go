@@ -1,0 +1,504 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package statestore
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"hash/maphash"
+	"math/bits"
+	"reflect"
+	"slices"
+	"unsafe"
+)
+
+// ValueCodec turns a store's values into bytes and back. Append must give the
+// same bytes for the same value at each call. Decode must not keep src.
+// codec.Codec satisfies it.
+type ValueCodec[V any] interface {
+	Append(dst []byte, v V) ([]byte, error)
+	Decode(src []byte) (V, error)
+}
+
+// Entry states, the low byte of entry.meta; the upper 24 bits are the length of
+// the key.
+//
+//	         write              Prepare            Confirm
+//	clean ─────────▶ dirty ────────────▶ inflight ─────────▶ clean, or held
+//	  ▲                │ Abort              │ Abort            while a cut is
+//	  │                ▼                    ▼                  open, which is
+//	  │              dropped, or restored if held              also clean or
+//	  └──────────── the held delta reaches Pebble ──────────── dirty again
+//
+// Only clean entries that are not held may be evicted: all others are newer
+// than what Pebble would return.
+const (
+	stateAbsent   = 1 << iota // the key has no value
+	stateDirty                // changed in this epoch
+	stateInflight             // in the prepared delta
+	stateHeld                 // confirmed, but not in Pebble yet
+	stateUsed                 // read or written since the clock hand passed
+	stateFree                 // not in the table
+
+	statePinned = stateDirty | stateInflight | stateHeld
+	keyLenShift = 8
+)
+
+// entry is one cached key. Short keys lie within it, so that for small values
+// a hit touches one cache line of the index and one of the entry.
+type entry[V any] struct {
+	meta uint32
+	hash uint32
+	key  [inlineKey]byte
+	val  V
+}
+
+const inlineKey = 16
+
+// table is the decoded cache of one store and the set of its uncommitted
+// changes. Nothing in it is a pointer unless V holds one, so the garbage
+// collector does not scan it; entries never move, so pointers to values stay
+// valid. It belongs to the task's goroutine.
+type table[V any] struct {
+	db    *DB
+	id    StoreID // as in entry keys, with compositeBit for map stores
+	codec ValueCodec[V]
+	seed  maphash.Seed
+	mix   [2]uint64 // secrets of hash8; the second is odd
+
+	index  hashIndex
+	chunks [][]entry[V] // nil where a chunk was given back
+	sizes  [][]uint32   // per chunk, if V has pointers: the encoded lengths
+	live   int          // chunks that are not nil
+	shift  uint8        // log2 of the entries per chunk
+	free   []uint32
+	arena  keyArena
+	order  *keyOrder // map stores only
+
+	dirty      []uint32 // entries with stateDirty or stateInflight, by first change
+	held       []uint32 // entries with stateHeld
+	ranges     keyRanges
+	heldRanges keyRanges
+
+	pointers bool   // V refers to memory of its own
+	hand     uint32 // of the eviction clock
+	last     uint32 // entry that the last Ref returned, plus one
+	own      int64  // bytes accounted in Resources.decoded
+	extra    int64  // part of own: what values refer to
+	stats    CacheStats
+}
+
+// chunkBytes is the aim for one chunk of entries: large enough to be found
+// through few pointers, small enough that many tiny stores do not add up.
+const chunkBytes = 64 << 10
+
+func (t *table[V]) init(db *DB, id StoreID, codec ValueCodec[V]) {
+	t.db, t.id, t.codec = db, id, codec
+	t.seed = maphash.MakeSeed()
+	t.mix = [2]uint64{maphash.String(t.seed, "a"), maphash.String(t.seed, "b") | 1}
+	t.index.init()
+	t.pointers = hasPointers(reflect.TypeFor[V]())
+	size := unsafe.Sizeof(entry[V]{})
+	for t.shift = 4; t.shift < 11 && size<<(t.shift+1) <= chunkBytes; t.shift++ {
+	}
+	t.stats.Store = id &^ compositeBit
+	t.account()
+	db.register(t.stats.Store, t)
+}
+
+func hasPointers(typ reflect.Type) bool {
+	switch typ.Kind() {
+	case reflect.Array:
+		return typ.Len() > 0 && hasPointers(typ.Elem())
+	case reflect.Struct:
+		for f := range typ.Fields() {
+			if hasPointers(f.Type) {
+				return true
+			}
+		}
+		return false
+	default:
+		return typ.Kind() < reflect.Bool || typ.Kind() > reflect.Complex128
+	}
+}
+
+// hash is all that the index uses of a key. Both ways depend on secrets of the
+// table, so that keys cannot be chosen to collide.
+func (t *table[V]) hash(key []byte) uint32 {
+	if len(key) == 8 {
+		return t.hash8(binary.NativeEndian.Uint64(key))
+	}
+	return uint32(maphash.Bytes(t.seed, key) >> 32)
+}
+
+// hash8 hashes an 8-byte key inline: integers are the most common keys.
+func (t *table[V]) hash8(key uint64) uint32 {
+	hi, lo := bits.Mul64(key^t.mix[0], t.mix[1])
+	hi, lo = bits.Mul64(hi^lo^t.mix[0], t.mix[1])
+	return uint32((hi ^ lo) >> 32)
+}
+
+func (t *table[V]) at(i uint32) *entry[V] {
+	return &t.chunks[i>>t.shift][i&(1<<t.shift-1)]
+}
+
+// keyOf returns the bytes after the store id; they alias the table.
+func (t *table[V]) keyOf(e *entry[V]) []byte {
+	n := e.meta >> keyLenShift
+	if n <= inlineKey {
+		return e.key[:n:n]
+	}
+	return t.arena.at(e.keyRef())[:n:n]
+}
+
+func (t *table[V]) keyAt(i uint32) []byte { return t.keyOf(t.at(i)) }
+
+// keyRef is where the arena has a key that does not lie within the entry.
+func (e *entry[V]) keyRef() uint32 { return binary.LittleEndian.Uint32(e.key[:]) }
+
+func (t *table[V]) hashOf(i uint32) uint32 { return t.at(i).hash }
+
+// find returns the entry of a cached key, or nil.
+func (t *table[V]) find(hash uint32, key []byte) (uint32, *entry[V]) {
+	tag := tagOf(hash)
+	for g := hash & t.index.mask; ; g = (g + 1) & t.index.mask {
+		grp := &t.index.groups[g]
+		for m := match(grp.tags, tag); m != 0; m &= m - 1 {
+			i := grp.refs[firstSlot(m)%groupSlots]
+			if e := t.at(i); t.holds(e, key) {
+				return i, e
+			}
+		}
+		if empties(grp.tags) != 0 {
+			return 0, nil
+		}
+	}
+}
+
+// holds says whether the entry is the key's.
+func (t *table[V]) holds(e *entry[V], key []byte) bool {
+	if e.meta>>keyLenShift != uint32(len(key)) {
+		return false
+	}
+	if len(key) == 8 {
+		return binary.NativeEndian.Uint64(e.key[:8]) == binary.NativeEndian.Uint64(key)
+	}
+	return string(t.keyOf(e)) == string(key)
+}
+
+// dirty8 returns the entry of an 8-byte key if it lies where it should and is
+// dirty and present, which is the common case of Update; else nil, which says
+// nothing. Fewer instructions than find: look-ups overlap their cache misses.
+func (t *table[V]) dirty8(key uint64) *entry[V] {
+	hash := t.hash8(key)
+	grp := &t.index.groups[hash&t.index.mask]
+	m := match(grp.tags, tagOf(hash))
+	if m == 0 {
+		return nil
+	}
+	e := t.at(grp.refs[firstSlot(m)%groupSlots])
+	const want, ignore = 8<<keyLenShift | stateDirty, stateUsed | stateHeld
+	if e.meta&^ignore != want || binary.NativeEndian.Uint64(e.key[:8]) != key {
+		return nil
+	}
+	return e
+}
+
+// lookup returns the entry of the key, reading it from Pebble if it is not
+// cached. Keys without a value get an entry too, with stateAbsent.
+func (t *table[V]) lookup(key []byte) (uint32, *entry[V], error) {
+	hash := t.hash(key)
+	if i, e := t.find(hash, key); e != nil {
+		t.stats.Hits++
+		if e.meta&stateUsed == 0 {
+			e.meta |= stateUsed
+		}
+		return i, e, nil
+	}
+	t.stats.Misses++
+	var val V
+	state, size := uint32(stateAbsent), 0
+	if !t.ranges.cover(key) && !t.heldRanges.cover(key) {
+		raw, done, err := t.db.get(t.id, key)
+		if err != nil {
+			return 0, nil, err
+		}
+		if done != nil {
+			val, err = t.decode(raw)
+			size = len(raw)
+			if err = firstError(err, done.Close()); err != nil {
+				return 0, nil, err
+			}
+			state = 0
+		}
+	}
+	i, e, err := t.insert(hash, key)
+	if err != nil {
+		return 0, nil, err
+	}
+	e.val = val
+	e.meta |= state
+	t.resize(i, size)
+	return i, e, nil
+}
+
+// create returns the key's entry without reading Pebble, for blind writes.
+func (t *table[V]) create(key []byte) (uint32, *entry[V], error) {
+	hash := t.hash(key)
+	if i, e := t.find(hash, key); e != nil {
+		t.stats.Hits++
+		return i, e, nil
+	}
+	i, e, err := t.insert(hash, key)
+	if err == nil {
+		e.meta |= stateAbsent
+	}
+	return i, e, err
+}
+
+// touch marks an entry as changed in this epoch.
+func (t *table[V]) touch(i uint32, e *entry[V]) error {
+	if e.meta&stateDirty == 0 {
+		if err := t.db.writable(); err != nil {
+			return err
+		}
+		e.meta |= stateDirty | stateUsed
+		t.dirty = append(t.dirty, i)
+	}
+	return nil
+}
+
+func (t *table[V]) put(key []byte, v V) error {
+	i, e, err := t.create(key)
+	if err != nil {
+		return err
+	}
+	if err := t.touch(i, e); err != nil {
+		return err
+	}
+	e.val = v
+	e.meta &^= stateAbsent
+	return nil
+}
+
+func (t *table[V]) remove(key []byte) error {
+	i, e, err := t.create(key)
+	if err != nil {
+		return err
+	}
+	if err := t.touch(i, e); err != nil {
+		return err
+	}
+	t.vacate(i, e)
+	return nil
+}
+
+// vacate makes the entry absent.
+func (t *table[V]) vacate(i uint32, e *entry[V]) {
+	var zero V
+	e.val = zero
+	e.meta |= stateAbsent
+	t.resize(i, 0)
+}
+
+// update is the slow path of Update: a miss, or the first change in an epoch.
+func (t *table[V]) update(key []byte) (*V, bool, error) {
+	i, e, err := t.lookup(key)
+	if err != nil {
+		return nil, false, err
+	}
+	if err := t.touch(i, e); err != nil {
+		return nil, false, err
+	}
+	found := e.meta&stateAbsent == 0
+	e.meta &^= stateAbsent
+	return &e.val, found, nil
+}
+
+func (t *table[V]) decode(raw []byte) (V, error) {
+	v, err := t.codec.Decode(raw)
+	if err != nil {
+		return v, fmt.Errorf("decode value of %d bytes in %s: %w: %w", len(raw), t.name(), err, ErrCorrupt)
+	}
+	return v, nil
+}
+
+func (t *table[V]) name() string { return t.db.storeName(t.stats.Store) }
+
+// encode appends the epoch's changes to w and marks them in flight. If it
+// fails, thaw undoes the marks.
+func (t *table[V]) encode(w *deltaWriter) error {
+	for _, r := range t.ranges {
+		end := append(appendStoreID(w.key[:0], t.id), r.end...)
+		w.key = end
+		if n := len(r.start) + len(end); !w.fits(n) {
+			return t.tooLarge(n, w.max)
+		}
+		w.put(opDeleteRange, t.id, r.start, end)
+	}
+	for _, i := range t.dirty {
+		e := t.at(i)
+		key := t.keyOf(e)
+		e.meta ^= stateDirty | stateInflight
+		if e.meta&stateAbsent != 0 {
+			if !t.ranges.cover(key) {
+				if !w.fits(storeIDLen + len(key)) {
+					return t.tooLarge(storeIDLen+len(key), w.max)
+				}
+				w.put(opDelete, t.id, key, nil)
+			}
+			continue
+		}
+		value, err := t.codec.Append(w.value[:0], e.val)
+		if err != nil {
+			return fmt.Errorf("encode value in %s: %w", t.name(), err)
+		}
+		w.value = value
+		if n := storeIDLen + len(key) + len(value); !w.fits(n) {
+			return t.tooLarge(n, w.max)
+		}
+		w.put(opSet, t.id, key, value)
+		t.resize(i, len(value))
+	}
+	return nil
+}
+
+func (t *table[V]) tooLarge(n, limit int) error {
+	return fmt.Errorf("encode an entry of %s: it takes %d bytes, a changelog record may have %d; split the value or raise the limit: %w",
+		t.name(), n+recordOverhead, limit, ErrTooLarge)
+}
+
+// thaw makes in-flight entries dirty again, after a failed encode.
+func (t *table[V]) thaw() {
+	for _, i := range t.dirty {
+		if e := t.at(i); e.meta&stateInflight != 0 {
+			e.meta ^= stateDirty | stateInflight
+		}
+	}
+}
+
+// confirm makes the in-flight entries clean. With hold they stay pinned until
+// release, since Pebble does not have them yet.
+func (t *table[V]) confirm(hold bool) {
+	for _, i := range t.dirty {
+		e := t.at(i)
+		e.meta &^= stateInflight
+		if hold && e.meta&stateHeld == 0 {
+			e.meta |= stateHeld
+			t.held = append(t.held, i)
+		}
+	}
+	if hold {
+		for _, r := range t.ranges {
+			t.heldRanges.add(r.start, r.end)
+		}
+	}
+	t.endEpoch()
+}
+
+// release unpins what was held: it is in Pebble now.
+func (t *table[V]) release() {
+	for _, i := range t.held {
+		t.at(i).meta &^= stateHeld
+	}
+	t.held = reuse(t.held)
+	t.heldRanges = nil
+}
+
+// abort drops the epoch's changes. Held entries get their confirmed value back
+// from old, all others are read from Pebble when they are next needed.
+func (t *table[V]) abort(old *heldValues) error {
+	var failed error
+	for _, i := range t.dirty {
+		e := t.at(i)
+		if e.meta&stateHeld == 0 {
+			t.drop(i, e)
+			continue
+		}
+		e.meta &^= stateDirty | stateInflight
+		raw, ok := old.value(t.id, t.keyOf(e))
+		if !ok {
+			t.vacate(i, e)
+			continue
+		}
+		val, err := t.decode(raw)
+		failed = firstError(failed, err)
+		e.val = val
+		e.meta &^= stateAbsent
+		t.resize(i, len(raw))
+	}
+	t.endEpoch()
+	return failed
+}
+
+func (t *table[V]) endEpoch() {
+	t.dirty = reuse(t.dirty)
+	t.ranges = nil
+	t.last = 0
+	t.trim()
+}
+
+// reuse empties a list of entry indexes, letting go of a large one: after one
+// huge epoch it would be held for ever.
+func reuse(list []uint32) []uint32 {
+	if cap(list) > 1<<20 {
+		return nil
+	}
+	return list[:0]
+}
+
+// changed says whether the epoch changed anything here.
+func (t *table[V]) changed() bool { return len(t.dirty) > 0 || len(t.ranges) > 0 }
+
+// forget drops a cached key whose value in Pebble is about to change.
+func (t *table[V]) forget(key []byte) {
+	if i, e := t.find(t.hash(key), key); e != nil {
+		t.drop(i, e)
+	}
+}
+
+// forgetRange drops the cached keys in [start, end).
+func (t *table[V]) forgetRange(start, end []byte) {
+	for i, e := range t.entries {
+		if k := t.keyOf(e); bytes.Compare(k, start) >= 0 && bytes.Compare(k, end) < 0 {
+			t.drop(i, e)
+		}
+	}
+}
+
+// entries yields all entries in the table.
+func (t *table[V]) entries(yield func(uint32, *entry[V]) bool) {
+	for c := range t.chunks {
+		for j := range t.chunks[c] {
+			if e := &t.chunks[c][j]; e.meta&stateFree == 0 && !yield(uint32(c)<<t.shift|uint32(j), e) {
+				return
+			}
+		}
+	}
+}
+
+// cacheStats returns the counters and starts them anew.
+func (t *table[V]) cacheStats() CacheStats {
+	s := t.stats
+	s.Entries, s.Bytes = t.index.used, t.own
+	t.stats = CacheStats{Store: s.Store}
+	return s
+}
+
+// overlay lists the entries with the prefix that are newer than Pebble, in key
+// order.
+func (t *table[V]) overlay(prefix []byte) []uint32 {
+	var list []uint32
+	add := func(from []uint32, skip uint32) {
+		for _, i := range from {
+			if e := t.at(i); e.meta&skip == 0 && bytes.HasPrefix(t.keyOf(e), prefix) {
+				list = append(list, i)
+			}
+		}
+	}
+	add(t.dirty, 0)
+	add(t.held, stateDirty|stateInflight)
+	slices.SortFunc(list, func(a, b uint32) int { return bytes.Compare(t.keyAt(a), t.keyAt(b)) })
+	return list
+}
