@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package open turns the URL of an object store into a store.
+//
+// # What it is for
+//
+// It is the one place that knows all drivers, so that only programs that open stores by URL link them.
+//
+// # Mental model
+//
+//	/data/checkpoints, ./relative            folder
+//	file:///data/checkpoints                 folder
+//	s3://bucket/prefix?endpoint=…&region=…   bucket; credentials come from the environment
+//	mem://name                               memory of this process, shared by name
+//
+// Every store comes wrapped in objstore.Retry.
+//
+// # Invariants
+//
+//   - I1 Only these schemes are accepted, and unknown parameters are refused: a typing error must not
+//     become another place for state.
+//   - I2 A URL holds no credentials.
+//
+// # Concurrency and failure behaviour
+//
+// Open may be called by many goroutines. It does not reach for a bucket: objstore.SelfTest does.
+package open

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package open
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/streamd/streamd/checkpoint/objstore"
+	"github.com/streamd/streamd/checkpoint/objstore/dir"
+	"github.com/streamd/streamd/checkpoint/objstore/s3"
+)
+
+// ErrURL marks a URL that names no store.
+var ErrURL = errors.New("object store URL is not valid")
+
+// Open returns the store that a URL names, with retries of the default policy.
+func Open(ctx context.Context, rawURL string) (*objstore.Retry, error) {
+	return WithPolicy(ctx, rawURL, objstore.Policy{})
+}
+
+// WithPolicy is Open with retries of the given policy.
+func WithPolicy(ctx context.Context, rawURL string, policy objstore.Policy) (*objstore.Retry, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	store, err := driver(rawURL)
+	if err != nil {
+		return nil, fmt.Errorf("open object store: %w", err)
+	}
+	return objstore.NewRetry(store, policy), nil
+}
+
+func driver(rawURL string) (objstore.Store, error) {
+	if rawURL == "" {
+		return nil, fmt.Errorf("%w: it is empty", ErrURL)
+	}
+	if !strings.Contains(rawURL, "://") {
+		return dir.New(rawURL)
+	}
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		// The parser's error quotes the URL, which may hold a password.
+		return nil, fmt.Errorf("%w: it cannot be parsed", ErrURL)
+	}
+	if u.User != nil {
+		return nil, fmt.Errorf("%w: credentials do not belong into it; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", ErrURL)
+	}
+	switch u.Scheme {
+	case "file":
+		return openDir(u)
+	case "s3":
+		return openS3(u)
+	case "mem":
+		return openMem(u)
+	}
+	return nil, fmt.Errorf("%w: scheme %q is none of file, s3, mem", ErrURL, u.Scheme)
+}
+
+func openDir(u *url.URL) (objstore.Store, error) {
+	if err := allowParameters(u); err != nil {
+		return nil, err
+	}
+	if u.Host != "" && u.Host != "localhost" || u.Path == "" {
+		return nil, fmt.Errorf("%w: a folder is file:///path, with three slashes", ErrURL)
+	}
+	return dir.New(u.Path)
+}
+
+func openS3(u *url.URL) (objstore.Store, error) {
+	if err := allowParameters(u, "endpoint", "region"); err != nil {
+		return nil, err
+	}
+	if u.Host == "" {
+		return nil, fmt.Errorf("%w: a bucket is s3://bucket/prefix", ErrURL)
+	}
+	return s3.New(s3.Config{
+		Bucket:   u.Host,
+		Prefix:   u.Path,
+		Endpoint: u.Query().Get("endpoint"),
+		Region:   u.Query().Get("region"),
+	})
+}
+
+// memory holds the stores of mem URLs for the life of the process. It is global because such a URL, unlike
+// all others, has nothing outside the process that could hold its objects between two calls of Open.
+var memory struct {
+	sync.Mutex
+	stores map[string]*objstore.Mem
+}
+
+func openMem(u *url.URL) (objstore.Store, error) {
+	if err := allowParameters(u); err != nil {
+		return nil, err
+	}
+	if u.Host == "" || u.Path != "" {
+		return nil, fmt.Errorf("%w: memory is mem://name", ErrURL)
+	}
+	memory.Lock()
+	defer memory.Unlock()
+	if memory.stores == nil {
+		memory.stores = map[string]*objstore.Mem{}
+	}
+	if memory.stores[u.Host] == nil {
+		memory.stores[u.Host] = objstore.NewMem()
+	}
+	return memory.stores[u.Host], nil
+}
+
+func allowParameters(u *url.URL, allowed ...string) error {
+	if u.Fragment != "" {
+		return fmt.Errorf("%w: it has a fragment (#…)", ErrURL)
+	}
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return fmt.Errorf("%w: its parameters cannot be parsed", ErrURL)
+	}
+	for name, values := range query {
+		if !slices.Contains(allowed, name) {
+			return fmt.Errorf("%w: parameter %q is unknown, known are: %s", ErrURL, name, strings.Join(allowed, ", "))
+		}
+		if len(values) != 1 {
+			return fmt.Errorf("%w: parameter %q is given more than once", ErrURL, name)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package objstore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+// Policy bounds the repeating of failed calls. The zero value means the defaults.
+type Policy struct {
+	// Attempts is the most that one call is made, default 8.
+	Attempts int
+	// Base and Cap shape the pause before attempt n: a random part of min(Cap, Base·2ⁿ) ("full
+	// jitter", which spreads a crowd of workers best). Defaults 50 ms and 5 s.
+	Base, Cap time.Duration
+	// Budget is how many repeats may be outstanding beyond successes: a repeat takes one, ten
+	// successful calls give one back. When it is used up calls are made once, so that a store that
+	// is down is not also flooded. Default 200.
+	Budget int
+	// Rand gives numbers in [0, 1), default math/rand/v2. Called under a lock, one at a time.
+	Rand func() float64
+	// OnRetry, if set, hears of each repeat before its pause. Called by many goroutines at once.
+	OnRetry func(RetryInfo)
+}
+
+// RetryInfo tells of a call that failed and will be made again.
+type RetryInfo struct {
+	Op      string // "get", "put", "create", "delete", "list", "stat"
+	Name    string
+	Attempt int // that failed, from 1
+	Pause   time.Duration
+	Err     error
+}
+
+const refundPerSuccess = 0.1
+
+// EnsureDefaults returns the policy with zero fields filled.
+func (p Policy) EnsureDefaults() Policy {
+	if p.Attempts <= 0 {
+		p.Attempts = 8
+	}
+	if p.Base <= 0 {
+		p.Base = 50 * time.Millisecond
+	}
+	if p.Cap <= 0 {
+		p.Cap = 5 * time.Second
+	}
+	if p.Budget <= 0 {
+		p.Budget = 200
+	}
+	if p.Rand == nil {
+		p.Rand = rand.Float64
+	}
+	return p
+}
+
+// Retry is a Store that repeats the calls of another which failed with ErrTransient, and recognises its
+// own Create when a reply was lost. It is the one place that repeats.
+type Retry struct {
+	inner  Store
+	policy Policy
+	mu     struct {
+		sync.Mutex
+		tokens float64
+	}
+}
+
+// NewRetry wraps a store.
+func NewRetry(inner Store, policy Policy) *Retry {
+	r := &Retry{inner: inner, policy: policy.EnsureDefaults()}
+	r.mu.tokens = float64(r.policy.Budget)
+	return r
+}
+
+// Get implements Store. It repeats the opening only; Read repeats the reading too.
+func (r *Retry) Get(ctx context.Context, name string) (io.ReadCloser, error) {
+	var body io.ReadCloser
+	err := r.do(ctx, "get", name, func() (err error) {
+		body, err = r.inner.Get(ctx, name)
+		return err
+	})
+	return body, err
+}
+
+func (r *Retry) read(ctx context.Context, name string, consume func(io.Reader) error) error {
+	return r.do(ctx, "get", name, func() error { return readOnce(ctx, r.inner, name, consume) })
+}
+
+// Put implements Store.
+func (r *Retry) Put(ctx context.Context, name string, body Body) error {
+	return r.do(ctx, "put", name, func() error { return r.inner.Put(ctx, name, body) })
+}
+
+// Create implements Store. If an attempt failed without a clear answer and a later one finds the name
+// taken, the object is read back: the same bytes are the own write, others are ErrExists.
+func (r *Retry) Create(ctx context.Context, name string, body Body) error {
+	ambiguous := false
+	return r.do(ctx, "create", name, func() error {
+		err := r.inner.Create(ctx, name, body)
+		switch {
+		case err == nil:
+			return nil
+		case !errors.Is(err, ErrExists):
+			ambiguous = true
+			return err
+		case !ambiguous:
+			return err
+		}
+		same, compareErr := sameContent(ctx, r.inner, name, body)
+		if compareErr != nil {
+			return fmt.Errorf("create object %s: read back after an unclear answer: %w", name, compareErr)
+		}
+		if same {
+			return nil
+		}
+		return err
+	})
+}
+
+// Delete implements Store.
+func (r *Retry) Delete(ctx context.Context, name string) error {
+	return r.do(ctx, "delete", name, func() error { return r.inner.Delete(ctx, name) })
+}
+
+// Stat implements Store.
+func (r *Retry) Stat(ctx context.Context, name string) (Info, error) {
+	var info Info
+	err := r.do(ctx, "stat", name, func() (err error) {
+		info, err = r.inner.Stat(ctx, name)
+		return err
+	})
+	return info, err
+}
+
+// List implements Store. A listing that breaks begins anew and skips what was yielded; the order of
+// names makes that exact.
+func (r *Retry) List(ctx context.Context, prefix string) iter.Seq2[Info, error] {
+	return func(yield func(Info, error) bool) {
+		last, stopped := "", false
+		err := r.do(ctx, "list", prefix, func() error {
+			for info, err := range r.inner.List(ctx, prefix) {
+				if err != nil {
+					return err
+				}
+				if info.Name <= last {
+					continue
+				}
+				last = info.Name
+				if !yield(info, nil) {
+					stopped = true
+					return nil
+				}
+			}
+			return nil
+		})
+		if err != nil && !stopped {
+			yield(Info{}, err)
+		}
+	}
+}
+
+func (r *Retry) do(ctx context.Context, op, name string, call func() error) error {
+	for attempt := 1; ; attempt++ {
+		err := call()
+		if err == nil {
+			r.refund()
+			return nil
+		}
+		if !errors.Is(err, ErrTransient) || ctx.Err() != nil {
+			return err
+		}
+		if attempt >= r.policy.Attempts {
+			return fmt.Errorf("gave up after %d attempts: %w", attempt, err)
+		}
+		pause, ok := r.spend(attempt)
+		if !ok {
+			return fmt.Errorf("gave up after %d attempts, the budget of repeats is used up: %w", attempt, err)
+		}
+		if r.policy.OnRetry != nil {
+			r.policy.OnRetry(RetryInfo{Op: op, Name: name, Attempt: attempt, Pause: pause, Err: err})
+		}
+		if werr := wait(ctx, pause); werr != nil {
+			return fmt.Errorf("%w while waiting to repeat after: %w", werr, err)
+		}
+	}
+}
+
+// spend takes one repeat from the budget and says how long to wait before it.
+func (r *Retry) spend(attempt int) (time.Duration, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.mu.tokens < 1 {
+		return 0, false
+	}
+	r.mu.tokens--
+	ceiling := r.policy.Cap
+	// Shifts beyond 20 would only overflow; the cap has won long before.
+	if shifted := r.policy.Base << min(attempt-1, 20); shifted > 0 && shifted < ceiling {
+		ceiling = shifted
+	}
+	return time.Duration(r.policy.Rand() * float64(ceiling)), true
+}
+
+func (r *Retry) refund() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mu.tokens = min(r.mu.tokens+refundPerSuccess, float64(r.policy.Budget))
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+// sameContent compares an object with a body without holding either in memory.
+func sameContent(ctx context.Context, s Store, name string, body Body) (bool, error) {
+	same := true
+	err := readOnce(ctx, s, name, func(r io.Reader) error {
+		theirs, ours := make([]byte, 32<<10), make([]byte, 32<<10)
+		own := io.NewSectionReader(body, 0, body.Size())
+		for {
+			n, err := io.ReadFull(r, theirs)
+			m, ownErr := io.ReadFull(own, ours[:n])
+			if ownErr != nil && n > 0 && ownErr != io.ErrUnexpectedEOF && ownErr != io.EOF {
+				return ownErr
+			}
+			if m != n || !bytes.Equal(theirs[:n], ours[:m]) {
+				same = false
+				return nil
+			}
+			switch err {
+			case nil:
+			case io.EOF, io.ErrUnexpectedEOF:
+				rest, _ := own.Read(ours[:1])
+				same = rest == 0
+				return nil
+			default:
+				return err
+			}
+		}
+	})
+	if errors.Is(err, ErrNotFound) {
+		// It was there a moment ago and is gone: not ours to claim.
+		return false, nil
+	}
+	return same, err
+}

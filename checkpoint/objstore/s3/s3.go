@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package s3
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
+
+	"github.com/streamd/streamd/checkpoint/objstore"
+)
+
+const (
+	// defaultPartBytes sends all but giant state files in one request, which carries a digest.
+	defaultPartBytes = 128 << 20
+	// partThreads is how many parts of one object travel at once.
+	partThreads = 2
+)
+
+// Config says where the objects are. Credentials left empty are taken from the environment: the AWS_
+// variables, the shared credentials file, a web identity token, or the instance.
+type Config struct {
+	Bucket   string
+	Prefix   string // of all names; empty or a path
+	Endpoint string // "http://host:port" or "https://…"; empty means Amazon's for the region
+	Region   string // default us-east-1
+
+	AccessKey, SecretKey, SessionToken string
+
+	// PartBytes is the size above which an object is sent in parts, and the size of these, equal for
+	// all since some stores demand it. Default 128 MiB, least 5 MiB. S3 takes up to 10 000 parts.
+	PartBytes int64
+
+	// Transport replaces the HTTP transport, for tests and special networks; nil is the default.
+	Transport http.RoundTripper
+}
+
+// String leaves out the credentials.
+func (c Config) String() string {
+	return fmt.Sprintf("s3://%s/%s (endpoint %q, region %q)", c.Bucket, c.Prefix, c.Endpoint, c.Region)
+}
+
+// GoString leaves out the credentials.
+func (c Config) GoString() string { return c.String() }
+
+// Store is a bucket, or a part of one.
+type Store struct {
+	client *minio.Client
+	core   minio.Core
+	bucket string
+	prefix string // empty or ending with '/'
+	part   int64
+}
+
+var _ objstore.Store = (*Store)(nil)
+
+// New prepares a store. It sends nothing.
+func New(c Config) (*Store, error) {
+	if c.Bucket == "" {
+		return nil, errors.New("open s3 store: no bucket is given")
+	}
+	prefix := strings.Trim(c.Prefix, "/")
+	if prefix != "" {
+		if err := objstore.CheckName(prefix); err != nil {
+			return nil, fmt.Errorf("open s3 store: prefix: %w", err)
+		}
+		prefix += "/"
+	}
+	host, secure, err := splitEndpoint(c.Endpoint)
+	if err != nil {
+		return nil, fmt.Errorf("open s3 store: %w", err)
+	}
+	region := c.Region
+	if region == "" {
+		region = "us-east-1"
+	}
+	lookup := minio.BucketLookupAuto
+	if c.Endpoint != "" {
+		lookup = minio.BucketLookupPath
+	}
+	client, err := minio.New(host, &minio.Options{
+		Creds:        c.credentials(),
+		Secure:       secure,
+		Transport:    c.Transport,
+		Region:       region,
+		BucketLookup: lookup,
+		MaxRetries:   1,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open s3 store: %w", err)
+	}
+	part := c.PartBytes
+	if part <= 0 {
+		part = defaultPartBytes
+	}
+	return &Store{client: client, core: minio.Core{Client: client}, bucket: c.Bucket, prefix: prefix, part: part}, nil
+}
+
+func splitEndpoint(endpoint string) (host string, secure bool, err error) {
+	if endpoint == "" {
+		return "s3.amazonaws.com", true, nil
+	}
+	u, err := url.Parse(endpoint)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" {
+		return "", false, fmt.Errorf("endpoint %.80q is not of the form http://host:port or https://host:port", endpoint)
+	}
+	return u.Host, u.Scheme == "https", nil
+}
+
+func (c Config) credentials() *credentials.Credentials {
+	if c.AccessKey != "" {
+		return credentials.NewStaticV4(c.AccessKey, c.SecretKey, c.SessionToken)
+	}
+	providers := []credentials.Provider{&credentials.EnvAWS{}, &credentials.FileAWSCredentials{}}
+	// The instance's metadata address answers nowhere but on AWS, and asking it elsewhere takes long.
+	if c.Endpoint == "" || os.Getenv("AWS_WEB_IDENTITY_TOKEN_FILE") != "" {
+		providers = append(providers, &credentials.IAM{})
+	}
+	return credentials.NewChainCredentials(providers)
+}
+
+// Get implements objstore.Store.
+func (s *Store) Get(ctx context.Context, name string) (io.ReadCloser, error) {
+	if err := objstore.CheckName(name); err != nil {
+		return nil, fmt.Errorf("get object: %w", err)
+	}
+	body, _, _, err := s.core.GetObject(ctx, s.bucket, s.prefix+name, minio.GetObjectOptions{})
+	if err != nil {
+		return nil, s.fail(ctx, "get", name, err)
+	}
+	return &reader{ReadCloser: body, ctx: ctx, name: name}, nil
+}
+
+// reader marks what breaks while reading: the connection, which a new one may heal.
+type reader struct {
+	io.ReadCloser
+	ctx  context.Context
+	name string
+}
+
+// Read implements io.Reader. net/http reports content that is shorter than announced.
+func (r *reader) Read(p []byte) (int, error) {
+	n, err := r.ReadCloser.Read(p)
+	if err != nil && err != io.EOF && r.ctx.Err() == nil {
+		err = objstore.Transient(fmt.Errorf("read object %s: %w", r.name, err))
+	}
+	return n, err
+}
+
+// Put implements objstore.Store.
+func (s *Store) Put(ctx context.Context, name string, body objstore.Body) error {
+	// With a digest minio-go would hold each part in memory.
+	single := body.Size() <= s.part
+	options := minio.PutObjectOptions{SendContentMd5: single, PartSize: uint64(s.part), NumThreads: partThreads}
+	return s.put(ctx, "put", name, body, options)
+}
+
+// Create implements objstore.Store.
+func (s *Store) Create(ctx context.Context, name string, body objstore.Body) error {
+	options := minio.PutObjectOptions{SendContentMd5: true, DisableMultipart: true}
+	options.SetMatchETagExcept("*")
+	return s.put(ctx, "create", name, body, options)
+}
+
+func (s *Store) put(ctx context.Context, verb, name string, body objstore.Body, options minio.PutObjectOptions) error {
+	if err := objstore.CheckName(name); err != nil {
+		return fmt.Errorf("%s object: %w", verb, err)
+	}
+	section := io.NewSectionReader(body, 0, body.Size())
+	if _, err := s.client.PutObject(ctx, s.bucket, s.prefix+name, section, body.Size(), options); err != nil {
+		return s.fail(ctx, verb, name, err)
+	}
+	return nil
+}
+
+// Delete implements objstore.Store.
+func (s *Store) Delete(ctx context.Context, name string) error {
+	if err := objstore.CheckName(name); err != nil {
+		return fmt.Errorf("delete object: %w", err)
+	}
+	err := s.client.RemoveObject(ctx, s.bucket, s.prefix+name, minio.RemoveObjectOptions{})
+	if err = s.fail(ctx, "delete", name, err); errors.Is(err, objstore.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// Stat implements objstore.Store.
+func (s *Store) Stat(ctx context.Context, name string) (objstore.Info, error) {
+	if err := objstore.CheckName(name); err != nil {
+		return objstore.Info{}, fmt.Errorf("stat object: %w", err)
+	}
+	info, err := s.client.StatObject(ctx, s.bucket, s.prefix+name, minio.StatObjectOptions{})
+	if err != nil {
+		return objstore.Info{}, s.fail(ctx, "stat", name, err)
+	}
+	return objstore.Info{Name: name, Size: info.Size, Modified: info.LastModified}, nil
+}
+
+// List implements objstore.Store, a page of up to 1000 names at a time.
+func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[objstore.Info, error] {
+	return func(yield func(objstore.Info, error) bool) {
+		if err := objstore.CheckPrefix(prefix); err != nil {
+			yield(objstore.Info{}, fmt.Errorf("list objects: %w", err))
+			return
+		}
+		options := minio.ListObjectsOptions{Prefix: s.prefix + prefix, Recursive: true}
+		for object := range s.client.ListObjectsIter(ctx, s.bucket, options) {
+			if object.Err != nil {
+				yield(objstore.Info{}, s.fail(ctx, "list", prefix, object.Err))
+				return
+			}
+			name, ok := strings.CutPrefix(object.Key, s.prefix)
+			if !ok || objstore.CheckName(name) != nil {
+				continue // put there by others
+			}
+			if !yield(objstore.Info{Name: name, Size: object.Size, Modified: object.LastModified}, nil) {
+				return
+			}
+		}
+		// A cancelled listing must not look like a short one.
+		if err := ctx.Err(); err != nil {
+			yield(objstore.Info{}, fmt.Errorf("list objects %s: %w", prefix, err))
+		}
+	}
+}

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package objstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"time"
+)
+
+var (
+	// ErrNotFound says that no object has the name.
+	ErrNotFound = errors.New("object not found")
+	// ErrExists says that Create found an object of that name; nothing was written.
+	ErrExists = errors.New("object exists already")
+	// ErrTransient marks a failure after which the same call may be made again: the store was
+	// busy, away, or its reply was lost. The call may have taken effect.
+	ErrTransient = errors.New("object store is not answering as it should")
+	// ErrName marks a name or prefix that is not allowed, see CheckName.
+	ErrName = errors.New("object name is not allowed")
+	// ErrUnsafe says that a store breaks a promise that exactly-once processing rests on.
+	ErrUnsafe = errors.New("object store is unsafe for checkpoints")
+	// ErrTooLarge says that an object is larger than the reader was prepared to take.
+	ErrTooLarge = errors.New("object is larger than allowed")
+)
+
+// Info describes one object.
+type Info struct {
+	Name     string
+	Size     int64     // bytes
+	Modified time.Time // by the store's clock, of a precision between a nanosecond and a second
+}
+
+// Body is the content of an object to be written. It is read by offset, so that a call can be repeated
+// and parts can be sent in parallel. *bytes.Reader, *strings.Reader and *io.SectionReader are bodies.
+// The content must not change during the call; the store keeps no reference to it afterwards.
+type Body interface {
+	io.ReaderAt
+	Size() int64
+}
+
+// Store holds objects by name. Implementations are safe for concurrent use; names follow CheckName and
+// anything else is ErrName. Errors wrap one of the sentinels where one applies.
+type Store interface {
+	// Get opens an object for reading; the caller closes it. ErrNotFound if there is none. A read
+	// that fails half-way returns an error that wraps ErrTransient where reading anew may help.
+	Get(ctx context.Context, name string) (io.ReadCloser, error)
+	// Put writes an object, replacing one of the same name. May be repeated.
+	Put(ctx context.Context, name string, body Body) error
+	// Create writes an object only if the name is free; otherwise ErrExists. It is the fence of the
+	// checkpoint protocol: see invariant I1.
+	Create(ctx context.Context, name string, body Body) error
+	// Delete removes an object. An absent one is not an error, so that it may be repeated.
+	Delete(ctx context.Context, name string) error
+	// List yields the objects whose name begins with prefix, in byte order of their names. Objects
+	// that come or go during the listing may be in it or not. After an error it ends.
+	List(ctx context.Context, prefix string) iter.Seq2[Info, error]
+	// Stat describes one object. ErrNotFound if there is none.
+	Stat(ctx context.Context, name string) (Info, error)
+}
+
+// Transient marks an error as ErrTransient. Drivers use it; nil stays nil.
+func Transient(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", ErrTransient, err)
+}
+
+// Read opens an object and hands its content to consume. If s is a *Retry, a transient failure of
+// either repeats both, so consume must begin anew each time it is called.
+func Read(ctx context.Context, s Store, name string, consume func(io.Reader) error) error {
+	if r, ok := s.(*Retry); ok {
+		return r.read(ctx, name, consume)
+	}
+	return readOnce(ctx, s, name, consume)
+}
+
+func readOnce(ctx context.Context, s Store, name string, consume func(io.Reader) error) error {
+	body, err := s.Get(ctx, name)
+	if err != nil {
+		return err
+	}
+	err = consume(body)
+	if cerr := body.Close(); err == nil && cerr != nil {
+		err = fmt.Errorf("close object %s: %w", name, cerr)
+	}
+	return err
+}
+
+// ReadAll returns the content of a small object. More than limit bytes are ErrTooLarge.
+func ReadAll(ctx context.Context, s Store, name string, limit int64) ([]byte, error) {
+	var content []byte
+	err := Read(ctx, s, name, func(r io.Reader) error {
+		var err error
+		if content, err = io.ReadAll(io.LimitReader(r, limit+1)); err != nil {
+			return fmt.Errorf("read object %s: %w", name, err)
+		}
+		if int64(len(content)) > limit {
+			return fmt.Errorf("read object %s: more than %d bytes: %w", name, limit, ErrTooLarge)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return content, nil
+}

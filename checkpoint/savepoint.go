@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package checkpoint
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/streamd/streamd/checkpoint/objstore"
+)
+
+// Savepoint keeps a complete round from being collected until the savepoint is deleted.
+type Savepoint struct {
+	Name    string    `json:"name"`
+	Round   int64     `json:"round"`
+	Created time.Time `json:"created"` // by the creator's clock, informative
+}
+
+// CreateSavepoint keeps a complete round under a name. A name that is taken by the same round is fine, by
+// another is objstore.ErrExists. A round that is not complete is ErrIncomplete, and one that is being
+// dropped at this moment ErrSuperseded.
+func (r *Repository) CreateSavepoint(ctx context.Context, incarnation int, s Savepoint) error {
+	if err := r.createSavepoint(ctx, incarnation, s); err != nil {
+		return fmt.Errorf("create savepoint %s of round %d: %w", s.Name, s.Round, err)
+	}
+	return nil
+}
+
+func (r *Repository) createSavepoint(ctx context.Context, incarnation int, s Savepoint) error {
+	l, err := r.lifeRound(incarnation, s.Round)
+	if err != nil {
+		return err
+	}
+	if err := CheckID(s.Name); err != nil {
+		return err
+	}
+	rounds, err := r.listRounds(ctx, l)
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(rounds, func(x Round) bool { return x.Number == s.Round && x.Complete }) {
+		return ErrIncomplete
+	}
+	before, err := r.listSavepoints(ctx, l)
+	if err != nil {
+		return err
+	}
+	s.Created = storedTime(s.Created)
+	err = r.createDocument(ctx, l.savepoint(s.Name), kindSavepoint, s)
+	if errors.Is(err, objstore.ErrExists) {
+		var standing Savepoint
+		if rerr := r.readDocument(ctx, l.savepoint(s.Name), kindSavepoint, &standing); rerr != nil {
+			return rerr
+		}
+		if standing.Round != s.Round {
+			return fmt.Errorf("it keeps round %d: %w", standing.Round, err)
+		}
+	} else if err != nil {
+		return err
+	}
+	return r.confirmSavepoint(ctx, l, s, before)
+}
+
+// confirmSavepoint looks whether collection may have overlooked the savepoint. Collection raises the floor
+// before it lists savepoints: a floor that is not above the round now means that it will see this one.
+func (r *Repository) confirmSavepoint(ctx context.Context, l life, s Savepoint, before []Savepoint) error {
+	if slices.ContainsFunc(before, func(x Savepoint) bool { return x.Round == s.Round }) {
+		// Another savepoint has kept the round. If that one is deleted while this is created, the
+		// round may go; it is then a missing round, named by Verify.
+		return nil
+	}
+	floor, err := r.floor(ctx, l)
+	if err != nil {
+		return err
+	}
+	if s.Round >= floor {
+		return nil
+	}
+	if err := r.store.Delete(ctx, l.savepoint(s.Name)); err != nil {
+		return fmt.Errorf("withdraw it, since the round is being dropped: %w", err)
+	}
+	return fmt.Errorf("%w: rounds below %d are being dropped", ErrSuperseded, floor)
+}
+
+// DeleteSavepoint lets go of a savepoint. May be repeated; the next collection drops the round if it is
+// old enough.
+func (r *Repository) DeleteSavepoint(ctx context.Context, incarnation int, name string) error {
+	l, err := r.life(incarnation)
+	if err != nil {
+		return err
+	}
+	if err := CheckID(name); err != nil {
+		return err
+	}
+	if err := r.store.Delete(ctx, l.savepoint(name)); err != nil {
+		return fmt.Errorf("delete savepoint %s: %w", name, err)
+	}
+	return nil
+}
+
+// Savepoints returns those of an incarnation, in order of their names.
+func (r *Repository) Savepoints(ctx context.Context, incarnation int) ([]Savepoint, error) {
+	l, err := r.life(incarnation)
+	if err != nil {
+		return nil, err
+	}
+	return r.listSavepoints(ctx, l)
+}
+
+func (r *Repository) listSavepoints(ctx context.Context, l life) ([]Savepoint, error) {
+	var savepoints []Savepoint
+	for info, err := range r.store.List(ctx, l.savepoints()) {
+		if err != nil {
+			return nil, fmt.Errorf("list savepoints: %w", err)
+		}
+		var s Savepoint
+		err := r.readDocument(ctx, info.Name, kindSavepoint, &s)
+		if errors.Is(err, objstore.ErrNotFound) {
+			continue // deleted since it was listed
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read savepoint: %w", err)
+		}
+		if name := strings.TrimSuffix(path.Base(info.Name), ".json"); s.Name != name {
+			return nil, fmt.Errorf("read savepoint: %w: object %s holds savepoint %q", ErrCorrupt, info.Name, s.Name)
+		}
+		savepoints = append(savepoints, s)
+	}
+	return savepoints, nil
+}

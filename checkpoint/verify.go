@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package checkpoint
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/streamd/streamd/partition"
+)
+
+// Report is what Verify found.
+type Report struct {
+	Round    int64
+	Complete bool
+	Tasks    []TaskReport // in order of their ids
+}
+
+// TaskReport is what Verify found of one task's checkpoint.
+type TaskReport struct {
+	Task     partition.TaskID
+	Files    int
+	Bytes    int64
+	Problems []error // each wraps ErrCorrupt, ErrMissing or ErrFutureFormat and names the object
+}
+
+// Damaged says whether anything is wrong.
+func (rep Report) Damaged() bool {
+	return slices.ContainsFunc(rep.Tasks, func(t TaskReport) bool { return len(t.Problems) > 0 })
+}
+
+// Verify reads a round whole, as a restore would, and reports per task what could not be restored. An
+// object that several manifests name is read once. The error is for what kept it from looking; a round of
+// which nothing exists is ErrMissing.
+func (r *Repository) Verify(ctx context.Context, incarnation int, n int64) (Report, error) {
+	report, err := r.verify(ctx, incarnation, n)
+	if err != nil {
+		return Report{}, fmt.Errorf("verify round %d: %w", n, err)
+	}
+	return report, nil
+}
+
+func (r *Repository) verify(ctx context.Context, incarnation int, n int64) (Report, error) {
+	l, err := r.lifeRound(incarnation, n)
+	if err != nil {
+		return Report{}, err
+	}
+	rounds, err := r.listRounds(ctx, l)
+	if err != nil {
+		return Report{}, err
+	}
+	at := slices.IndexFunc(rounds, func(x Round) bool { return x.Number == n })
+	if at < 0 {
+		return Report{}, fmt.Errorf("%w: there is no such round", ErrMissing)
+	}
+	report := Report{Round: n, Complete: rounds[at].Complete}
+	record := roundRecord{}
+	if report.Complete {
+		if err := r.readDocument(ctx, l.complete(n), kindRound, &record); err != nil {
+			return Report{}, err
+		}
+	}
+	tasks := rounds[at].Tasks
+	for task := range record.Manifests {
+		if !slices.Contains(tasks, task) {
+			tasks = append(tasks, task)
+		}
+	}
+	slices.SortFunc(tasks, partition.TaskID.Compare)
+	v := verifier{r: r, l: l, record: record}
+	v.mu.checked = map[string]error{}
+	for _, task := range tasks {
+		t, err := v.task(ctx, n, task)
+		if err != nil {
+			return Report{}, err
+		}
+		report.Tasks = append(report.Tasks, t)
+	}
+	return report, nil
+}
+
+type verifier struct {
+	r      *Repository
+	l      life
+	record roundRecord
+	mu     struct {
+		sync.Mutex
+		checked map[string]error // by object
+	}
+}
+
+func (v *verifier) task(ctx context.Context, n int64, task partition.TaskID) (TaskReport, error) {
+	t := TaskReport{Task: task}
+	m, err := v.r.readManifest(ctx, v.l, n, task)
+	if isDamage(err) {
+		t.Problems = append(t.Problems, err)
+		return t, nil
+	}
+	if err != nil {
+		return t, err
+	}
+	if want, ok := v.record.Manifests[task]; ok && want != m.Checksum {
+		t.Problems = append(t.Problems, fmt.Errorf("%w: manifest %s has checksum %s, the round was completed with %s", ErrCorrupt, v.l.manifest(n, task), m.Checksum, want))
+	}
+	t.Files, t.Bytes = len(m.Files), m.Bytes()
+	problems := make([]error, len(m.Files))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(v.r.parallel)
+	for i, f := range m.Files {
+		group.Go(func() error {
+			err := v.object(ctx, f)
+			if isDamage(err) {
+				problems[i] = err
+				return nil
+			}
+			return err
+		})
+	}
+	err = group.Wait()
+	t.Problems = append(t.Problems, slices.DeleteFunc(problems, func(err error) bool { return err == nil })...)
+	return t, err
+}
+
+func (v *verifier) object(ctx context.Context, f File) error {
+	v.mu.Lock()
+	err, done := v.mu.checked[f.Object]
+	v.mu.Unlock()
+	if done {
+		return err
+	}
+	err = v.r.readVerified(ctx, f, func() (io.Writer, error) { return io.Discard, nil })
+	if err == nil || isDamage(err) {
+		v.mu.Lock()
+		v.mu.checked[f.Object] = err
+		v.mu.Unlock()
+	}
+	return err
+}
