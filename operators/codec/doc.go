@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package codec turns keys and values into bytes and back.
+//
+// # What for
+//
+// Every topic and every store of a pipeline has a key codec and a value codec. A codec is explicit and
+// typed: no reflection decides per record what a value is.
+//
+// # Mental model
+//
+// A Codec is stateless and has an identity. The identity is kept in topologies and manifests, so that a
+// pipeline which would read old state with another codec is refused before it reads a byte of it.
+//
+// # Invariants
+//
+//   - I1: Decode(Append(nil, v)) gives a value equal to v, for every v that Append accepts.
+//   - I2: a value has one encoding: key codecs decide where a key lives, and two encodings of a key
+//     would be two keys.
+//   - I3: what Decode returns shares no memory with src.
+//   - I4: an error names the codec's trouble by kind and position, and never quotes user data.
+//   - I5: Int64 and Uint64 order as their bytes do, so that scans of a store go in number order.
+//
+// # Concurrency
+//
+// Codecs are safe for concurrent use; the ones made by New are as safe as their functions.
+//
+// # Failure behaviour
+//
+// Decode returns an error for anything that Append cannot have written, and never panics on foreign bytes.
+package codec

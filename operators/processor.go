@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package operators
+
+import (
+	"time"
+
+	"github.com/streamd/streamd/partition"
+	"github.com/streamd/streamd/statestore"
+)
+
+// Runtime is what one task gives to the Processor it runs. All fields but Listener are required, and DB
+// only where the sub-topology has stores.
+type Runtime struct {
+	Task     partition.TaskID
+	DB       *statestore.DB
+	Output   Output
+	Context  *Context
+	Now      func() time.Time // the wall clock, through the engine so that a run can be repeated
+	Listener *Listener        // may be nil
+}
+
+// Context tells what a task is doing right now. There is one per task; Processors write it, and the
+// engine reads it after a panic to name the step. It is not safe for concurrent use.
+type Context struct {
+	// Record is the input record in process; nil during Flush.
+	Record *Record
+	// Node is the label of the step whose user code runs now.
+	Node string
+}
+
+// Listener gets the events of a Processor that are not errors. Any field may be nil. Calls are made on
+// the task's goroutine, must not block and must not keep the record's slices.
+type Listener struct {
+	// Skipped reports a record that was dropped because its source skips what it cannot decode.
+	Skipped func(*DecodeError)
+	// DeadLettered reports a record that was sent to a dead-letter topic, by the topic's name.
+	DeadLettered func(err *DecodeError, topic string)
+}
+
+// Processor runs the fused steps of one sub-topology for one task.
+type Processor interface {
+	// Process takes one record of the source with that index in topology.SubTopology.Sources: it decodes
+	// the record and runs every step that hangs on it, synchronously. Any error means the epoch must be
+	// aborted.
+	Process(source int, rec *Record) error
+	// Flush emits what was held back for the commit (tables that emit once per commit). It is called
+	// once per epoch, before statestore.DB.Prepare, and may write state and emit records.
+	Flush() error
+}

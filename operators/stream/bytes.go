@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package stream
+
+import (
+	"bytes"
+
+	"github.com/streamd/streamd/operators/codec"
+)
+
+// chunkBytes is small enough that a slice which user code keeps pins little memory, and large enough that
+// typical values share an allocation.
+const chunkBytes = 16 << 10
+
+// chunk copies records' bytes out of the fetch buffer, many to an allocation. Copies are never
+// overwritten: user code may keep them.
+type chunk struct{ free []byte }
+
+func (c *chunk) copy(src []byte) ([]byte, error) {
+	if src == nil {
+		return nil, nil
+	}
+	if len(src) > chunkBytes/4 {
+		return bytes.Clone(src), nil
+	}
+	if len(src) > len(c.free) {
+		c.free = make([]byte, chunkBytes)
+	}
+	dst := c.free[:len(src):len(src)]
+	c.free = c.free[len(src):]
+	copy(dst, src)
+	return dst, nil
+}
+
+// isBytes says whether c is the codec that knows null.
+func isBytes[T any](c codec.Codec[T]) bool { return any(c) == any(codec.Bytes) }
+
+// decoder returns the decode function of c. That of Bytes shares allocations.
+func decoder[T any](c codec.Codec[T]) func([]byte) (T, error) {
+	if isBytes(c) {
+		return any((&chunk{}).copy).(func([]byte) (T, error))
+	}
+	return c.Decode
+}
+
+// nullOf returns what tells a null of c, or nil if c has none.
+func nullOf[T any](c codec.Codec[T]) func(T) bool {
+	if isBytes(c) {
+		return any(func(b []byte) bool { return b == nil }).(func(T) bool)
+	}
+	return nil
+}
+
+// ownerOf returns what makes a value fit to stay in a store, or nil if it is as it is: a slice from a
+// record would pin its whole chunk for as long as it is cached.
+func ownerOf[T any]() func(T) T {
+	own, _ := any(bytes.Clone).(func(T) T)
+	return own
+}

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package stream is the language in which pipelines are written.
+//
+// # What for
+//
+// A pipeline reads topics, transforms and groups records, keeps state by key, and writes topics. It is
+// typed from end to end: there is no interface{} in user code, and a step that does not fit the one before it
+// does not compile.
+//
+//	p := stream.NewPipeline("clicks")
+//	stream.From(p, "clicks", codec.String, codec.JSON[Click]()).
+//		Filter(func(c Click) bool { return !c.Bot }).
+//		KeyBy("by-page", func(c Click) string { return c.Page }).
+//		Group().
+//		Count("clicks-per-page").
+//		Stream().
+//		To("clicks-per-page")
+//	t, err := p.Build()
+//
+// # Mental model
+//
+// A Stream is a flow of records, a Table the newest value per key. Both are small values that stand for a
+// step of the pipeline: use one twice and the flow branches. Declaring does nothing; Build checks the whole and
+// compiles it, and the engine runs the result.
+//
+// A verb sees the value; its KV form sees the key too. Map, Filter, FlatMap and Process keep the key. MapKV and
+// FlatMapKV change it, which leaves records where their former key put them: before a step that
+// relies on keys, Repartition sends them to where they belong. KeyBy does both in one.
+//
+// # Names
+//
+// Steps that own state or a topic take a name first: it is the identity of both, across restarts and
+// releases. Steps without state have none, and can come and go.
+//
+// # Codecs
+//
+// From gives a stream its codecs, and they go along as long as the type stays. Strings, []byte, int64
+// and uint64 have a codec without being asked. Others are given where the type appears: as the last argument of
+// KeyBy, Aggregate and To, with WithKey and WithValue anywhere, or once for the pipeline with UseCodec. A
+// codec is needed only where a topic or a store hangs on it.
+//
+// # Invariants
+//
+//   - I1: no verb panics or fails: what is wrong is collected, and Build reports all of it.
+//   - I2: records of one input partition are processed in order, each through all steps before the next.
+//   - I3: a step's user functions are called by one goroutine at a time within a task, and by several tasks
+//     at once: functions given to verbs must not share mutable state, while Process makes its own per task.
+//   - I4: the engine's part of a record's way allocates nothing per record; codecs and user code may.
+//   - I5: output records carry the headers and the time of the input record that caused them.
+//
+// Values that user functions receive are theirs: nothing changes under them afterwards. The one exception
+// are aggregates, which the state owns (see Aggregate).
+//
+// # Concurrency
+//
+// A Pipeline is built by one goroutine. What Build returns is safe for concurrent use.
+//
+// # Failure behaviour
+//
+// Build returns all errors joined, each `step "name": what was found; what to do`. At run time records
+// that do not decode follow the policy of their source, an error returned by a Process handler becomes
+// an *operators.UserError with step and position, and a panic is the engine's to catch: it knows
+// the step from operators.Context.
+package stream

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package stream
+
+import (
+	"fmt"
+
+	"github.com/streamd/streamd/operators"
+	"github.com/streamd/streamd/operators/codec"
+	"github.com/streamd/streamd/operators/topology"
+	"github.com/streamd/streamd/statestore"
+)
+
+// Grouped is a stream seen by key, ready to be aggregated.
+type Grouped[K, V any] struct{ s Stream[K, V] }
+
+// Group sees the stream by its key. Its records must be where their keys live: a stream whose key was changed
+// needs KeyBy or Repartition first.
+func (s Stream[K, V]) Group() Grouped[K, V] { return Grouped[K, V]{s: s} }
+
+// Count keeps the number of records per key, in the store of this name.
+func (g Grouped[K, V]) Count(name string) Table[K, int64] {
+	return aggregate(g.s, "count", name, codec.Int64, func(n int64, _ bool, _ V) int64 { return n + 1 })
+}
+
+// Reduce keeps per key the first value, then fn of what is kept and the next, in the store of this name.
+func (g Grouped[K, V]) Reduce(name string, fn func(kept, v V) V) Table[K, V] {
+	own := ownerOf[V]()
+	return aggregate(g.s, "reduce", name, g.s.value, func(kept V, found bool, v V) V {
+		if found {
+			v = fn(kept, v)
+		}
+		if own != nil {
+			v = own(v)
+		}
+		return v
+	})
+}
+
+// Aggregate keeps per key an aggregate: add of each value and what is kept, which is init at first, in the store of
+// this name. add may change the aggregate it is given in place and return it, so init must return a
+// fresh one each time. The codec is needed if A has none of its own (see UseCodec).
+func (g Grouped[K, V]) Aggregate[A any](name string, init func() A, add func(A, V) A, value ...codec.Codec[A]) Table[K, A] {
+	own := ownerOf[A]()
+	c := choose(g.s.p, name, value, codecOf[A](g.s.p))
+	return aggregate(g.s, "aggregate", name, c, func(kept A, found bool, v V) A {
+		if !found {
+			kept = init()
+		}
+		kept = add(kept, v)
+		if own != nil {
+			kept = own(kept)
+		}
+		return kept
+	})
+}
+
+// aggregate declares a step that folds records into the rows of a table.
+func aggregate[K, V, A any](s Stream[K, V], kind topology.Kind, name string, value codec.Codec[A], fold func(A, bool, V) A) Table[K, A] {
+	n := s.p.addNamed(kind, name, s.n.id)
+	s.keyed(n)
+	giveValue := "give it as the last argument"
+	if kind == "reduce" {
+		giveValue = "add .WithValue(codec) before Group"
+	}
+	s.p.addStore(n, topology.Store{
+		Name: n.Label, Kind: topology.TableStore,
+		KeyCodec:   need(s.p, n.Label, "the key", s.key, "add .WithKey(codec) before Group"),
+		ValueCodec: need(s.p, n.Label, "the aggregate", value, giveValue),
+	})
+	a := &aggregation[K, V, A]{label: n.Label, key: s.key, value: value, fold: fold, table: &tableNode[K, A]{id: n.ID}}
+	s.n.children = append(s.n.children, a.open)
+	return Table[K, A]{p: s.p, n: a.table, key: s.key, value: value}
+}
+
+// keyed reports a stream that a step relying on keys cannot use.
+func (s Stream[K, V]) keyed(n *topology.Node) {
+	if s.moved != "" {
+		s.p.fail(n.Label, s.moved+", so records of one key may be in several partitions",
+			"add .Repartition(name) after it, or use KeyBy(name, fn)")
+	}
+}
+
+type aggregation[K, V, A any] struct {
+	label string
+	key   codec.Codec[K]
+	value codec.Codec[A]
+	fold  func(kept A, found bool, v V) A
+	table *tableNode[K, A]
+}
+
+func (a *aggregation[K, V, A]) open(t *task) (emit[K, V], error) {
+	id, err := t.store(a.label)
+	if err != nil {
+		return nil, err
+	}
+	store := statestore.NewValue(t.rt.DB, id, rowCodec[A]{value: a.value})
+	next, err := a.table.open(t)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.table.openPerCommit(t, store, a.key, a.label); err != nil {
+		return nil, err
+	}
+	ctx, label, fold := t.rt.Context, a.label, a.fold
+	keys := newKeyEncoder(a.key)
+	return func(k K, v V, tm operators.Time) error {
+		ctx.Node = label
+		key, err := keys.encode(ctx, k)
+		if err != nil {
+			return err
+		}
+		r, found, err := store.Update(key)
+		if err != nil {
+			return fmt.Errorf("step %q: update its store: %w", label, err)
+		}
+		c := change[A]{old: r.value, existed: found}
+		c.now = fold(r.value, found, v)
+		if !found || tm > r.time {
+			r.time = tm
+		}
+		r.value = c.now
+		if next == nil {
+			return nil
+		}
+		return next(k, c, r.time)
+	}, nil
+}
+
+// keyEncoder encodes keys for a store into a buffer of its own.
+type keyEncoder[K any] struct {
+	codec codec.Codec[K]
+	null  func(K) bool
+	buf   []byte
+}
+
+func newKeyEncoder[K any](c codec.Codec[K]) *keyEncoder[K] {
+	return &keyEncoder[K]{codec: c, null: nullOf(c), buf: make([]byte, 0, 32)} // never nil, even for an empty key
+}
+
+// encode returns the bytes of k, valid until the next call. A null key is refused: records without a
+// key are spread over partitions, so that no task could keep their state.
+func (e *keyEncoder[K]) encode(ctx *operators.Context, k K) ([]byte, error) {
+	if e.null != nil && e.null(k) {
+		return nil, operators.NewUserError(ctx, errNullGroupKey)
+	}
+	var err error
+	if e.buf, err = e.codec.Append(e.buf[:0], k); err != nil {
+		return nil, operators.NewUserError(ctx, fmt.Errorf("encode key as %s: %w", e.codec.ID(), err))
+	}
+	return e.buf, nil
+}

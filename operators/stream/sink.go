@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package stream
+
+import (
+	"fmt"
+
+	"github.com/streamd/streamd/operators"
+	"github.com/streamd/streamd/operators/codec"
+	"github.com/streamd/streamd/operators/topology"
+)
+
+// To writes the stream to a topic of the user's, in the transaction that moves past its input. The
+// partition is that of the key, as Kafka's own producers choose it. The value codec is needed if the stream has
+// none; the key's is given with WithKey.
+func (s Stream[K, V]) To(topic string, value ...codec.Codec[V]) {
+	n := s.p.add(topology.KindSink, "", s.n.id)
+	n.Label = "to:" + topic
+	n.Writes = []string{topic}
+	w := &writer[K, V]{label: n.Label, topic: topic, key: s.key, value: choose(s.p, n.Label, value, s.value)}
+	need(s.p, n.Label, "the key", w.key, "add .WithKey(codec) before To")
+	need(s.p, n.Label, "the value", w.value, fmt.Sprintf("give it to To(%q, codec)", topic))
+	s.n.children = append(s.n.children, w.open)
+}
+
+// KeyBy gives each record the key that fn takes from its value and sends it to where that key lives, through the
+// repartition topic of this name. The codec is needed if K2 has none of its own (see UseCodec).
+func (s Stream[K, V]) KeyBy[K2 any](name string, fn func(V) K2, key ...codec.Codec[K2]) Stream[K2, V] {
+	n := s.p.addNamed(topology.KindRepartition, name, s.n.id)
+	w := &writer[K2, V]{label: n.Label, key: choose(s.p, n.Label, key, carry[K2](s.p, s.key)), value: s.value}
+	s.n.children = append(s.n.children, func(t *task) (emit[K, V], error) {
+		write, err := w.open(t)
+		if err != nil {
+			return nil, err
+		}
+		c := caller{ctx: t.rt.Context, label: w.label}
+		return func(_ K, v V, t operators.Time) error {
+			c.enter()
+			return write(fn(v), v, t)
+		}, nil
+	})
+	return w.readBack(s.p, n, "give it to KeyBy(name, fn, codec)")
+}
+
+// Repartition sends each record to where its key lives, through the repartition topic of this name. It
+// belongs between MapKV or FlatMapKV and a step that relies on keys.
+func (s Stream[K, V]) Repartition(name string, key ...codec.Codec[K]) Stream[K, V] {
+	n := s.p.addNamed(topology.KindRepartition, name, s.n.id)
+	w := &writer[K, V]{label: n.Label, key: choose(s.p, n.Label, key, s.key), value: s.value}
+	s.n.children = append(s.n.children, w.open)
+	return w.readBack(s.p, n, "give it to Repartition(name, codec)")
+}
+
+// readBack makes w the writer of a repartition topic, and declares the source that reads it.
+func (w *writer[K, V]) readBack(p *Pipeline, n *topology.Node, giveKey string) Stream[K, V] {
+	w.topic, w.internal = n.Label, true
+	n.Writes = []string{w.topic}
+	src := &sourceNode[K, V]{label: "from:" + w.label, key: w.key, value: w.value, policy: Fail}
+	src.keyID = need(p, w.label, "the key", w.key, giveKey)
+	src.valueID = need(p, w.label, "the value", w.value, "add .WithValue(codec) before it")
+	from := p.add(topology.KindSource, "")
+	from.Label = src.label
+	return src.declare(p, from, true, w.topic)
+}
+
+// writer encodes records for an output topic.
+type writer[K, V any] struct {
+	label    string
+	topic    string
+	internal bool
+	key      codec.Codec[K]
+	value    codec.Codec[V]
+}
+
+func (w *writer[K, V]) open(t *task) (emit[K, V], error) {
+	topic := t.output(w.topic, w.internal)
+	if topic < 0 {
+		return nil, fmt.Errorf("open step %q: topic %q is not an output of sub-topology %d", w.label, w.topic, t.sub.ID)
+	}
+	ctx, out, label, key, value := t.rt.Context, t.rt.Output, w.label, w.key, w.value
+	nullKey, nullValue := nullOf(key), nullOf(value)
+	return func(k K, v V, tm operators.Time) error {
+		ctx.Node = label
+		e := operators.Emission{Topic: topic, Partition: -1, Time: tm}
+		var err error
+		if e.Buf, err = key.Append(out.Buffer(), k); err != nil {
+			return operators.NewUserError(ctx, fmt.Errorf("encode key as %s: %w", key.ID(), err))
+		}
+		e.KeyLen = len(e.Buf)
+		if nullKey != nil && nullKey(k) {
+			e.KeyLen = -1
+		}
+		if e.Buf, err = value.Append(e.Buf, v); err != nil {
+			return operators.NewUserError(ctx, fmt.Errorf("encode value as %s: %w", value.ID(), err))
+		}
+		e.NullValue = nullValue != nil && nullValue(v)
+		if ctx.Record != nil {
+			e.Headers = ctx.Record.Headers
+		}
+		out.Emit(e)
+		return nil
+	}, nil
+}

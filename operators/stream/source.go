@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package stream
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/streamd/streamd/operators"
+	"github.com/streamd/streamd/operators/codec"
+	"github.com/streamd/streamd/operators/topology"
+)
+
+// SourceOption is an option of From.
+type SourceOption func(*sourceOptions)
+
+type sourceOptions struct{ policy topology.DecodePolicy }
+
+// The policies for records that a source cannot decode, besides DeadLetter.
+const (
+	// Fail stops the task with an *operators.DecodeError. It is the default.
+	Fail = topology.Fail
+	// Skip drops the record; it is counted.
+	Skip = topology.Skip
+)
+
+// DeadLetter is the policy that sends the record to a topic, in the transaction that moves past it: the
+// original key, value and headers, and the headers streamd-error, streamd-step, streamd-topic,
+// streamd-partition and streamd-offset.
+func DeadLetter(topic string) topology.DecodePolicy { return topology.DeadLetter(topic) }
+
+// OnDecodeError says what a source does with a record whose key or value does not decode. A null key
+// or value counts as one, unless its codec is codec.Bytes.
+func OnDecodeError(p topology.DecodePolicy) SourceOption {
+	return func(o *sourceOptions) { o.policy = p }
+}
+
+// From reads a topic.
+func From[K, V any](p *Pipeline, topic string, key codec.Codec[K], value codec.Codec[V], opts ...SourceOption) Stream[K, V] {
+	return FromTopics(p, []string{topic}, key, value, opts...)
+}
+
+// FromTopics reads several topics of one format as one stream. If a step with state hangs on it they must have
+// equal partition counts.
+func FromTopics[K, V any](p *Pipeline, topics []string, key codec.Codec[K], value codec.Codec[V], opts ...SourceOption) Stream[K, V] {
+	o := sourceOptions{policy: Fail}
+	for _, set := range opts {
+		set(&o)
+	}
+	n := p.add(topology.KindSource, "")
+	n.Label = "from:" + strings.Join(topics, ",")
+	if len(topics) == 0 {
+		p.fail(n.Label, "it has no topic", "name at least one")
+	}
+	switch dlq, ok := o.policy.DeadLetterTopic(); {
+	case ok:
+		n.Writes = []string{dlq}
+	case o.policy != Fail && o.policy != Skip:
+		p.fail(n.Label, "decode policy "+strconv.Quote(string(o.policy))+" is not known", "use Fail, Skip or DeadLetter")
+	}
+	src := &sourceNode[K, V]{label: n.Label, key: key, value: value, policy: o.policy}
+	src.keyID = need(p, n.Label, "the key", key, "give From a key codec")
+	src.valueID = need(p, n.Label, "the value", value, "give From a value codec")
+	return src.declare(p, n, false, topics...)
+}
+
+type sourceNode[K, V any] struct {
+	node[K, V]
+	label          string
+	key            codec.Codec[K]
+	value          codec.Codec[V]
+	keyID, valueID string
+	policy         topology.DecodePolicy
+}
+
+// declare makes the source that of a node.
+func (s *sourceNode[K, V]) declare(p *Pipeline, n *topology.Node, internal bool, topics ...string) Stream[K, V] {
+	s.id = n.ID
+	for _, topic := range topics {
+		p.graph.Sources = append(p.graph.Sources, topology.GraphSource{
+			Node: n.ID, Topic: topic, Internal: internal, KeyCodec: s.keyID, ValueCodec: s.valueID, OnDecodeError: s.policy,
+		})
+	}
+	p.openers[n.ID] = s
+	return Stream[K, V]{p: p, n: &s.node, key: s.key, value: s.value}
+}
+
+func (s *sourceNode[K, V]) open(t *task) (func(*operators.Record) error, error) {
+	next, err := s.node.open(t)
+	if err != nil {
+		return nil, err
+	}
+	ctx, label := t.rt.Context, s.label
+	decodeKey, decodeValue := decoder(s.key), decoder(s.value)
+	keyed, valued := !isBytes(s.key), !isBytes(s.value)
+	reject := s.rejector(t)
+	return func(rec *operators.Record) error {
+		ctx.Node = label
+		if keyed && rec.Key == nil {
+			return reject(rec, operators.PartKey, operators.ErrNullKey)
+		}
+		k, err := decodeKey(rec.Key)
+		if err != nil {
+			return reject(rec, operators.PartKey, err)
+		}
+		if valued && rec.Value == nil {
+			return reject(rec, operators.PartValue, operators.ErrNullValue)
+		}
+		v, err := decodeValue(rec.Value)
+		if err != nil {
+			return reject(rec, operators.PartValue, err)
+		}
+		return next(k, v, rec.Time)
+	}, nil
+}
+
+// rejector returns what is done with a record that does not decode, by the source's policy.
+func (s *sourceNode[K, V]) rejector(t *task) func(*operators.Record, operators.Part, error) error {
+	codecs := map[operators.Part]string{operators.PartKey: s.keyID, operators.PartValue: s.valueID}
+	dlq, deadLetter := s.policy.DeadLetterTopic()
+	output := t.output(dlq, false)
+	var listener operators.Listener
+	if t.rt.Listener != nil {
+		listener = *t.rt.Listener
+	}
+	return func(rec *operators.Record, part operators.Part, err error) error {
+		e := &operators.DecodeError{
+			Step: s.label, Part: part, Codec: codecs[part],
+			Topic: rec.Topic, Partition: rec.Partition, Offset: rec.Offset, Err: err,
+		}
+		switch {
+		case deadLetter:
+			t.rt.Output.Emit(deadLetterOf(rec, e, output, t.rt.Output.Buffer()))
+			if listener.DeadLettered != nil {
+				listener.DeadLettered(e, dlq)
+			}
+		case s.policy == Skip:
+			if listener.Skipped != nil {
+				listener.Skipped(e)
+			}
+		default:
+			return e
+		}
+		return nil
+	}
+}
+
+// deadLetterOf wraps the original record. Its own headers come first: a record that fails again after it was
+// sent back keeps the history, and the last header of a name tells the latest.
+func deadLetterOf(rec *operators.Record, e *operators.DecodeError, output int, buf []byte) operators.Emission {
+	headers := make([]operators.Header, 0, len(rec.Headers)+5)
+	headers = append(headers, rec.Headers...)
+	headers = append(headers,
+		operators.Header{Key: "streamd-error", Value: []byte(e.Error())},
+		operators.Header{Key: "streamd-step", Value: []byte(e.Step)},
+		operators.Header{Key: "streamd-topic", Value: []byte(e.Topic)},
+		operators.Header{Key: "streamd-partition", Value: strconv.AppendInt(nil, int64(e.Partition), 10)},
+		operators.Header{Key: "streamd-offset", Value: strconv.AppendInt(nil, e.Offset, 10)},
+	)
+	keyLen := len(rec.Key)
+	if rec.Key == nil {
+		keyLen = -1
+	}
+	return operators.Emission{
+		Topic: output, Partition: -1, Buf: append(append(buf, rec.Key...), rec.Value...), KeyLen: keyLen,
+		NullValue: rec.Value == nil, Time: rec.Time, Headers: headers,
+	}
+}

@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package streamtest
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/streamd/streamd/operators"
+	"github.com/streamd/streamd/operators/stream"
+	"github.com/streamd/streamd/operators/topology"
+	"github.com/streamd/streamd/partition"
+	"github.com/streamd/streamd/statestore"
+)
+
+// Driver runs one pipeline in one process that can be made to crash. It belongs to one goroutine.
+type Driver struct {
+	t          TB
+	topology   *topology.Topology
+	partitions int32
+	topics     map[string]*topic // by name
+	tasks      []*runner         // by id
+	resources  *statestore.Resources
+	disk       *vfs.MemFS
+	standbys   *vfs.MemFS                       // where State keeps its copies
+	kept       map[partition.TaskID]*checkpoint // the last Checkpoint
+	now        time.Time
+	sequence   int64
+	skipped    []*operators.DecodeError
+	faults     *faults // nil: none but those asked for
+}
+
+// startOfTime is what Now returns at first: any fixed time would do.
+var startOfTime = time.Date(2025, time.January, 1, 0, 0, 0, 0, time.UTC)
+
+// New builds the pipeline and starts it on empty topics. It ends with the test.
+func New(t TB, p *stream.Pipeline, opts ...Option) *Driver {
+	t.Helper()
+	return newDriver(t, p, newOptions(opts))
+}
+
+func newDriver(t TB, p *stream.Pipeline, o options) *Driver {
+	t.Helper()
+	d := &Driver{
+		t: t, partitions: o.partitions, topics: map[string]*topic{}, now: startOfTime,
+		disk: vfs.NewCrashableMem(), standbys: vfs.NewMem(),
+	}
+	if o.partitions < 1 {
+		d.fail("Partitions(%d): at least 1 is needed", o.partitions)
+	}
+	var err error
+	if d.topology, err = p.Build(); err != nil {
+		t.Fatalf("streamtest: pipeline %q does not build:\n%v", p.Name(), err)
+	}
+	d.makeTasks()
+	// Every task and its standby need a share of the budget. It is a limit, not taken at once.
+	budget := max(256<<20, int64(len(d.tasks))*8<<20)
+	if d.resources, err = statestore.NewResources(budget); err != nil {
+		d.fail("%v", err)
+	}
+	t.Cleanup(d.close)
+	d.start()
+	return d
+}
+
+// fail ends the test.
+func (d *Driver) fail(format string, args ...any) {
+	d.t.Helper()
+	d.t.Fatalf("streamtest: %s", fmt.Sprintf(format, args...))
+}
+
+// topicName is the name of a topic of the topology, as it is on a cluster.
+func (d *Driver) topicName(name string, internal bool) string {
+	if internal {
+		return fmt.Sprintf("%s-1-%s-repartition", d.topology.App, name)
+	}
+	return name
+}
+
+// topic returns a topic and creates it if need be.
+func (d *Driver) topic(name string, internal bool) *topic {
+	name = d.topicName(name, internal)
+	if d.topics[name] == nil {
+		d.topics[name] = newTopic(name, d.partitions)
+	}
+	return d.topics[name]
+}
+
+// makeTasks makes the tasks without what a process holds of them.
+func (d *Driver) makeTasks() {
+	for i := range d.topology.SubTopologies {
+		sub := &d.topology.SubTopologies[i]
+		for p := range d.partitions {
+			r := &runner{d: d, id: partition.TaskID{SubTopology: sub.ID, Partition: p}, sub: sub}
+			r.committed = commit{changelogOffset: -1, position: map[partition.TopicPartition]int64{}}
+			for _, src := range sub.Sources {
+				tp := partition.TopicPartition{Topic: d.topic(src.Topic, src.Internal).name, Partition: p}
+				r.inputs = append(r.inputs, tp)
+				r.committed.position[tp] = 0
+			}
+			d.tasks = append(d.tasks, r)
+		}
+	}
+	slices.SortFunc(d.tasks, func(a, b *runner) int { return a.id.Compare(b.id) })
+}
+
+// nextSequence numbers records in the order in which they come to be.
+func (d *Driver) nextSequence() int64 {
+	d.sequence++
+	return d.sequence
+}
+
+// start begins a process on what is on the disk.
+func (d *Driver) start() {
+	d.t.Helper()
+	for _, r := range d.tasks {
+		if err := r.start(); err != nil {
+			d.fail("restart: %v", err)
+		}
+	}
+}
+
+// stop ends the process. Closing a database flushes it, to a disk that nobody looks at any more.
+func (d *Driver) stop() error {
+	var errs []error
+	for _, r := range d.tasks {
+		errs = append(errs, r.stop())
+	}
+	return errors.Join(errs...)
+}
+
+func (d *Driver) close() {
+	errs := []error{d.stop()}
+	for _, r := range d.tasks {
+		errs = append(errs, r.standby.close())
+	}
+	if err := errors.Join(append(errs, d.resources.Close())...); err != nil {
+		d.t.Logf("streamtest: close: %v", err)
+	}
+}
+
+// Now returns the time of the test, which the pipeline sees as the wall clock and Send stamps records with.
+func (d *Driver) Now() time.Time { return d.now }
+
+// Advance moves the time forward.
+func (d *Driver) Advance(by time.Duration) {
+	d.t.Helper()
+	if by < 0 {
+		d.fail("Advance(%v): time does not go back", by)
+	}
+	d.now = d.now.Add(by)
+}
+
+// Process processes up to n waiting records and commits nothing. It returns how many there were.
+func (d *Driver) Process(n int) int {
+	d.t.Helper()
+	for done := range n {
+		more, err := d.step()
+		if err != nil {
+			d.fail("%v", err)
+		}
+		if !more {
+			return done
+		}
+	}
+	return n
+}
+
+// Commit ends the epoch: what was processed since the last commit becomes visible and its state durable. Without any
+// such record it does nothing.
+func (d *Driver) Commit() {
+	d.t.Helper()
+	if err := d.commit(); err != nil {
+		d.fail("commit: %v", err)
+	}
+}
+
+// Run processes and commits until no record waits in any stage of the pipeline.
+func (d *Driver) Run() {
+	d.t.Helper()
+	if err := d.run(); err != nil {
+		d.fail("%v", err)
+	}
+}
+
+// TryRun is Run for records that are expected to fail: it returns the error that ends the epoch, as
+// *operators.UserError, *operators.DecodeError or *task.PanicError. The epoch is aborted, what it processed waits
+// again, and a further Run meets the same record.
+func (d *Driver) TryRun() error {
+	d.t.Helper()
+	err := d.run()
+	if err != nil {
+		for _, r := range d.tasks {
+			r.rewind()
+		}
+	}
+	return err
+}
+
+func (d *Driver) run() error {
+	for {
+		processed := false
+		for {
+			more, err := d.step()
+			if err != nil {
+				return err
+			}
+			if !more {
+				break
+			}
+			processed = true
+			if d.faults != nil {
+				if err := d.faults.afterRecord(d); err != nil {
+					return err
+				}
+			}
+		}
+		if err := d.commit(); err != nil {
+			return fmt.Errorf("commit: %w", err)
+		}
+		if !processed {
+			return nil
+		}
+	}
+}
+
+// step processes one record: of all that wait, the one that came to be first.
+func (d *Driver) step() (bool, error) {
+	var oldest *runner
+	var age int64
+	for _, r := range d.tasks {
+		if sequence, ok := r.next(); ok && (oldest == nil || sequence < age) {
+			oldest, age = r, sequence
+		}
+	}
+	if oldest == nil {
+		return false, nil
+	}
+	return true, oldest.step()
+}
+
+// commit is the transaction of all tasks with something to commit.
+func (d *Driver) commit() error {
+	touched, err := d.transact()
+	if err != nil {
+		return err
+	}
+	for _, r := range touched {
+		if err := r.confirm(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// transact does what the broker does of a commit: on return it stands, but the process does not know yet.
+func (d *Driver) transact() ([]*runner, error) {
+	var touched []*runner
+	for _, r := range d.tasks {
+		if !r.touched() {
+			continue
+		}
+		if err := r.prepare(); err != nil {
+			return nil, err
+		}
+		touched = append(touched, r)
+	}
+	var records []emitted
+	for _, r := range touched {
+		records = append(records, r.out.emitted...)
+		r.publish()
+	}
+	slices.SortFunc(records, func(a, b emitted) int { return cmp.Compare(a.entry.sequence, b.entry.sequence) })
+	type written struct {
+		topic     *topic
+		partition int32
+	}
+	var marked []written
+	for _, e := range records {
+		e.topic.append(e.partition, e.entry)
+		if w := (written{e.topic, e.partition}); !slices.Contains(marked, w) {
+			marked = append(marked, w)
+		}
+	}
+	for _, w := range marked {
+		w.topic.mark(w.partition, d.nextSequence())
+	}
+	return touched, nil
+}
+
+// Skipped returns the errors of the records that sources with the policy stream.Skip have dropped, in committed epochs.
+func (d *Driver) Skipped() []*operators.DecodeError { return slices.Clone(d.skipped) }

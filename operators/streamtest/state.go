@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package streamtest
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+
+	"github.com/streamd/streamd/operators/codec"
+	"github.com/streamd/streamd/operators/topology"
+	"github.com/streamd/streamd/partition"
+	"github.com/streamd/streamd/statestore"
+)
+
+// State reads a store with one value per key, as of the last commit: what a task that takes over would find.
+type State[K, V any] struct {
+	d     *Driver
+	store topology.Store
+	sub   *topology.SubTopology
+	key   codec.Codec[K]
+	value codec.Codec[V]
+}
+
+// State returns a table's store, by the name of its step, or a ValueState of a Process step, as "step.state".
+// The codecs must be those of the pipeline.
+func (d *Driver) State[K, V any](store string, key codec.Codec[K], value codec.Codec[V]) *State[K, V] {
+	d.t.Helper()
+	sub, st := d.store(store, topology.TableStore, topology.ValueStore)
+	d.sameCodec(store, "keys", st.KeyCodec, key.ID())
+	d.sameCodec(store, "values", st.ValueCodec, value.ID())
+	return &State[K, V]{d: d, store: st, sub: sub, key: key, value: value}
+}
+
+func (d *Driver) sameCodec(store, part, has, given string) {
+	d.t.Helper()
+	if has != given {
+		d.fail("state %q: its %s are encoded as %q, given is %q", store, part, has, given)
+	}
+}
+
+// store finds a store that has one of the kinds.
+func (d *Driver) store(name string, kinds ...topology.StoreKind) (*topology.SubTopology, topology.Store) {
+	d.t.Helper()
+	var names []string
+	for i := range d.topology.SubTopologies {
+		sub := &d.topology.SubTopologies[i]
+		for _, st := range sub.Stores {
+			for _, kind := range kinds {
+				if st.Name == name && st.Kind == kind {
+					return sub, st
+				}
+			}
+			names = append(names, fmt.Sprintf("%s (%s)", st.Name, st.Kind))
+		}
+	}
+	d.fail("pipeline %q has no %v state %q; it has %s", d.topology.App, kinds, name, list(names))
+	return nil, topology.Store{}
+}
+
+// standby returns the copy of the state of one of the sub-topology's tasks, as of its last commit.
+func (d *Driver) standby(sub *topology.SubTopology, p int32) *standby {
+	d.t.Helper()
+	for _, r := range d.tasks {
+		if r.sub != sub || r.id.Partition != p {
+			continue
+		}
+		if err := r.follow(); err != nil {
+			d.fail("read the state of task %v: %v", r.id, err)
+		}
+		return r.standby
+	}
+	d.fail("sub-topology %d has no task for partition %d", sub.ID, p)
+	return nil
+}
+
+// Get returns the value of a key, which is looked up in the partition where the key belongs.
+func (s *State[K, V]) Get(k K) (v V, found bool) {
+	s.d.t.Helper()
+	key, err := s.key.Append(nil, k)
+	if err != nil {
+		s.d.fail("state %q: encode key as %s: %v", s.store.Name, s.key.ID(), err)
+	}
+	sb := s.d.standby(s.sub, partition.ForKey(key, s.d.partitions))
+	raw, found, err := sb.values[s.store.ID].Get(key)
+	if err == nil && found {
+		v, err = s.decode(raw)
+	}
+	if err != nil {
+		s.d.fail("state %q: %v", s.store.Name, err)
+	}
+	return v, found
+}
+
+// rowTimeBytes are in front of each value of a topology.TableStore.
+const rowTimeBytes = 8
+
+func (s *State[K, V]) decode(raw []byte) (V, error) {
+	if s.store.Kind == topology.TableStore {
+		raw = raw[min(rowTimeBytes, len(raw)):]
+	}
+	return s.value.Decode(raw)
+}
+
+// All yields all keys and values, partition by partition, in the byte order of the encoded keys.
+func (s *State[K, V]) All() iter.Seq2[K, V] {
+	return func(yield func(K, V) bool) {
+		s.d.t.Helper()
+		for p := range s.d.partitions {
+			for rawKey, raw := range s.d.standby(s.sub, p).values[s.store.ID].Scan(nil) {
+				k, err := s.key.Decode(rawKey)
+				if err != nil {
+					s.d.fail("state %q: decode key %s as %s: %v", s.store.Name, show(rawKey), s.key.ID(), err)
+				}
+				v, err := s.decode(raw)
+				if err != nil {
+					s.d.fail("state %q: decode value %s as %s: %v", s.store.Name, show(raw), s.value.ID(), err)
+				}
+				if !yield(k, v) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// MapState reads a store with many values per key, as of the last commit.
+type MapState[K, S, V any] struct {
+	d     *Driver
+	store topology.Store
+	topo  *topology.SubTopology
+	key   codec.Codec[K]
+	sub   codec.Codec[S]
+	value codec.Codec[V]
+}
+
+// MapState returns a MapState of a Process step, named "step.state". The codecs must be those of the pipeline.
+func (d *Driver) MapState[K, S, V any](store string, key codec.Codec[K], sub codec.Codec[S], value codec.Codec[V]) *MapState[K, S, V] {
+	d.t.Helper()
+	topo, st := d.store(store, topology.MapStore)
+	d.sameCodec(store, "keys", st.KeyCodec, key.ID())
+	d.sameCodec(store, "sub-keys", st.SubKeyCodec, sub.ID())
+	d.sameCodec(store, "values", st.ValueCodec, value.ID())
+	return &MapState[K, S, V]{d: d, store: st, topo: topo, key: key, sub: sub, value: value}
+}
+
+// Get returns the value of a sub-key of a key.
+func (s *MapState[K, S, V]) Get(k K, sub S) (v V, found bool) {
+	s.d.t.Helper()
+	for have, value := range s.All(k) {
+		if any(have) == any(sub) {
+			return value, true
+		}
+	}
+	return v, false
+}
+
+// All yields the sub-keys of a key and their values, in the byte order of the encoded sub-keys.
+func (s *MapState[K, S, V]) All(k K) iter.Seq2[S, V] {
+	return func(yield func(S, V) bool) {
+		s.d.t.Helper()
+		key, err := s.key.Append(nil, k)
+		if err != nil {
+			s.d.fail("state %q: encode key as %s: %v", s.store.Name, s.key.ID(), err)
+		}
+		sb := s.d.standby(s.topo, partition.ForKey(key, s.d.partitions))
+		for rawSub, raw := range sb.maps[s.store.ID].Range(key) {
+			sub, err := s.sub.Decode(rawSub)
+			if err != nil {
+				s.d.fail("state %q: decode sub-key %s as %s: %v", s.store.Name, show(rawSub), s.sub.ID(), err)
+			}
+			v, err := s.value.Decode(raw)
+			if err != nil {
+				s.d.fail("state %q: decode value %s as %s: %v", s.store.Name, show(raw), s.value.ID(), err)
+			}
+			if !yield(sub, v) {
+				return
+			}
+		}
+	}
+}
+
+// standby is a copy of a task's state that follows its changelog. The task's own database belongs to its
+// processors.
+type standby struct {
+	db     *statestore.DB
+	values map[uint16]*statestore.Value[[]byte]
+	maps   map[uint16]*statestore.Map[[]byte]
+}
+
+// follow brings the task's standby to the last commit.
+func (r *runner) follow() error {
+	if r.standby == nil {
+		db, err := r.open(r.d.standbys, r.dir())
+		if err != nil {
+			return err
+		}
+		r.standby = newStandby(db, r.sub.Stores)
+	}
+	from := int64(0)
+	if have, ok := r.standby.db.Position(); ok {
+		from = have.Offset + 1
+	}
+	return r.replay(r.standby.db, from)
+}
+
+func newStandby(db *statestore.DB, stores []topology.Store) *standby {
+	s := &standby{db: db, values: map[uint16]*statestore.Value[[]byte]{}, maps: map[uint16]*statestore.Map[[]byte]{}}
+	for _, st := range stores {
+		if st.Kind == topology.MapStore {
+			s.maps[st.ID] = statestore.NewMap[[]byte](db, statestore.StoreID(st.ID), encoded{})
+		} else {
+			s.values[st.ID] = statestore.NewValue[[]byte](db, statestore.StoreID(st.ID), encoded{})
+		}
+	}
+	return s
+}
+
+func (s *standby) close() error {
+	if s == nil {
+		return nil
+	}
+	return s.db.Close()
+}
+
+// encoded leaves values as they are stored.
+type encoded struct{}
+
+// Append implements statestore.ValueCodec.
+func (encoded) Append([]byte, []byte) ([]byte, error) { return nil, errors.New("a standby is not written") }
+
+// Decode implements statestore.ValueCodec.
+func (encoded) Decode(src []byte) ([]byte, error) { return cloneBytes(src), nil }

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package topology
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json/v2"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// fingerprintFormat is the first line under the hash: a change of what follows changes it too.
+const fingerprintFormat = "streamd topology fingerprint 1"
+
+// Fingerprint is a hash over the stateful parts: stores with their kinds and codecs, the repartition
+// topics with their codecs, and for each store the topics its keys come from. Stateless steps, outputs, labels and
+// decode policies are not in it. Equal fingerprints are compatible; for unequal ones ask Compatible.
+func (t *Topology) Fingerprint() string {
+	h := sha256.New()
+	fmt.Fprintf(h, "%s\n", fingerprintFormat)
+	for i := range t.SubTopologies {
+		t.SubTopologies[i].fingerprint(h)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+func (s *SubTopology) fingerprint(h io.Writer) {
+	for _, src := range s.Sources {
+		if src.Internal {
+			fmt.Fprintf(h, "repartition %q into %d key %q value %q\n", src.Topic, s.ID, src.KeyCodec, src.ValueCodec)
+		}
+	}
+	for _, st := range s.Stores {
+		fmt.Fprintf(h, "store %q id %d in %d kind %q key %q sub %q value %q from %q\n",
+			st.Name, st.ID, s.ID, st.Kind, st.KeyCodec, st.SubKeyCodec, st.ValueCodec, s.keyPath(st.Node))
+	}
+}
+
+// keyPath returns the sorted topics from which records reach a node of the sub-topology.
+func (s *SubTopology) keyPath(node int) []string {
+	above := map[int]bool{node: true}
+	var topics []string
+	for _, n := range slices.Backward(s.Nodes) { // Children come after their parents.
+		if !above[n.ID] {
+			continue
+		}
+		for _, p := range n.Parents {
+			above[p] = true
+		}
+	}
+	for _, src := range s.Sources {
+		if above[src.Node] {
+			kind := "topic "
+			if src.Internal {
+				kind = "repartition "
+			}
+			topics = append(topics, kind+src.Topic)
+		}
+	}
+	slices.Sort(topics)
+	return topics
+}
+
+// Decode reads what Format JSON wrote. The New functions of the result are nil.
+func Decode(data []byte) (*Topology, error) {
+	var t Topology
+	if err := json.Unmarshal(data, &t); err != nil {
+		return nil, fmt.Errorf("decode topology: %w", err)
+	}
+	if t.Version < 1 || t.Version > version {
+		return nil, fmt.Errorf("decode topology: its version is %d, this release reads 1 to %d; use the release that wrote it or a later one", t.Version, version)
+	}
+	return &t, nil
+}
+
+// ErrIncompatible is in the error of Compatible.
+var ErrIncompatible = errors.New("the pipeline cannot go on from the state of the one before it")
+
+// Compatible says whether new can run on the state and the internal topics of old. Its error lists every store
+// and repartition topic that no step owns any more (unless new drops it by name), that changed its kind or a
+// codec, or that moved to another sub-topology. Application names are not compared: a fork has its own.
+func Compatible(old, new *Topology) error {
+	var errs []error
+	for i := range old.SubTopologies {
+		sub := &old.SubTopologies[i]
+		for _, src := range sub.Sources {
+			if src.Internal && !new.drops(src.Topic) {
+				errs = append(errs, new.acceptsRepartition(src)...)
+			}
+		}
+		for _, st := range sub.Stores {
+			if !new.drops(st.Name) {
+				errs = append(errs, new.accepts(sub.ID, st)...)
+			}
+		}
+	}
+	if len(errs) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w:\n%w", ErrIncompatible, errors.Join(errs...))
+}
+
+// drops says whether a name, or the step that a state's name begins with, is dropped.
+func (t *Topology) drops(name string) bool {
+	step, _, _ := strings.Cut(name, ".")
+	return slices.Contains(t.Dropped, name) || slices.Contains(t.Dropped, step)
+}
+
+func (t *Topology) accepts(subTopology int32, was Store) []error {
+	is, sub := t.store(was.Name)
+	if sub == nil {
+		return []error{Finding(was.Name, fmt.Sprintf("the %s store of this name has no step in the new pipeline", was.Kind),
+			fmt.Sprintf("keep the step's name, or give its state up with Drop(%q)", was.Name))}
+	}
+	var errs []error
+	if sub.ID != subTopology {
+		errs = append(errs, Finding(was.Name, fmt.Sprintf("it moved from sub-topology %d to %d", subTopology, sub.ID),
+			"declare sources and repartitions in the order they had, new ones last"))
+	}
+	if is.Kind != was.Kind {
+		errs = append(errs, Finding(was.Name, fmt.Sprintf("its store was of kind %q and is %q", was.Kind, is.Kind),
+			"use a new name for the new step"))
+	}
+	errs = append(errs, sameCodec(was.Name, "key", was.KeyCodec, is.KeyCodec)...)
+	errs = append(errs, sameCodec(was.Name, "sub-key", was.SubKeyCodec, is.SubKeyCodec)...)
+	return append(errs, sameCodec(was.Name, "value", was.ValueCodec, is.ValueCodec)...)
+}
+
+func (t *Topology) acceptsRepartition(was Source) []error {
+	for i := range t.SubTopologies {
+		for _, is := range t.SubTopologies[i].Sources {
+			if is.Internal && is.Topic == was.Topic {
+				errs := sameCodec(was.Topic, "key", was.KeyCodec, is.KeyCodec)
+				return append(errs, sameCodec(was.Topic, "value", was.ValueCodec, is.ValueCodec)...)
+			}
+		}
+	}
+	return []error{Finding(was.Topic, "the repartition topic of this name, which may hold records in flight, has no step in the new pipeline",
+		fmt.Sprintf("keep the step's name, or give its records up with Drop(%q)", was.Topic))}
+}
+
+func (t *Topology) store(name string) (Store, *SubTopology) {
+	for i := range t.SubTopologies {
+		for _, st := range t.SubTopologies[i].Stores {
+			if st.Name == name {
+				return st, &t.SubTopologies[i]
+			}
+		}
+	}
+	return Store{}, nil
+}
+
+func sameCodec(name, part, was, is string) []error {
+	if was == is {
+		return nil
+	}
+	return []error{Finding(name, fmt.Sprintf("its %s codec was %q and is %q", part, was, is),
+		"use the codec it was written with, or a new name for the step")}
+}

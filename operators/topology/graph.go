@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package topology
+
+// Kind is what a node does, by the verb of the DSL.
+type Kind string
+
+// Kinds that Compile treats on their own; all others are opaque to it.
+const (
+	KindSource      Kind = "from"
+	KindSink        Kind = "to"
+	KindRepartition Kind = "repartition"
+)
+
+// Node is one step of the pipeline. What it does with records lives in the DSL; here is only what names, topics
+// and stores need.
+type Node struct {
+	ID      int    `json:"id"` // index in Graph.Nodes
+	Kind    Kind   `json:"kind"`
+	Name    string `json:"name,omitempty"` // given by the user; empty for stateless steps
+	Label   string `json:"label"`          // Name, or something to call it in a message
+	Parents []int  `json:"parents,omitempty"`
+	// Writes are the topics that the node writes: a sink's, a repartition's logical name (which is internal),
+	// or a source's dead-letter topic.
+	Writes []string `json:"writes,omitempty"`
+}
+
+// Graph is what the DSL builds: nodes in the order of declaration, so that parents come before children.
+type Graph struct {
+	App     string
+	Nodes   []Node
+	Sources []GraphSource
+	Stores  []Store // ID is filled in by Compile
+	Dropped []string
+}
+
+// GraphSource is a source node's topic; a node may have several.
+type GraphSource struct {
+	Node                 int
+	Topic                string
+	Internal             bool
+	KeyCodec, ValueCodec string
+	OnDecodeError        DecodePolicy
+}
+
+// sets is a union-find over node ids.
+type sets []int
+
+func newSets(n int) sets {
+	s := make(sets, n)
+	for i := range s {
+		s[i] = i
+	}
+	return s
+}
+
+func (s sets) find(i int) int {
+	for s[i] != i {
+		s[i] = s[s[i]]
+		i = s[i]
+	}
+	return i
+}
+
+// join makes one set of two, represented by its lowest member.
+func (s sets) join(a, b int) {
+	a, b = s.find(a), s.find(b)
+	s[max(a, b)] = min(a, b)
+}
+
+// components returns for each node the lowest node of its connected component. A repartition topic does not
+// connect: the node that writes it and the source that reads it are not parent and child.
+func (g *Graph) components() sets {
+	s := newSets(len(g.Nodes))
+	for _, n := range g.Nodes {
+		for _, p := range n.Parents {
+			s.join(n.ID, p)
+		}
+	}
+	return s
+}
