@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"strings"
+
+	"github.com/spf13/pflag"
+)
+
+// Setting describes one setting. The table of them is the only list of settings in the program.
+type Setting struct {
+	Name    string // "commit.interval"
+	Group   string // heading in the reference
+	Type    string // "duration", "size", "int", "bool", "text", "list", or the allowed words joined by "|"
+	Default string // as it would be written in a file
+	Doc     string // one or more sentences
+
+	bind func(*Config) pflag.Value
+}
+
+// Flag is the setting's name on a command line, without the dashes.
+func (s Setting) Flag() string { return strings.ReplaceAll(s.Name, ".", "-") }
+
+// Env is the setting's environment variable.
+func (s Setting) Env() string {
+	return EnvPrefix + strings.ToUpper(strings.NewReplacer(".", "_", "-", "_").Replace(s.Name))
+}
+
+// EnvPrefix begins the name of every environment variable that streamd reads as a setting.
+const EnvPrefix = "STREAMD_"
+
+// Lookup finds a setting by name.
+func Lookup(name string) (Setting, bool) {
+	for _, s := range Settings() {
+		if s.Name == name {
+			return s, true
+		}
+	}
+	return Setting{}, false
+}
+
+// Settings returns the table, in the order of the reference. The slice is the caller's.
+func Settings() []Setting {
+	var all []Setting
+	for _, g := range []struct {
+		name string
+		rows []Setting
+	}{
+		{"Application", applicationSettings()},
+		{"Kafka connection", connectionSettings()},
+		{"Commits", commitSettings()},
+		{"Fetching and producing", transferSettings()},
+		{"Internal topics", topicSettings()},
+		{"State and checkpoints", stateSettings()},
+		{"HTTP and logs", serviceSettings()},
+	} {
+		for _, s := range g.rows {
+			s.Group = g.name
+			s.Type = s.bind(&Config{}).Type()
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+func applicationSettings() []Setting {
+	return []Setting{
+		{Name: "app.id", Doc: "Identity of the application: its consumer group, transactional ids, internal topics and checkpoints. Empty: the pipeline's name. Two applications that share a Kafka cluster or an object store need different ids.",
+			bind: func(c *Config) pflag.Value { return (*textValue)(&c.AppID) }},
+		{Name: "guarantee", Default: string(ExactlyOnce), Doc: "What is promised for each input record: exactly-once (Kafka transactions) or at-least-once (the same machinery without them: after a crash some outputs are repeated).",
+			bind: func(c *Config) pflag.Value {
+				return &wordValue{(*string)(&c.Guarantee), []string{string(ExactlyOnce), string(AtLeastOnce)}}
+			}},
+		{Name: "lanes", Default: "0", Doc: "How many tasks are processed at the same time. 0: one lane for each CPU that the process may use.",
+			bind: func(c *Config) pflag.Value { return (*intValue)(&c.Lanes) }},
+	}
+}
+
+func connectionSettings() []Setting {
+	return []Setting{
+		{Name: "brokers", Default: "127.0.0.1:9092", Doc: "Kafka brokers to begin with, as host:port, separated by commas.",
+			bind: func(c *Config) pflag.Value { return (*listValue)(&c.Brokers) }},
+		{Name: "client.id", Default: "streamd", Doc: "Name of this client in the broker's logs, metrics and quotas.",
+			bind: func(c *Config) pflag.Value { return (*textValue)(&c.ClientID) }},
+		{Name: "session.timeout", Default: "10s", Doc: "A worker that the brokers have not heard from for this long is taken for dead and its tasks are given to others. Lower: faster failover; below 6s the brokers' group.min.session.timeout.ms has to be lowered too.",
+			bind: func(c *Config) pflag.Value { return (*durationValue)(&c.SessionTimeout) }},
+		{Name: "rebalance.timeout", Default: "60s", Doc: "How long a worker has to give up tasks that go to another worker.",
+			bind: func(c *Config) pflag.Value { return (*durationValue)(&c.RebalanceTimeout) }},
+		{Name: "request.timeout", Default: "30s", Doc: "How long one request to a broker may be retried before it counts as failed.",
+			bind: func(c *Config) pflag.Value { return (*durationValue)(&c.RequestTimeout) }},
+		{Name: "tls.enabled", Default: "false", Doc: "Speak TLS to the brokers.",
+			bind: func(c *Config) pflag.Value { return (*boolValue)(&c.TLS) }},
+		{Name: "tls.ca-file", Doc: "PEM file of the certificate authorities to trust. Empty: those of the system. Read anew for each connection.",
+			bind: func(c *Config) pflag.Value { return (*textValue)(&c.TLSCAFile) }},
+		{Name: "tls.cert-file", Doc: "PEM file of the client certificate, for mutual TLS. Read anew for each connection.",
+			bind: func(c *Config) pflag.Value { return (*textValue)(&c.TLSCertFile) }},
+		{Name: "tls.key-file", Doc: "PEM file of the client certificate's private key.",
+			bind: func(c *Config) pflag.Value { return (*textValue)(&c.TLSKeyFile) }},
+		{Name: "tls.server-name", Doc: "Name to expect in the brokers' certificates. Empty: the host name of each broker.",
+			bind: func(c *Config) pflag.Value { return (*textValue)(&c.TLSServerName) }},
+		{Name: "sasl.mechanism", Default: "none", Doc: "How to authenticate to the brokers.",
+			bind: func(c *Config) pflag.Value {
+				return &wordValue{&c.SASLMechanism, []string{"none", "plain", "scram-sha-256", "scram-sha-512"}}
+			}},
+		{Name: "sasl.user", Doc: "User name for SASL.",
+			bind: func(c *Config) pflag.Value { return (*textValue)(&c.SASLUser) }},
+		{Name: "sasl.password-file", Doc: "File that holds the password for SASL. Read anew for each connection; a line break at its end is ignored. There is no setting that takes the password itself, so that it cannot end up in a process list or a log.",
+			bind: func(c *Config) pflag.Value { return (*textValue)(&c.SASLPasswordFile) }},
+	}
+}
+
+func commitSettings() []Setting {
+	return []Setting{
+		{Name: "commit.interval", Default: "100ms", Doc: "Longest time between two commits under load. Longer: fewer and larger transactions, more coalescing of state changes, later outputs.",
+			bind: func(c *Config) pflag.Value { return (*durationValue)(&c.CommitInterval) }},
+		{Name: "commit.floor", Default: "20ms", Doc: "Shortest time between two commits. At low load a worker commits as soon as there is something to commit, but not more often than this.",
+			bind: func(c *Config) pflag.Value { return (*durationValue)(&c.CommitFloor) }},
+		{Name: "transaction.timeout", Default: "60s", Doc: "The broker aborts a transaction that is open for longer. Not above the brokers' transaction.max.timeout.ms.",
+			bind: func(c *Config) pflag.Value { return (*durationValue)(&c.TransactionTimeout) }},
+		{Name: "epoch.max-records", Default: "500000", Doc: "Commit early when this many input records were processed since the last commit.",
+			bind: func(c *Config) pflag.Value { return (*intValue)(&c.EpochMaxRecords) }},
+		{Name: "epoch.max-bytes", Default: "64MiB", Doc: "Commit early when outputs and state changes of this size have gathered since the last commit.",
+			bind: func(c *Config) pflag.Value { return (*sizeValue)(&c.EpochMaxBytes) }},
+	}
+}
+
+func transferSettings() []Setting {
+	return []Setting{
+		{Name: "fetch.max-bytes", Default: "16MiB", Doc: "Largest response to one fetch.",
+			bind: func(c *Config) pflag.Value { return (*sizeValue)(&c.FetchMaxBytes) }},
+		{Name: "fetch.max-partition-bytes", Default: "1MiB", Doc: "Largest share of one partition in a response.",
+			bind: func(c *Config) pflag.Value { return (*sizeValue)(&c.FetchMaxPartitionBytes) }},
+		{Name: "fetch.max-wait", Default: "500ms", Doc: "How long a broker may hold a fetch while there is nothing to return. Records that arrive are returned at once.",
+			bind: func(c *Config) pflag.Value { return (*durationValue)(&c.FetchMaxWait) }},
+		{Name: "produce.buffer-bytes", Default: "64MiB", Doc: "Most that waits to be sent to brokers; processing waits when it is reached.",
+			bind: func(c *Config) pflag.Value { return (*sizeValue)(&c.ProduceBufferBytes) }},
+		{Name: "produce.batch-bytes", Default: "1MB", Doc: "Largest batch sent to a partition. Not above the topic's max.message.bytes (1048588 by default).",
+			bind: func(c *Config) pflag.Value { return (*sizeValue)(&c.ProduceBatchBytes) }},
+		{Name: "compression", Default: "lz4", Doc: "Compression of what is produced, changelogs included.",
+			bind: func(c *Config) pflag.Value {
+				return &wordValue{&c.Compression, []string{"none", "lz4", "snappy", "zstd"}}
+			}},
+	}
+}
+
+func topicSettings() []Setting {
+	return []Setting{
+		{Name: "repartition.partitions", Default: "0", Doc: "Partitions of a repartition topic when it is created. 0: as many as the widest input of the step that writes it. Fixed for the life of the application's state.",
+			bind: func(c *Config) pflag.Value { return (*intValue)(&c.RepartitionPartitions) }},
+		{Name: "internal.replication-factor", Default: "-1", Doc: "Replicas of changelog and repartition topics when they are created. -1: the brokers' default.",
+			bind: func(c *Config) pflag.Value { return (*intValue)(&c.ReplicationFactor) }},
+		{Name: "changelog.max-record-bytes", Default: "512KiB", Doc: "Largest record written to a changelog. State changes of one commit share records up to this size; a single state entry that is larger is an error.",
+			bind: func(c *Config) pflag.Value { return (*sizeValue)(&c.ChangelogMaxRecordBytes) }},
+	}
+}
+
+func stateSettings() []Setting {
+	return []Setting{
+		{Name: "state.dir", Default: "streamd-state", Doc: "Folder for local state. It is a cache: deleting it while the worker is down costs time, not data. One process at a time.",
+			bind: func(c *Config) pflag.Value { return (*textValue)(&c.StateDir) }},
+		{Name: "memory", Default: "0", Doc: "Memory that the process should keep to. 0: 80 % of the cgroup's limit, or half of the machine's memory where there is no limit.",
+			bind: func(c *Config) pflag.Value { return (*sizeValue)(&c.Memory) }},
+		{Name: "store.url", Doc: "Object store for checkpoints: file:///folder, s3://bucket/prefix?endpoint=…&region=…, or mem://name (tests). Credentials come from the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY) or from the workload's identity, never from the URL. Empty: no checkpoints; recovery then replays whole changelogs, which grow without bound, and replay is not possible.",
+			bind: func(c *Config) pflag.Value { return (*textValue)(&c.StoreURL) }},
+		{Name: "checkpoint.interval", Default: "30s", Doc: "How often state is checkpointed. Bounds how much changelog a recovery replays.",
+			bind: func(c *Config) pflag.Value { return (*durationValue)(&c.CheckpointInterval) }},
+		{Name: "checkpoints.kept", Default: "3", Doc: "How many checkpoints are kept. Recovery falls back to an older one when an object of the newest is missing or corrupt.",
+			bind: func(c *Config) pflag.Value { return (*intValue)(&c.CheckpointsKept) }},
+		{Name: "drain.timeout", Default: "25s", Doc: "How long a worker may take to commit, checkpoint and leave after SIGTERM. Below Kubernetes' terminationGracePeriodSeconds.",
+			bind: func(c *Config) pflag.Value { return (*durationValue)(&c.DrainTimeout) }},
+	}
+}
+
+func serviceSettings() []Setting {
+	return []Setting{
+		{Name: "http.address", Default: "127.0.0.1:8080", Doc: "Address of health, metrics and API. Empty: none. If it was not set and the port is taken, a free port is used and logged; if it was set, a taken port is an error. An address that is not loopback needs --insecure.",
+			bind: func(c *Config) pflag.Value { return (*textValue)(&c.HTTPAddress) }},
+		{Name: "pprof.address", Default: "127.0.0.1:6060", Doc: "Address of Go's profiles, loopback only unless --insecure. Empty: none. A taken port is treated as for http.address.",
+			bind: func(c *Config) pflag.Value { return (*textValue)(&c.PprofAddress) }},
+		{Name: "insecure", Default: "false", Doc: "Allow http.address and pprof.address to be reachable from other machines, without authentication. In a pod, metrics and probes need it: restrict access by a NetworkPolicy.",
+			bind: func(c *Config) pflag.Value { return (*boolValue)(&c.Insecure) }},
+		{Name: "log.level", Default: "info", Doc: "Least severe log lines to print.",
+			bind: func(c *Config) pflag.Value {
+				return &wordValue{&c.LogLevel, []string{"debug", "info", "warn", "error"}}
+			}},
+		{Name: "log.format", Default: "auto", Doc: "Form of log lines, which go to stderr. auto: console on a terminal, JSON elsewhere.",
+			bind: func(c *Config) pflag.Value {
+				return &wordValue{&c.LogFormat, []string{"auto", "console", "json"}}
+			}},
+	}
+}

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kafka
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/streamd/streamd/engine/config"
+	"github.com/streamd/streamd/partition"
+)
+
+// ErrChangelogGap marks a changelog that does not hold what the committed offsets name.
+var ErrChangelogGap = errors.New("the changelog does not hold the named position record")
+
+// EntryKind tells the records of a changelog apart.
+type EntryKind byte
+
+const (
+	// DeltaEntry holds a part of what one commit has changed.
+	DeltaEntry EntryKind = 'd'
+	// PositionEntry ends the deltas of one commit and says where the task stood.
+	PositionEntry EntryKind = 'p'
+)
+
+// EntryKey is the key of a changelog record: what it is and which commit of which ownership wrote it.
+type EntryKey struct {
+	Kind       EntryKind
+	Generation int32 // of the group: without transactions a record of an older ownership is ignored
+	Epoch      uint64
+}
+
+const entryKeyBytes = 1 + 4 + 8
+
+// AppendTo encodes the key.
+func (k EntryKey) AppendTo(dst []byte) []byte {
+	dst = append(dst, byte(k.Kind))
+	dst = binary.BigEndian.AppendUint32(dst, uint32(k.Generation))
+	return binary.BigEndian.AppendUint64(dst, k.Epoch)
+}
+
+// DecodeEntryKey reads what AppendTo has written.
+func DecodeEntryKey(b []byte) (EntryKey, error) {
+	if len(b) != entryKeyBytes || b[0] != byte(DeltaEntry) && b[0] != byte(PositionEntry) {
+		return EntryKey{}, fmt.Errorf("decode changelog key %x: it was not written by this version of streamd", b)
+	}
+	return EntryKey{EntryKind(b[0]), int32(binary.BigEndian.Uint32(b[1:])), binary.BigEndian.Uint64(b[5:])}, nil
+}
+
+// Commit is what one commit of a task has left in its changelog.
+type Commit struct {
+	Key      EntryKey
+	Offset   int64 // of the position record
+	Deltas   [][]byte
+	Position []byte
+}
+
+// ReadChangelog reads the committed records of a changelog partition from offset from up to exactly the
+// position record at offset to, and calls apply for every commit in order. ErrChangelogGap: the record is not
+// there. The slices that apply gets are its own.
+func ReadChangelog(ctx context.Context, cfg *config.Config, tp partition.TopicPartition, from, to int64, apply func(Commit) error) error {
+	c, err := NewConsumer(cfg)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	c.Add(map[partition.TopicPartition]int64{tp: from})
+	r := changelogReader{tp: tp, to: to, apply: apply}
+	for !r.done {
+		batches, err := c.Poll(ctx, 10000)
+		if err != nil {
+			return fmt.Errorf("read changelog from %d to %d: %w", from, to, err)
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		for _, b := range batches {
+			if err := r.take(b.records); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// changelogReader gathers deltas until their position record.
+type changelogReader struct {
+	tp      partition.TopicPartition
+	to      int64
+	apply   func(Commit) error
+	pending []pendingDelta
+	highest int32 // generation
+	done    bool
+}
+
+type pendingDelta struct {
+	key   EntryKey
+	value []byte
+}
+
+func (r *changelogReader) take(records []*kgo.Record) error {
+	for _, rec := range records {
+		if r.done {
+			return nil
+		}
+		if rec.Offset > r.to {
+			return fmt.Errorf("read changelog %v: %w: offset %d is not there, the next one is %d", r.tp, ErrChangelogGap, r.to, rec.Offset)
+		}
+		if rec.Attrs.IsControl() {
+			if rec.Offset == r.to {
+				return fmt.Errorf("read changelog %v: %w: offset %d is a transaction marker", r.tp, ErrChangelogGap, r.to)
+			}
+			continue
+		}
+		if err := r.entry(rec); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *changelogReader) entry(rec *kgo.Record) error {
+	key, err := DecodeEntryKey(rec.Key)
+	if err != nil {
+		return fmt.Errorf("read changelog %v at %d: %w", r.tp, rec.Offset, err)
+	}
+	stale := key.Generation < r.highest
+	r.highest = max(r.highest, key.Generation)
+	if key.Kind == DeltaEntry {
+		if !stale {
+			r.pending = append(r.pending, pendingDelta{key, rec.Value})
+		}
+		return nil
+	}
+	if rec.Offset == r.to {
+		r.done = true
+	}
+	if stale {
+		if r.done {
+			return fmt.Errorf("read changelog %v: %w: the record at %d belongs to an older ownership", r.tp, ErrChangelogGap, r.to)
+		}
+		return nil
+	}
+	c := Commit{Key: key, Offset: rec.Offset, Position: rec.Value}
+	for _, d := range r.pending {
+		if d.key.Generation == key.Generation && d.key.Epoch == key.Epoch {
+			c.Deltas = append(c.Deltas, d.value)
+		}
+	}
+	r.pending = r.pending[:0]
+	return r.apply(c)
+}

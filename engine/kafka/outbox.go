@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kafka
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/streamd/streamd/operators"
+	"github.com/streamd/streamd/partition"
+)
+
+// Topic is an output of a sub-topology as it is on the cluster.
+type Topic struct {
+	Name       string
+	Partitions int32
+}
+
+const (
+	outboxRecords    = 1024     // records are allocated by this many
+	outboxChunkBytes = 64 << 10 // and their bytes by this much; a longer record has a chunk of its own
+)
+
+// Outbox takes what one task emits and hands it to the producer. It owns the memory of an epoch's records and
+// uses it again once the epoch has ended: nothing is allocated per record. One goroutine at a time.
+type Outbox struct {
+	p       *Producer
+	topics  []Topic
+	promise func(*kgo.Record, error)
+
+	records [][]kgo.Record // slabs of outboxRecords; all before cur are full
+	cur, n  int
+	chunks  [][]byte
+	chunk   int // the one being filled
+	emitted int64
+	bytes   int64
+	hashed  func(key []byte, partitions int32) int32
+}
+
+// NewOutbox returns the outbox of a task that writes to topics, in the order of its sub-topology's outputs.
+func NewOutbox(topics []Topic) *Outbox {
+	return &Outbox{topics: topics, hashed: partition.ForKey}
+}
+
+// Use directs the outbox to a producer. Before the first record, and after the producer was replaced.
+func (o *Outbox) Use(p *Producer) {
+	o.p = p
+	o.promise = func(r *kgo.Record, err error) {
+		if err != nil {
+			p.fail(fmt.Errorf("write record of %d bytes to %s/%d: %w", len(r.Key)+len(r.Value), r.Topic, r.Partition, err))
+		}
+	}
+}
+
+// Reset forgets the records of the epoch. Only after the producer has let go of them: flushed or aborted.
+func (o *Outbox) Reset() {
+	o.cur, o.n, o.chunk = 0, 0, 0
+	for i := range o.chunks {
+		o.chunks[i] = o.chunks[i][:0]
+	}
+	if len(o.chunks) > 64 { // a burst must not be held for ever
+		clear(o.chunks[64:])
+		o.chunks = o.chunks[:64]
+	}
+}
+
+// Drop forgets the memory of the epoch altogether, where the producer may still hold records of it.
+func (o *Outbox) Drop() {
+	o.records, o.chunks = nil, nil
+	o.cur, o.n, o.chunk = 0, 0, 0
+}
+
+// Emitted returns how many records and bytes were emitted since the outbox was made.
+func (o *Outbox) Emitted() (records, bytes int64) { return o.emitted, o.bytes }
+
+// Buffer implements operators.Output.
+func (o *Outbox) Buffer() []byte {
+	for o.chunk < len(o.chunks) {
+		if c := o.chunks[o.chunk]; cap(c)-len(c) >= outboxChunkBytes/16 {
+			return c[len(c):]
+		}
+		o.chunk++
+	}
+	o.chunks = append(o.chunks, make([]byte, 0, outboxChunkBytes))
+	return o.chunks[o.chunk]
+}
+
+// Emit implements operators.Output.
+func (o *Outbox) Emit(e operators.Emission) {
+	if c := o.chunks[o.chunk]; len(c)+len(e.Buf) <= cap(c) && len(e.Buf) > 0 && &e.Buf[0] == &c[:cap(c)][len(c)] {
+		o.chunks[o.chunk] = c[:len(c)+len(e.Buf)]
+	} // else: the record has outgrown the chunk and has memory of its own, or is empty
+	t := &o.topics[e.Topic]
+	r := o.next()
+	*r = kgo.Record{Topic: t.Name, Partition: e.Partition, Timestamp: time.UnixMilli(e.Time)}
+	value := e.Buf
+	if e.KeyLen >= 0 {
+		r.Key = e.Buf[:e.KeyLen:e.KeyLen]
+		value = e.Buf[e.KeyLen:len(e.Buf):len(e.Buf)]
+	}
+	if !e.NullValue {
+		r.Value = value
+	}
+	for _, h := range e.Headers {
+		r.Headers = append(r.Headers, kgo.RecordHeader{Key: h.Key, Value: h.Value})
+	}
+	if e.Partition < 0 {
+		r.Partition = 0
+		if e.KeyLen >= 0 {
+			r.Partition = o.hashed(r.Key, t.Partitions)
+		} else {
+			r.Partition = int32(o.emitted % int64(t.Partitions))
+		}
+	}
+	o.send(r)
+}
+
+// Append produces one record to a partition: a changelog entry. The slices must stay unchanged until Reset.
+// The result's offset is valid after a flush that was confirmed.
+func (o *Outbox) Append(tp partition.TopicPartition, key, value []byte) *Appended {
+	r := o.next()
+	*r = kgo.Record{Topic: tp.Topic, Partition: tp.Partition, Key: key, Value: value}
+	o.send(r)
+	return &Appended{r}
+}
+
+// Appended is a record on its way.
+type Appended struct{ r *kgo.Record }
+
+// Offset of the record, once it was acknowledged.
+func (a *Appended) Offset() int64 { return a.r.Offset }
+
+func (o *Outbox) next() *kgo.Record {
+	if o.cur == len(o.records) {
+		o.records = append(o.records, make([]kgo.Record, outboxRecords))
+	}
+	r := &o.records[o.cur][o.n]
+	if o.n++; o.n == outboxRecords {
+		o.cur, o.n = o.cur+1, 0
+	}
+	return r
+}
+
+func (o *Outbox) send(r *kgo.Record) {
+	o.emitted++
+	o.bytes += int64(len(r.Key) + len(r.Value))
+	if !o.p.sent.Load() {
+		o.p.sent.Store(true)
+	}
+	o.p.cl.Produce(context.Background(), r, o.promise)
+}

@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+
+	"github.com/streamd/streamd/engine/core"
+	"github.com/streamd/streamd/engine/kafka"
+	"github.com/streamd/streamd/operators/topology"
+	"github.com/streamd/streamd/partition"
+	"github.com/streamd/streamd/statestore"
+)
+
+func defaultLanes() int { return runtime.GOMAXPROCS(0) }
+
+// bootstrap finds or creates what the application is made of: its application object, its internal topics, its
+// initial offsets. Every worker does it; all steps may be repeated and may run at once on several workers.
+func (w *Worker) bootstrap(ctx context.Context) error {
+	budget, err := w.cfg.MemoryBudget()
+	if err != nil {
+		return err
+	}
+	w.budget = budget.Bytes
+	if w.cluster, err = kafka.Connect(ctx, w.cfg); err != nil {
+		return err
+	}
+	if err := w.prepareApplication(ctx); err != nil {
+		w.cluster.Close()
+		return err
+	}
+	if w.resources, err = statestore.NewResources(w.budget); err != nil {
+		w.cluster.Close()
+		return err
+	}
+	return nil
+}
+
+func (w *Worker) prepareApplication(ctx context.Context) error {
+	if err := w.openStore(ctx); err != nil {
+		return err
+	}
+	if err := w.loadApplication(ctx); err != nil {
+		return err
+	}
+	user, err := w.userTopics(ctx)
+	if err != nil {
+		return err
+	}
+	if err := w.planTopics(user); err != nil {
+		return err
+	}
+	if err := w.ensureInternal(ctx); err != nil {
+		return err
+	}
+	subs := w.topology.Partition(w.topicName)
+	tasks, err := partition.Tasks(subs, w.counts)
+	if err != nil {
+		return err
+	}
+	w.all, w.owner, w.subs = map[partition.TaskID]partition.Task{}, map[partition.TopicPartition]partition.TaskID{}, map[int32]*topology.SubTopology{}
+	for _, t := range tasks {
+		w.all[t.ID] = t
+		for _, tp := range t.Inputs {
+			w.owner[tp] = t.ID
+		}
+	}
+	for i := range w.topology.SubTopologies {
+		s := &w.topology.SubTopologies[i]
+		w.subs[s.ID] = s
+	}
+	return w.firstStart(ctx, user)
+}
+
+// topicName is the name on the cluster of a topic of the topology.
+func (w *Worker) topicName(topic string, internal bool) string {
+	if internal {
+		return w.names.Repartition(topic)
+	}
+	return topic
+}
+
+// userTopics looks up the topics that the pipeline reads and writes and that are the user's.
+func (w *Worker) userTopics(ctx context.Context) (map[string]kafka.TopicInfo, error) {
+	var names []string
+	for _, s := range w.topology.SubTopologies {
+		for _, src := range s.Sources {
+			if !src.Internal {
+				names = append(names, src.Topic)
+			}
+		}
+		for _, out := range s.Outputs {
+			if !out.Internal {
+				names = append(names, out.Topic)
+			}
+		}
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+	got, err := w.cluster.Topics(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	return got, kafka.Missing(names, got)
+}
+
+// planTopics decides how many partitions each topic has. A repartition topic has as many as the topics it must be
+// co-partitioned with, else as many as configured, else as many as the widest input of the step that writes it.
+func (w *Worker) planTopics(user map[string]kafka.TopicInfo) error {
+	w.counts = map[string]int32{}
+	for name, info := range user {
+		w.counts[name] = info.Partitions
+	}
+	// Each pass settles at least one more stage of the pipeline; a loop of stages settles with what is known.
+	for range w.topology.SubTopologies {
+		for i := range w.topology.SubTopologies {
+			w.planOutputs(&w.topology.SubTopologies[i])
+		}
+	}
+	for _, s := range w.topology.SubTopologies {
+		for _, src := range s.Sources {
+			if name := w.topicName(src.Topic, src.Internal); w.counts[name] == 0 {
+				return fmt.Errorf("no partition count can be found for topic %s: nothing that is known writes it", name)
+			}
+		}
+	}
+	return nil
+}
+
+func (w *Worker) planOutputs(s *topology.SubTopology) {
+	var widest int32
+	for _, src := range s.Sources {
+		widest = max(widest, w.counts[w.topicName(src.Topic, src.Internal)])
+	}
+	for _, out := range s.Outputs {
+		name := w.topicName(out.Topic, out.Internal)
+		if !out.Internal || w.counts[name] != 0 || widest == 0 {
+			continue
+		}
+		n := w.coPartitioned(out.Topic)
+		if n == 0 {
+			n = int32(w.cfg.RepartitionPartitions)
+		}
+		if n == 0 {
+			n = widest
+		}
+		w.counts[name] = n
+	}
+}
+
+// coPartitioned returns the partition count of the user topics that a repartition topic meets before a keyed step.
+func (w *Worker) coPartitioned(step string) int32 {
+	for _, s := range w.topology.SubTopologies {
+		for _, src := range s.Sources {
+			if !src.Internal || src.Topic != step {
+				continue
+			}
+			for _, other := range s.Sources {
+				if s.Stateful() && !other.Internal {
+					return w.counts[other.Topic]
+				}
+			}
+		}
+	}
+	return 0
+}
+
+// internalTopics returns every internal topic with its partition count.
+func (w *Worker) internalTopics() []kafka.InternalTopic {
+	var topics []kafka.InternalTopic
+	for _, s := range w.topology.SubTopologies {
+		for _, src := range s.Sources {
+			if src.Internal {
+				name := w.names.Repartition(src.Topic)
+				topics = append(topics, kafka.InternalTopic{Name: name, Partitions: w.counts[name]})
+			}
+		}
+		if s.Stateful() {
+			first := s.Sources[0]
+			topics = append(topics, kafka.InternalTopic{
+				Name: w.names.Changelog(s.ID), Partitions: w.counts[w.topicName(first.Topic, first.Internal)],
+			})
+		}
+	}
+	return topics
+}
+
+// ensureInternal creates the internal topics of an application that has none yet, and checks those of one that
+// has: a missing or re-created one means lost data, never a fresh start.
+func (w *Worker) ensureInternal(ctx context.Context) error {
+	want := w.internalTopics()
+	names := make([]string, len(want))
+	for i, t := range want {
+		names[i] = t.Name
+	}
+	before, err := w.cluster.Topics(ctx, names)
+	if err != nil {
+		return err
+	}
+	var create []kafka.InternalTopic
+	for _, t := range want {
+		got, ok := before[t.Name]
+		switch recorded := w.app.topicIDs[t.Name]; {
+		case ok && recorded != "" && recorded != got.ID:
+			return fmt.Errorf("internal topic %s: %w: its id is %s, the application was started with %s; roll back to a checkpoint, or reset the application", t.Name, kafka.ErrTopicGone, got.ID, recorded)
+		case !ok && recorded != "":
+			return fmt.Errorf("internal topic %s: %w: the application was started with it (id %s); roll back to a checkpoint, or reset the application", t.Name, kafka.ErrTopicGone, recorded)
+		case !ok:
+			create = append(create, t)
+		case got.Partitions != t.Partitions:
+			return fmt.Errorf("internal topic %s has %d partitions, the pipeline now needs %d: %w", t.Name, got.Partitions, t.Partitions, ErrPartitionsChanged)
+		}
+	}
+	if err := w.cluster.CreateInternal(ctx, create); err != nil {
+		return err
+	}
+	return w.waitForTopics(ctx, names)
+}
+
+// waitForTopics waits until every topic can be looked up: a created one takes a moment to be known everywhere.
+func (w *Worker) waitForTopics(ctx context.Context, names []string) error {
+	for attempt := 0; ; attempt++ {
+		got, err := w.cluster.Topics(ctx, names)
+		if err != nil {
+			return err
+		}
+		if err := kafka.Missing(names, got); err == nil {
+			w.app.internal = got
+			return nil
+		} else if attempt == 10 {
+			return err
+		}
+		if err := sleep(ctx, backoff(attempt)); err != nil {
+			return err
+		}
+	}
+}
+
+// ErrPartitionsChanged marks a topic whose number of partitions no longer fits the state that was built with it.
+var ErrPartitionsChanged = errors.New("the number of partitions has changed; keys would be looked up where they are not: replay into a new application id")
+
+// firstStart records what the application starts from and commits the initial offsets, before anything is
+// processed. A later start finds it recorded and does nothing.
+func (w *Worker) firstStart(ctx context.Context, user map[string]kafka.TopicInfo) error {
+	if w.app.initialized {
+		return w.checkTopicIDs(user)
+	}
+	topics := w.sourceTopics()
+	starts, err := w.cluster.StartOffsets(ctx, topics...)
+	if err != nil {
+		return err
+	}
+	if err := w.createApplication(ctx, user, starts); err != nil {
+		return err
+	}
+	tps := make([]partition.TopicPartition, 0, len(w.owner))
+	for tp := range w.owner {
+		tps = append(tps, tp)
+	}
+	committed, err := w.cluster.StableOffsets(ctx, w.names.App, tps)
+	if err != nil {
+		return err
+	}
+	var commits []kafka.OffsetCommit
+	metadata := core.Metadata{Incarnation: w.names.Incarnation, ChangelogOffset: -1, TransactionalID: "-"}.Encode()
+	for _, tp := range tps {
+		if committed[tp].Offset >= 0 {
+			continue
+		}
+		at, ok := w.app.initial[tp]
+		if !ok {
+			at = starts[tp]
+		}
+		commits = append(commits, kafka.OffsetCommit{Partition: tp, Offset: at, Metadata: metadata})
+	}
+	if len(commits) > 0 {
+		if w.repo == nil && len(commits) < len(tps) {
+			return fmt.Errorf("group %s has committed offsets for some of its inputs and not for others, first %v: %w", w.names.App, commits[0].Partition, ErrNoOffset)
+		}
+		err := w.cluster.CommitInitial(ctx, w.names.App, commits)
+		if kafka.IsBusyGroup(err) {
+			return nil // another worker has done it: members join only afterwards
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return w.markInitialized(ctx)
+}
+
+// userSources returns the user's topics that the application reads.
+func (w *Worker) userSources() []string {
+	var names []string
+	for _, s := range w.topology.SubTopologies {
+		for _, src := range s.Sources {
+			if !src.Internal {
+				names = append(names, src.Topic)
+			}
+		}
+	}
+	return names
+}
+
+// sourceTopics returns the topics that the application reads, by their names on the cluster.
+func (w *Worker) sourceTopics() []string {
+	var names []string
+	for _, s := range w.topology.SubTopologies {
+		for _, src := range s.Sources {
+			names = append(names, w.topicName(src.Topic, src.Internal))
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package worker
+
+import (
+	"context"
+	"encoding/json/v2"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.uber.org/zap"
+)
+
+// stalled is how long the loop may stand still before /livez says so: the loop waits for transactions, and a
+// transaction waits at most for its timeout.
+func (w *Worker) stalled() time.Duration { return w.cfg.TransactionTimeout + 30*time.Second }
+
+// serve opens the HTTP addresses that are configured and returns what closes them.
+func (w *Worker) serve() (func(), error) {
+	var servers []*http.Server
+	closeAll := func() {
+		for _, s := range servers {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			if err := s.Shutdown(ctx); err != nil {
+				s.Close()
+			}
+			cancel()
+		}
+	}
+	listen := func(what, addr string, h http.Handler) error {
+		if addr == "" {
+			return nil
+		}
+		if !loopback(addr) && !w.cfg.Insecure {
+			return fmt.Errorf("%s address %s is not a loopback address: it has no authentication; use 127.0.0.1, or say --insecure where the network is closed", what, addr)
+		}
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			return fmt.Errorf("open %s address: %w; choose another, or \"\" for none", what, err)
+		}
+		s := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, MaxHeaderBytes: 16 << 10}
+		servers = append(servers, s)
+		w.listener.log.Info("listening", zap.String("what", what), zap.Stringer("address", l.Addr()))
+		w.routines.Go(func() {
+			if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				w.listener.background("serve http", err)
+			}
+		})
+		return nil
+	}
+	if err := listen("http", w.cfg.HTTPAddress, w.handler()); err != nil {
+		return nil, err
+	}
+	if err := listen("pprof", w.cfg.PprofAddress, profiles()); err != nil {
+		closeAll()
+		return nil, err
+	}
+	return closeAll, nil
+}
+
+func loopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// handler serves health, metrics and status.
+//
+//	/livez   200 while the loop turns; 503 when it has stood still for longer than a transaction may take
+//	/readyz  200 when the worker has joined the group and none of its tasks is restoring; a worker without tasks is ready
+//	/metrics Prometheus
+//	/api/v1/status  what the worker is doing, as JSON
+func (w *Worker) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", func(rw http.ResponseWriter, _ *http.Request) {
+		last := w.progress.Load()
+		if last != 0 && w.now().Sub(time.Unix(0, last)) > w.stalled() {
+			http.Error(rw, "the loop stands still", http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(rw, "ok")
+	})
+	mux.HandleFunc("GET /readyz", func(rw http.ResponseWriter, _ *http.Request) {
+		snap := w.status.Snapshot()
+		if !snap.Joined {
+			http.Error(rw, "not joined", http.StatusServiceUnavailable)
+			return
+		}
+		for _, t := range snap.Tasks {
+			if t.State != "running" {
+				http.Error(rw, "task "+t.Task+" is "+t.State, http.StatusServiceUnavailable)
+				return
+			}
+		}
+		fmt.Fprintln(rw, "ok")
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(w.listener.m.registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /api/v1/status", func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header().Set("Content-Type", "application/json")
+		if err := json.MarshalWrite(rw, w.status.Snapshot()); err != nil {
+			w.listener.background("write status", err)
+		}
+	})
+	return mux
+}
+
+func profiles() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	return mux
+}

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package worker
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/streamd/streamd/engine/core"
+	"github.com/streamd/streamd/engine/kafka"
+	"github.com/streamd/streamd/partition"
+)
+
+// housekeeping is how often the loop looks at what has no event of its own: rounds, ends of bounded runs, trims.
+const housekeeping = 100 * time.Millisecond
+
+// loop runs until the machine has left.
+func (w *Worker) loop(ctx context.Context) error {
+	tick := time.NewTicker(housekeeping)
+	defer tick.Stop()
+	stop := ctx.Done()
+	for !w.left {
+		var fetched chan fetch
+		if w.machine.MayProcess() {
+			fetched = w.fetched
+		}
+		select {
+		case ev := <-w.membership:
+			w.member(ev)
+		case r := <-w.restored:
+			w.restoreEnded(r)
+		case f := <-fetched:
+			w.process(f)
+		case <-w.commitTimer.C:
+			w.step(core.CommitDue{})
+		case d := <-w.published:
+			w.checkpointed(d)
+		case <-tick.C:
+			w.housekeep()
+		case <-stop:
+			stop = nil
+			w.step(core.Stop{})
+		}
+		w.progress.Store(w.now().UnixNano())
+	}
+	return w.failure
+}
+
+// step gives the machine one event and carries out what it orders. Replies of effects that end at once are
+// given back in turn.
+func (w *Worker) step(ev core.Event) {
+	events := []core.Event{ev}
+	for len(events) > 0 {
+		ev, events = events[0], events[1:]
+		if a, ok := ev.(core.Assigned); ok {
+			w.generation = a.Generation
+		}
+		w.effects = append(w.effects[:0], w.machine.Step(ev)...)
+		for _, e := range w.effects {
+			if reply := w.do(e); reply != nil {
+				events = append(events, reply)
+			}
+		}
+	}
+	if err := w.pendingFailure; err != nil {
+		w.pendingFailure = nil
+		w.step(core.TaskFailed{Err: err})
+		return
+	}
+	w.status.phase(w.machine)
+	w.schedule()
+}
+
+// do carries out one effect. A non-nil result is its reply; others come through the loop's channels.
+func (w *Worker) do(e core.Effect) core.Event {
+	switch e := e.(type) {
+	case core.Fence:
+		w.startFence(e.Live)
+	case core.Restore:
+		w.startRestore(e)
+	case core.Start:
+		w.start(e.Tasks)
+	case core.Prepare:
+		return core.Prepared{Err: w.prepare(e.Tasks)}
+	case core.Flush:
+		return w.flush()
+	case core.CommitOffsets:
+		return w.commitOffsets(e)
+	case core.EndTransaction:
+		return w.endTransaction(e.Commit)
+	case core.Apply:
+		w.apply(e.Tasks)
+	case core.Rewind:
+		w.rewind(e.Tasks)
+	case core.NewProducer:
+		return w.newProducer()
+	case core.Close:
+		w.close(e.Tasks)
+	case core.Ack:
+		w.group.Ack(e.Ack)
+	case core.Rejoin:
+		return w.rejoin()
+	case core.Leave:
+		w.leave(e.Err)
+	}
+	return nil
+}
+
+// member takes an event of the group. One of an earlier membership is dropped: its tasks are closed already.
+func (w *Worker) member(ev kafka.MembershipEvent) {
+	if ev.Membership != w.membershipNo {
+		return
+	}
+	switch e := ev.Event.(type) {
+	case core.Assigned:
+		w.listener.assigned(e.Generation, e.Added)
+	case core.Revoked:
+		w.listener.revoked(e.Generation, e.Tasks)
+	case core.Lost:
+		w.listener.lost(e.Tasks)
+	}
+	w.step(ev.Event)
+}
+
+// schedule sets the timer of the next commit: at once when the input has run dry and the floor has passed since
+// the last commit, at the commit interval otherwise.
+func (w *Worker) schedule() {
+	w.commitTimer.Stop()
+	if w.machine.Phase() != core.Processing {
+		return
+	}
+	due := w.epoch.began.Add(w.cfg.CommitInterval)
+	if w.epoch.dry {
+		due = w.epoch.lastCommit.Add(w.cfg.CommitFloor)
+	}
+	w.commitTimer.Reset(max(0, due.Sub(w.now())))
+}
+
+// epoch is what the loop knows of the epoch in progress.
+type epoch struct {
+	began      time.Time
+	lastCommit time.Time // when the last commit began
+	dry        bool      // everything fetched is processed, and no input is known to have more
+	records    int
+}
+
+// process gives fetched records to their tasks, runs the lanes and decides whether to commit.
+func (w *Worker) process(f fetch) {
+	if f.consumer != w.consumer {
+		return // of before a rewind
+	}
+	if f.err != nil {
+		w.step(core.TaskFailed{Err: f.err})
+		return
+	}
+	work, behind := w.enqueue(f.batches)
+	if len(work) == 0 {
+		return
+	}
+	if w.machine.Phase() == core.Idle {
+		w.epoch.began, w.epoch.records = w.now(), 0
+		if err := w.producer.Begin(); err != nil {
+			w.step(core.TaskFailed{Err: err})
+			return
+		}
+	}
+	n, err := w.runLanes(work)
+	w.epoch.records += n
+	w.epoch.dry = !behind && len(w.fetched) == 0
+	w.step(core.Touched{Tasks: work})
+	switch {
+	case err != nil:
+		w.step(core.TaskFailed{Err: err})
+	case w.epoch.records >= w.cfg.EpochMaxRecords || w.now().Sub(w.epoch.began) >= w.cfg.CommitInterval:
+		w.step(core.CommitDue{})
+	}
+}
+
+// enqueue hands batches to running tasks and returns those with work, and whether an input has more than came.
+func (w *Worker) enqueue(batches []kafka.Batch) (work []partition.TaskID, behind bool) {
+	for i := range batches {
+		b := &batches[i]
+		id, ok := w.owner[b.Partition]
+		if !ok || !w.machine.Running(id) {
+			continue // revoked while the batch was on its way
+		}
+		rt := w.tasks[id]
+		if err := rt.task.Enqueue(b.Partition, b); err != nil {
+			w.step(core.TaskFailed{Err: err})
+			return nil, false
+		}
+		if !slices.Contains(work, id) {
+			work = append(work, id)
+		}
+		rt.lag(b)
+		behind = behind || b.Last()+1 < b.StableEnd
+	}
+	return work, behind
+}
+
+// lag notes how far the task is behind in one input, as of its newest fetch.
+func (rt *runningTask) lag(b *kafka.Batch) {
+	rt.lags[b.Partition] = max(0, b.StableEnd-(b.Last()+1))
+}

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package worker
+
+import (
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/streamd/streamd/engine/core"
+	"github.com/streamd/streamd/operators"
+	"github.com/streamd/streamd/partition"
+)
+
+// Log keys. A key means the same thing in every line.
+const (
+	keyTask        = "task"
+	keyTasks       = "tasks"
+	keyGeneration  = "generation"
+	keyRound       = "round"
+	keyTransaction = "transactionalID"
+	keyOutcome     = "outcome"
+	keyStep        = "step"
+	keyTopic       = "topic"
+	keyPartition   = "partition"
+	keyOffset      = "offset"
+	keyBytes       = "bytes"
+	keyDuration    = "duration"
+	keySource      = "source"
+	keyReplayed    = "replayedCommits"
+)
+
+// observer turns what happens in the loop into log lines and metrics. Nothing of it runs per record.
+type observer struct {
+	log *zap.Logger
+	m   *metrics
+	now func() time.Time
+
+	lastEpochWarning time.Time
+}
+
+func newObserver(log *zap.Logger, w *Worker) *observer {
+	return &observer{log: log, m: newMetrics(w), now: w.now}
+}
+
+func (o *observer) joined(transactionalID string) {
+	o.log.Info("joining group", zap.String(keyTransaction, transactionalID))
+}
+
+func (o *observer) assigned(generation int32, added []partition.TaskID) {
+	o.m.rebalances.Inc()
+	o.log.Info("tasks assigned", zap.Int32(keyGeneration, generation), zap.Stringers(keyTasks, added))
+}
+
+func (o *observer) revoked(generation int32, tasks []partition.TaskID) {
+	o.log.Info("tasks revoked", zap.Int32(keyGeneration, generation), zap.Stringers(keyTasks, tasks))
+}
+
+func (o *observer) lost(tasks []partition.TaskID) {
+	o.log.Warn("tasks lost: the group has gone on without this worker", zap.Stringers(keyTasks, tasks))
+}
+
+func (o *observer) fenced(transactionalID string) {
+	o.m.fences.Inc()
+	o.log.Warn("fenced: another worker took this one for dead; rejoining", zap.String(keyTransaction, transactionalID))
+}
+
+func (o *observer) fencedOthers(ids []string) {
+	if len(ids) > 0 {
+		o.log.Info("aborted the open transactions of dead workers", zap.Strings(keyTransaction, ids))
+	}
+}
+
+// epochFailed counts an epoch that will not commit; the log is bounded to a line in ten seconds.
+func (o *observer) epochFailed(step string, outcome core.Outcome, err error) {
+	o.m.aborts.WithLabelValues(step, outcome.String()).Inc()
+	log := o.log.Debug
+	if now := o.now(); now.Sub(o.lastEpochWarning) > 10*time.Second {
+		o.lastEpochWarning, log = now, o.log.Warn
+	}
+	log("epoch not committed; going back to what is", zap.String(keyStep, step), zap.Stringer(keyOutcome, outcome), zap.Error(err))
+}
+
+func (o *observer) rewound(tasks []partition.TaskID) {
+	o.log.Info("tasks go back to their committed positions", zap.Stringers(keyTasks, tasks))
+}
+
+func (o *observer) retrying(what string, err error) {
+	o.log.Warn("retrying", zap.String(keyStep, what), zap.Error(err))
+}
+
+func (o *observer) committed(took time.Duration, records, tasks int) {
+	o.m.commits.Inc()
+	o.m.commitSeconds.Observe(took.Seconds())
+	o.m.epochRecords.Observe(float64(records))
+	o.log.Debug("epoch committed", zap.Duration(keyDuration, took), zap.Int("records", records), zap.Int(keyTasks, tasks))
+}
+
+func (o *observer) started(id partition.TaskID, s restoreStats) {
+	o.m.restoreSeconds.Observe(s.took.Seconds())
+	o.m.restoreBytes.Add(float64(s.bytes))
+	o.log.Info("task running", zap.Stringer(keyTask, id), zap.String(keySource, s.source), zap.Int64(keyRound, s.round),
+		zap.Int64(keyBytes, s.bytes), zap.Int64(keyReplayed, s.replayed), zap.Duration(keyDuration, s.took))
+}
+
+func (o *observer) fellBack(id partition.TaskID, round int64, err error) {
+	o.m.fallbacks.Inc()
+	o.log.Error("checkpoint cannot be used; trying the one before", zap.Stringer(keyTask, id), zap.Int64(keyRound, round), zap.Error(err))
+}
+
+func (o *observer) localDiscarded(id partition.TaskID, err error) {
+	o.log.Warn("local state cannot be used; restoring", zap.Stringer(keyTask, id), zap.Error(err))
+}
+
+func (o *observer) checkpointed(id partition.TaskID, d published) {
+	if d.err != nil {
+		o.m.checkpointErrors.Inc()
+		o.log.Warn("checkpoint not stored; processing goes on", zap.Stringer(keyTask, id), zap.Int64(keyRound, d.round), zap.Error(d.err))
+		return
+	}
+	o.m.checkpoints.Inc()
+	o.m.checkpointSeconds.Observe(d.took.Seconds())
+	o.m.checkpointBytes.Add(float64(d.uploaded))
+	o.log.Info("checkpoint stored", zap.Stringer(keyTask, id), zap.Int64(keyRound, d.round), zap.Int64(keyBytes, d.uploaded), zap.Duration(keyDuration, d.took))
+}
+
+func (o *observer) background(what string, err error) {
+	o.log.Warn("background work failed; it is tried again", zap.String(keyStep, what), zap.Error(err))
+}
+
+// operatorListener reports records that a policy keeps from the pipeline.
+func (o *observer) operatorListener() *operators.Listener {
+	return &operators.Listener{
+		Skipped: func(e *operators.DecodeError) {
+			o.m.dropped.WithLabelValues(e.Step, "skipped").Inc()
+			o.log.Warn("undecodable record skipped", zap.String(keyStep, e.Step), zap.String(keyTopic, e.Topic), zap.Int32(keyPartition, e.Partition), zap.Int64(keyOffset, e.Offset), zap.Error(e.Err))
+		},
+		DeadLettered: func(e *operators.DecodeError, topic string) {
+			o.m.dropped.WithLabelValues(e.Step, "dead-lettered").Inc()
+			o.log.Warn("undecodable record sent to the dead-letter topic", zap.String("deadLetterTopic", topic), zap.String(keyStep, e.Step), zap.String(keyTopic, e.Topic), zap.Int32(keyPartition, e.Partition), zap.Int64(keyOffset, e.Offset), zap.Error(e.Err))
+		},
+	}
+}

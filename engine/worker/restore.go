@@ -1,0 +1,454 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/streamd/streamd/checkpoint"
+	"github.com/streamd/streamd/engine/core"
+	"github.com/streamd/streamd/engine/kafka"
+	"github.com/streamd/streamd/engine/task"
+	"github.com/streamd/streamd/partition"
+	"github.com/streamd/streamd/statestore"
+)
+
+// ErrNoOffset marks an input without a committed offset in an application that had committed one for it.
+var ErrNoOffset = errors.New("no committed offset: it has expired (offsets.retention.minutes on the broker), or was deleted; roll back to a checkpoint, or reset the application")
+
+// ErrForeignOffset marks committed offsets of another life of the application, or of no streamd application.
+var ErrForeignOffset = errors.New("the committed offset belongs to something else: another incarnation of the application, or another program uses the group id")
+
+// ErrUnrecoverable marks a task whose state can be had neither locally, nor from a checkpoint, nor from the changelog.
+var ErrUnrecoverable = errors.New("the state cannot be brought to the committed position")
+
+// replayTimeout bounds the wait for changelog records that are known to be committed: their transaction markers
+// may arrive after those of the offsets, by milliseconds, or by as long as a partition is without a leader.
+const replayTimeout = 2 * time.Minute
+
+// restoreStats says where a task's state came from.
+type restoreStats struct {
+	source   string // nothing, local, checkpoint, changelog
+	round    int64
+	bytes    int64
+	replayed int64 // commits of the changelog
+	took     time.Duration
+}
+
+// restoreResult is what a restore hands back to the loop, with the task itself.
+type restoreResult struct {
+	rt      *runningTask
+	attempt int
+	err     error
+}
+
+// fence is one attempt to abort the transactions of dead workers. Restores that follow wait for it.
+type fence struct {
+	done chan struct{}
+	err  error
+}
+
+func (w *Worker) startFence(live []string) {
+	f := &fence{done: make(chan struct{})}
+	w.fence = f
+	own := w.transactionalID
+	w.routines.Go(func() {
+		defer close(f.done)
+		if w.atLeastOnce() {
+			return
+		}
+		for attempt := 0; ; attempt++ {
+			ids, err := w.cluster.Fence(w.hard, w.names.TransactionalIDPrefix(), append(live, own), nil)
+			w.listener.fencedOthers(ids)
+			if err == nil {
+				return
+			}
+			w.listener.retrying("fence dead workers", err)
+			if f.err = sleep(w.hard, backoff(attempt)); f.err != nil {
+				return
+			}
+		}
+	})
+}
+
+// startRestore brings a task to its committed position, in the background. Until its result comes back the task is
+// in the hands of the restore.
+func (w *Worker) startRestore(e core.Restore) {
+	rt := w.tasks[e.Task]
+	if rt == nil {
+		info := w.all[e.Task]
+		rt = &runningTask{id: e.Task, info: info, sub: w.subs[e.Task.SubTopology], lags: map[partition.TopicPartition]int64{}}
+		rt.inputs = info.Inputs
+		w.tasks[e.Task] = rt
+	}
+	ctx, cancel := context.WithCancel(w.hard)
+	rt.cancel, rt.restoreDone = cancel, make(chan struct{})
+	before, fence := w.closing[e.Task], w.fence
+	w.routines.Go(func() {
+		defer cancel()
+		began := w.now()
+		err := w.takeover(ctx, rt, fence, before)
+		rt.restore.took = w.now().Sub(began)
+		close(rt.restoreDone)
+		select {
+		case w.restored <- restoreResult{rt, e.Attempt, err}:
+		case <-w.hard.Done():
+		}
+	})
+}
+
+// sourcesOf gives a task's input for each source of its sub-topology; one without a topic where the source has
+// fewer partitions.
+func (w *Worker) sourcesOf(rt *runningTask) []partition.TopicPartition {
+	inputs := make([]partition.TopicPartition, len(rt.sub.Sources))
+	for i, src := range rt.sub.Sources {
+		if name := w.topicName(src.Topic, src.Internal); rt.id.Partition < w.counts[name] {
+			inputs[i] = partition.TopicPartition{Topic: name, Partition: rt.id.Partition}
+		}
+	}
+	return inputs
+}
+
+// restoreEnded takes a task back from its restore. One that was closed meanwhile is dropped: close has seen to it.
+func (w *Worker) restoreEnded(r restoreResult) {
+	if w.tasks[r.rt.id] != r.rt {
+		return
+	}
+	if r.err != nil && errors.Is(r.err, context.Canceled) {
+		return
+	}
+	if r.err == nil {
+		r.rt.outbox.Use(w.producer)
+	}
+	w.step(core.Restored{Task: r.rt.id, Attempt: r.attempt, Err: r.err})
+}
+
+// takeover is the one way to a running task: for a new owner, and for one whose epoch did not commit.
+func (w *Worker) takeover(ctx context.Context, rt *runningTask, fence *fence, before chan struct{}) error {
+	for _, wait := range []chan struct{}{fenceDone(fence), before} {
+		if wait == nil {
+			continue
+		}
+		select {
+		case <-wait:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	if fence != nil && fence.err != nil {
+		return fence.err
+	}
+	meta, at, err := w.committedOf(ctx, rt)
+	if err != nil {
+		return err
+	}
+	if rt.sub.Stateful() {
+		if err := w.restoreState(ctx, rt, meta, at); err != nil {
+			return fmt.Errorf("restore task %v: %w", rt.id, err)
+		}
+	} else {
+		rt.restore = restoreStats{source: "stateless"}
+	}
+	rt.committed, rt.committedPosition = meta, at
+	if meta.Round > rt.durableRound {
+		rt.durableRound = meta.Round
+	}
+	rt.cutRound = max(rt.cutRound, rt.durableRound)
+	return w.buildTask(rt, at)
+}
+
+func fenceDone(f *fence) chan struct{} {
+	if f == nil {
+		return nil
+	}
+	return f.done
+}
+
+// buildTask makes the processors, unless a rewind has left them, and sets the position.
+func (w *Worker) buildTask(rt *runningTask, at task.Position) error {
+	if rt.task == nil {
+		topics := make([]kafka.Topic, len(rt.sub.Outputs))
+		for i, out := range rt.sub.Outputs {
+			name := w.topicName(out.Topic, out.Internal)
+			topics[i] = kafka.Topic{Name: name, Partitions: w.counts[name]}
+		}
+		rt.outbox = kafka.NewOutbox(topics)
+		t, err := task.New(task.Options{
+			ID: rt.id, SubTopology: rt.sub, Inputs: w.sourcesOf(rt), DB: rt.db, Output: rt.outbox, Now: w.now,
+			Listener: w.listener.operatorListener(),
+		})
+		if err != nil {
+			return err
+		}
+		rt.task = t
+	}
+	rt.task.Seek(at)
+	return nil
+}
+
+// committedOf reads what the group has committed for the task's inputs: all of them in one transaction, so that
+// they name the same position record.
+func (w *Worker) committedOf(ctx context.Context, rt *runningTask) (core.Metadata, task.Position, error) {
+	var (
+		newest core.Metadata
+		at     = task.Position{}
+	)
+	committed, err := w.cluster.StableOffsets(ctx, w.names.App, rt.inputs)
+	if err != nil {
+		return newest, nil, err
+	}
+	for i, tp := range rt.inputs {
+		c, ok := committed[tp]
+		if !ok || c.Offset < 0 {
+			return newest, nil, fmt.Errorf("task %v, input %v: %w", rt.id, tp, ErrNoOffset)
+		}
+		m, err := core.DecodeMetadata(c.Metadata)
+		if err != nil {
+			return newest, nil, fmt.Errorf("task %v, input %v: %w: %w", rt.id, tp, ErrForeignOffset, err)
+		}
+		if m.Incarnation != w.names.Incarnation {
+			return newest, nil, fmt.Errorf("task %v, input %v: committed by incarnation %d, this is incarnation %d: %w", rt.id, tp, m.Incarnation, w.names.Incarnation, ErrForeignOffset)
+		}
+		if i > 0 && m.Epoch != newest.Epoch {
+			return newest, nil, fmt.Errorf("task %v: input %v was committed in epoch %d, input %v in epoch %d: %w", rt.id, rt.inputs[0], newest.Epoch, tp, m.Epoch, ErrForeignOffset)
+		}
+		newest, at[tp] = m, c.Offset
+	}
+	return newest, at, nil
+}
+
+// stateDir is where a task's state lies on this machine.
+func (w *Worker) stateDir(id partition.TaskID) string {
+	return filepath.Join(w.cfg.StateDir, w.names.App+"-"+strconv.Itoa(w.names.Incarnation), id.String())
+}
+
+// restoreState opens the task's store and brings it to exactly the position record that the committed offsets name,
+// by the plan that checkpoint.Decide makes of the facts: what is on the disk, checkpoints, the changelog.
+func (w *Worker) restoreState(ctx context.Context, rt *runningTask, meta core.Metadata, at task.Position) error {
+	if rt.db == nil {
+		if err := w.openLocal(rt); err != nil {
+			return err
+		}
+	}
+	rt.restore = restoreStats{source: "local"}
+	if have, ok := rt.db.Position(); ok && have.Offset == meta.ChangelogOffset && have.Epoch == meta.Epoch {
+		return checkPosition(have, at)
+	}
+	facts, err := w.facts(ctx, rt, meta)
+	if err != nil {
+		return err
+	}
+	plan, err := checkpoint.Decide(facts)
+	if err != nil {
+		return err
+	}
+	for _, s := range plan.Skipped {
+		w.listener.fellBack(rt.id, s.Round, s.Err)
+	}
+	rt.keep(facts.Manifests)
+	for i, step := range plan.Steps {
+		if err = w.follow(ctx, rt, step, meta, at, facts.Manifests); err == nil {
+			return nil
+		}
+		if !fallsBack(err) || i == len(plan.Steps)-1 {
+			return err
+		}
+		w.listener.fellBack(rt.id, step.Round, err)
+	}
+	return err
+}
+
+// fallsBack says whether another way to the state is worth trying after err.
+func fallsBack(err error) bool {
+	for _, e := range []error{checkpoint.ErrCorrupt, checkpoint.ErrMissing, statestore.ErrCorrupt, kafka.ErrOffsetExpired, ErrUnrecoverable} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// facts gathers what recovery is decided by.
+func (w *Worker) facts(ctx context.Context, rt *runningTask, meta core.Metadata) (checkpoint.Facts, error) {
+	f := checkpoint.Facts{
+		Initialized: true,
+		Committed:   &checkpoint.Committed{Reached: checkpoint.Reached{Epoch: meta.Epoch, ChangelogOffset: meta.ChangelogOffset}, Round: meta.Round},
+	}
+	if have, ok := rt.db.Position(); ok {
+		f.Local = &checkpoint.Reached{Epoch: have.Epoch, ChangelogOffset: have.Offset}
+	}
+	changelog := w.names.ChangelogPartition(rt.id)
+	starts, err := w.cluster.StartOffsets(ctx, changelog.Topic)
+	if err != nil {
+		return f, err
+	}
+	ends, err := w.cluster.HighWatermarks(ctx, changelog.Topic)
+	if err != nil {
+		return f, err
+	}
+	f.ChangelogStart, f.ChangelogEnd = starts[changelog], ends[changelog]
+	if w.repo != nil {
+		f.Manifests, f.Damaged, err = w.repo.Manifests(ctx, w.names.Incarnation, rt.id, meta.Round)
+	}
+	return f, err
+}
+
+// follow carries out one step of a recovery plan.
+func (w *Worker) follow(ctx context.Context, rt *runningTask, step checkpoint.Step, meta core.Metadata, at task.Position, manifests []checkpoint.Manifest) error {
+	switch step.Action {
+	case checkpoint.UseLocal:
+		rt.restore = restoreStats{source: "local"}
+	case checkpoint.FromEmpty:
+		rt.restore = restoreStats{source: "changelog"}
+		if _, ok := rt.db.Position(); ok {
+			if err := w.replaceLocal(rt, func(string) error { return nil }); err != nil {
+				return err
+			}
+		}
+	case checkpoint.Restore:
+		i := slices.IndexFunc(manifests, func(m checkpoint.Manifest) bool { return m.Round == step.Round })
+		if err := w.download(ctx, rt, manifests[i]); err != nil {
+			return err
+		}
+	}
+	return w.replay(ctx, rt, meta, at)
+}
+
+// openLocal opens the task's directory. A corrupt one is deleted and begun anew; one of something else is refused.
+func (w *Worker) openLocal(rt *runningTask) error {
+	db, err := statestore.Open(w.storeOptions(rt))
+	if errors.Is(err, statestore.ErrCorrupt) {
+		w.listener.localDiscarded(rt.id, err)
+		if err := statestore.Destroy(w.stateDir(rt.id)); err != nil {
+			return err
+		}
+		db, err = statestore.Open(w.storeOptions(rt))
+	}
+	if err != nil {
+		return err
+	}
+	rt.db = db
+	return nil
+}
+
+func (w *Worker) storeOptions(rt *runningTask) statestore.Options {
+	return statestore.Options{
+		Dir:       w.stateDir(rt.id),
+		Identity:  statestore.Identity{App: w.names.App, Incarnation: w.names.Incarnation, Task: rt.id},
+		Resources: w.resources,
+	}
+}
+
+// replaceLocal closes the store, puts what fill makes in place of its directory, and opens it again.
+func (w *Worker) replaceLocal(rt *runningTask, fill func(dir string) error) error {
+	dir := w.stateDir(rt.id)
+	rt.stopCut()
+	if rt.db != nil {
+		if err := rt.db.Close(); err != nil {
+			return err
+		}
+		rt.db, rt.task = nil, nil
+	}
+	if err := statestore.Destroy(dir); err != nil {
+		return err
+	}
+	if err := fill(dir); err != nil {
+		return err
+	}
+	db, err := statestore.Open(w.storeOptions(rt))
+	if err != nil {
+		return err
+	}
+	rt.db = db
+	return nil
+}
+
+// replay applies the commits of the changelog from where the store stands up to exactly the position record that
+// the committed offsets name, and compares.
+func (w *Worker) replay(ctx context.Context, rt *runningTask, meta core.Metadata, at task.Position) error {
+	have, ok := rt.db.Position()
+	from := int64(0)
+	if ok {
+		from = have.Offset + 1
+	}
+	if meta.ChangelogOffset >= from {
+		ctx, cancel := context.WithTimeoutCause(ctx, replayTimeout, fmt.Errorf("%w: its position record at changelog offset %d has not come within %v", ErrUnrecoverable, meta.ChangelogOffset, replayTimeout))
+		defer cancel()
+		err := kafka.ReadChangelog(ctx, w.cfg, w.names.ChangelogPartition(rt.id), from, meta.ChangelogOffset, func(c kafka.Commit) error {
+			rt.restore.replayed++
+			return rt.db.Apply(c.Deltas, statestore.Position{Epoch: c.Key.Epoch, Offset: c.Offset, Detail: c.Position})
+		})
+		if err != nil {
+			return err
+		}
+	}
+	have, ok = rt.db.Position()
+	if meta.ChangelogOffset < 0 {
+		if ok {
+			return fmt.Errorf("%w: nothing was committed yet, but the store is at epoch %d", ErrUnrecoverable, have.Epoch)
+		}
+		return nil
+	}
+	if !ok || have.Offset != meta.ChangelogOffset || have.Epoch != meta.Epoch {
+		return fmt.Errorf("%w: the offsets name epoch %d at changelog offset %d, the store is at epoch %d, offset %d", ErrUnrecoverable, meta.Epoch, meta.ChangelogOffset, have.Epoch, have.Offset)
+	}
+	return checkPosition(have, at)
+}
+
+// checkPosition compares what the state says of its inputs with what is committed for them.
+func checkPosition(have statestore.Position, at task.Position) error {
+	stored, err := task.DecodePosition(have.Detail)
+	if err != nil {
+		return err
+	}
+	if !maps.Equal(stored, at) {
+		return fmt.Errorf("%w: the state belongs to input offsets %v, committed are %v", ErrUnrecoverable, stored, at)
+	}
+	return nil
+}
+
+// close ends tasks: what they have not committed is dropped, their stores are closed. It does not wait for a
+// restore in progress; a later restore of the same task does.
+func (w *Worker) close(ids []partition.TaskID) {
+	var gone []partition.TopicPartition
+	for _, id := range ids {
+		rt := w.tasks[id]
+		if rt == nil {
+			continue
+		}
+		delete(w.tasks, id)
+		gone = append(gone, rt.inputs...)
+		done := make(chan struct{})
+		w.closing[id] = done
+		w.routines.Go(func() {
+			defer close(done)
+			w.shut(rt)
+		})
+	}
+	if w.consumer != nil && len(gone) > 0 {
+		w.consumer.Remove(gone)
+	}
+}
+
+func (w *Worker) shut(rt *runningTask) {
+	if rt.cancel != nil {
+		rt.cancel()
+		<-rt.restoreDone
+	}
+	rt.stopCut()
+	if rt.task != nil {
+		rt.task.Abort()
+	}
+	if rt.db != nil {
+		if err := rt.db.Close(); err != nil {
+			w.listener.background("close the state of task "+rt.id.String(), err)
+		}
+	}
+}

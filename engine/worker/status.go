@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package worker
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/streamd/streamd/engine/core"
+)
+
+// Status is what a worker says of itself. The loop writes it a few times a second; anybody may read it.
+type Status struct {
+	w  *Worker
+	mu struct {
+		sync.Mutex
+		snap Snapshot
+	}
+}
+
+// Snapshot is one moment of a worker.
+type Snapshot struct {
+	App         string         `json:"app"`
+	Incarnation int            `json:"incarnation"`
+	Phase       string         `json:"phase"`
+	Joined      bool           `json:"joined"`
+	Generation  int32          `json:"generation"`
+	Tasks       []TaskSnapshot `json:"tasks"`
+}
+
+// TaskSnapshot is one task at one moment.
+type TaskSnapshot struct {
+	Task           string    `json:"task"`
+	State          string    `json:"state"` // restoring or running
+	RecordsIn      int64     `json:"recordsIn"`
+	RecordsOut     int64     `json:"recordsOut"`
+	BytesOut       int64     `json:"bytesOut"`
+	ChangelogBytes int64     `json:"changelogBytes"`
+	Round          int64     `json:"round"` // newest stored checkpoint; 0: none
+	CheckpointedAt time.Time `json:"checkpointedAt,omitzero"`
+	Lag            []Lag     `json:"lag,omitempty"`
+}
+
+// Lag is how far a task is behind in one input partition.
+type Lag struct {
+	Topic     string `json:"topic"`
+	Partition string `json:"partition"`
+	Records   int64  `json:"records"`
+}
+
+func newStatus(app string, w *Worker) *Status {
+	s := &Status{w: w}
+	s.mu.snap = Snapshot{App: app, Phase: "starting"}
+	return s
+}
+
+// Snapshot returns the newest moment.
+func (s *Status) Snapshot() Snapshot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	snap := s.mu.snap
+	snap.Tasks = slices.Clone(snap.Tasks)
+	return snap
+}
+
+// phase notes what changes with each step of the machine.
+func (s *Status) phase(m *core.Machine) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.snap.Phase = m.Phase().String()
+}
+
+// publish copies what the loop owns. Called by the loop only.
+func (s *Status) publish() {
+	w := s.w
+	snap := Snapshot{App: w.names.App, Incarnation: w.names.Incarnation, Phase: w.machine.Phase().String(), Joined: w.generation > 0, Generation: w.generation}
+	for id, rt := range w.tasks {
+		t := TaskSnapshot{Task: id.String(), State: "restoring", ChangelogBytes: rt.changelogBytes, Round: rt.durableRound, CheckpointedAt: rt.durableAt}
+		if w.machine.Running(id) {
+			t.State = "running"
+			t.RecordsIn = rt.task.Processed()
+			t.RecordsOut, t.BytesOut = rt.outbox.Emitted()
+			for tp, n := range rt.lags {
+				t.Lag = append(t.Lag, Lag{Topic: tp.Topic, Partition: fmt.Sprint(tp.Partition), Records: n})
+			}
+			slices.SortFunc(t.Lag, func(a, b Lag) int { return strings.Compare(a.Topic+"/"+a.Partition, b.Topic+"/"+b.Partition) })
+		}
+		snap.Tasks = append(snap.Tasks, t)
+	}
+	slices.SortFunc(snap.Tasks, func(a, b TaskSnapshot) int { return strings.Compare(a.Task, b.Task) })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.snap = snap
+}

@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package worker
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/streamd/streamd/checkpoint"
+	"github.com/streamd/streamd/engine/config"
+	"github.com/streamd/streamd/engine/core"
+	"github.com/streamd/streamd/engine/kafka"
+	"github.com/streamd/streamd/engine/task"
+	"github.com/streamd/streamd/operators/topology"
+	"github.com/streamd/streamd/partition"
+	"github.com/streamd/streamd/partition/groupbalance"
+	"github.com/streamd/streamd/statestore"
+)
+
+// Options make a Worker.
+type Options struct {
+	Config   *config.Config
+	Topology *topology.Topology
+	Logger   *zap.Logger
+	// UntilEnd makes the run a bounded one: it ends, with nil, when all tasks of the application have processed
+	// what the source topics held at its start.
+	UntilEnd bool
+	// Ready is called once, when the first task begins to read.
+	Ready func()
+}
+
+// Worker is one process of an application. Run may be called once.
+type Worker struct {
+	cfg      *config.Config
+	topology *topology.Topology
+	untilEnd bool
+	ready    func()
+	now      func() time.Time
+	listener *observer
+	status   *Status
+
+	// set by bootstrap, unchanged afterwards
+	names     Names
+	cluster   *kafka.Cluster
+	repo      *checkpoint.Repository // nil: no object store is configured
+	app       application
+	all       map[partition.TaskID]partition.Task
+	owner     map[partition.TopicPartition]partition.TaskID
+	subs      map[int32]*topology.SubTopology
+	counts    map[string]int32 // partitions of every topic, by its name on the cluster
+	resources *statestore.Resources
+	budget    int64 // bytes
+	balancer  *groupbalance.Balancer
+
+	// owned by the loop
+	machine         *core.Machine
+	tasks           map[partition.TaskID]*runningTask
+	group           *kafka.Group
+	membershipNo    uint64
+	generation      int32
+	transactionalID string
+	producer        *kafka.Producer
+	consumer        *kafka.Consumer
+	stopFetching    context.CancelFunc
+	epoch           epoch
+	commitTimer     *time.Timer
+	effects         []core.Effect
+	pendingFailure  error
+	fence           *fence
+	closing         map[partition.TaskID]chan struct{}
+	left            bool
+	failure         error
+	bounded         *bounded
+
+	// shared with the round watcher
+	round          atomic.Int64 // newest round started
+	publishedRound atomic.Int64 // newest round that all tasks of this worker have published
+	completedRound int64        // the watcher's own
+
+	membership chan kafka.MembershipEvent
+	restored   chan restoreResult
+	fetched    chan fetch
+	published  chan published
+	progress   atomic.Int64
+	routines   sync.WaitGroup
+	hard       context.Context // ends when nothing may be waited for any more
+	halt       context.CancelCauseFunc
+}
+
+// runningTask is one task of this worker, from its assignment until it is closed.
+type runningTask struct {
+	id                partition.TaskID
+	info              partition.Task
+	sub               *topology.SubTopology
+	inputs            []partition.TopicPartition // in the order of sub.Sources
+	task              *task.Task
+	db                *statestore.DB
+	outbox            *kafka.Outbox
+	committed         core.Metadata
+	committedPosition task.Position
+	restore           restoreStats
+	cancel            context.CancelFunc // of the restore in progress
+	restoreDone       chan struct{}
+
+	// of the epoch in progress
+	next         core.Metadata
+	nextPosition task.Position
+	detail       []byte
+	appended     *kafka.Appended
+
+	// checkpoints
+	cutRound     int64 // newest round that this task has entered
+	cutting      bool
+	cancelCut    context.CancelFunc
+	cutDone      chan struct{}
+	durableRound int64 // newest round whose manifest is in the store
+	durableAt    time.Time
+	known        map[string]checkpoint.File // tables that the manifest of knownRound names
+	knownRound   int64
+	stored       []stored // checkpoints of this ownership that recovery may fall back to, oldest first
+	untrimmed    bool
+	trimming     atomic.Bool
+
+	changelogBytes int64
+	lags           map[partition.TopicPartition]int64
+}
+
+// New checks the options. Nothing starts before Run.
+func New(o Options) (*Worker, error) {
+	if err := o.Config.Validate(); err != nil {
+		return nil, err
+	}
+	if o.Logger == nil {
+		o.Logger = zap.NewNop()
+	}
+	cfg := *o.Config
+	if cfg.AppID == "" {
+		cfg.AppID = o.Topology.App
+	}
+	if cfg.Lanes == 0 {
+		cfg.Lanes = defaultLanes()
+	}
+	w := &Worker{
+		cfg: &cfg, topology: o.Topology, untilEnd: o.UntilEnd, ready: o.Ready, now: time.Now,
+		machine:     core.New(core.Options{AtLeastOnce: cfg.Guarantee == config.AtLeastOnce}),
+		tasks:       map[partition.TaskID]*runningTask{},
+		closing:     map[partition.TaskID]chan struct{}{},
+		commitTimer: time.NewTimer(time.Hour),
+		membership:  make(chan kafka.MembershipEvent, 64),
+		restored:    make(chan restoreResult, 16),
+		fetched:     make(chan fetch, 1),
+		published:   make(chan published, 16),
+	}
+	w.commitTimer.Stop()
+	w.hard, w.halt = context.WithCancelCause(context.Background())
+	w.status = newStatus(cfg.AppID, w)
+	w.listener = newObserver(o.Logger, w)
+	return w, nil
+}
+
+func (w *Worker) atLeastOnce() bool { return w.cfg.Guarantee == config.AtLeastOnce }
+
+// errHalted ends what still waits when Run returns.
+var errHalted = errors.New("the worker has ended")
+
+// Run joins the application and works until ctx ends (a clean drain: nil), the bounded run is finished (nil), or
+// something fails that does not heal. On return nothing of the worker runs any more.
+func (w *Worker) Run(ctx context.Context) (err error) {
+	defer func() {
+		w.halt(errHalted)
+		w.routines.Wait()
+	}()
+	serve, err := w.serve()
+	if err != nil {
+		return err
+	}
+	defer serve()
+	if err := w.bootstrap(ctx); err != nil {
+		return err
+	}
+	defer w.release()
+	ctx, finished := context.WithCancel(ctx)
+	defer finished()
+	if w.untilEnd {
+		ends, err := w.cluster.EndOffsets(ctx, w.userSources()...)
+		if err != nil {
+			return err
+		}
+		w.bounded = &bounded{ends}
+		w.routines.Go(func() { w.watchEnd(ctx, finished) })
+	}
+	if err := w.join(); err != nil {
+		return err
+	}
+	w.routines.Go(w.watchRounds)
+	err = w.loop(ctx)
+	w.depart()
+	return err
+}
+
+// join takes a transactional id and enters the group.
+func (w *Worker) join() error {
+	w.membershipNo++
+	w.transactionalID = w.names.TransactionalID(rand.Text())
+	p, err := kafka.NewProducer(w.hard, w.cfg, w.names.App, w.producerID())
+	if err != nil {
+		return err
+	}
+	w.useProducer(p)
+	if err := w.replaceConsumer(); err != nil {
+		return err
+	}
+	w.balancer = groupbalance.New(w.balancerConfig())
+	w.group, err = kafka.Join(kafka.GroupOptions{
+		Config: w.cfg, Group: w.names.App, Topics: w.sourceTopics(), Balancer: w.balancer,
+		Tasks: w.tasksOf, Events: w.membership, Membership: w.membershipNo,
+	})
+	if err != nil {
+		return err
+	}
+	w.listener.joined(w.transactionalID)
+	return nil
+}
+
+// balancerConfig says what this worker tells the group about itself.
+func (w *Worker) balancerConfig() groupbalance.Config {
+	id := w.transactionalID
+	return groupbalance.Config{
+		SubTopologies: w.topology.Partition(w.topicName),
+		Self: func() groupbalance.Self {
+			return groupbalance.Self{Fingerprint: w.topology.Fingerprint(), TransactionalID: id, Capacity: w.cfg.Lanes}
+		},
+	}
+}
+
+// tasksOf returns the tasks to which the partitions of an assignment belong.
+func (w *Worker) tasksOf(assignment map[string][]int32) []partition.TaskID {
+	seen := map[partition.TaskID]bool{}
+	var ids []partition.TaskID
+	for topic, ps := range assignment {
+		for _, p := range ps {
+			id, ok := w.owner[partition.TopicPartition{Topic: topic, Partition: p}]
+			if ok && !seen[id] {
+				seen[id] = true
+				ids = append(ids, id)
+			}
+		}
+	}
+	return ids
+}
+
+// rejoin begins a new membership after the worker was fenced.
+func (w *Worker) rejoin() core.Event {
+	w.listener.fenced(w.transactionalID)
+	w.departGroup()
+	w.producer.Close()
+	if err := w.join(); err != nil {
+		return core.TaskFailed{Err: fmt.Errorf("rejoin after being fenced: %w", err)}
+	}
+	return nil
+}
+
+func (w *Worker) leave(err error) {
+	w.left, w.failure = true, err
+}
+
+// depart ends what join has begun.
+func (w *Worker) depart() {
+	w.closeConsumer()
+	w.departGroup()
+	w.producer.Close()
+	for _, done := range w.closing {
+		<-done
+	}
+}
+
+// departGroup tells the group that this member goes. A broker that does not answer must not hold the process.
+func (w *Worker) departGroup() {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := w.group.Leave(ctx); err != nil {
+		w.listener.retrying("leave the group", err)
+	}
+}
+
+// release gives back what bootstrap has taken.
+func (w *Worker) release() {
+	w.cluster.Close()
+	w.resources.Close()
+}
