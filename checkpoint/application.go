@@ -16,13 +16,17 @@ import (
 // first, and never changed.
 type Application struct {
 	App         string            `json:"app"`
-	Incarnation int               `json:"incarnation"` // from 1
-	Fingerprint string            `json:"fingerprint"` // of the topology
+	Incarnation int               `json:"incarnation"`        // from 1
+	Fingerprint string            `json:"fingerprint"`        // of the topology
+	Topology    string            `json:"topology,omitempty"` // its description; opaque here
 	TopicIDs    map[string]string `json:"topicIDs,omitempty"`
 	// InitialOffsets are committed for all input partitions before any processing, by topic and
 	// partition.
 	InitialOffsets map[string]map[int32]int64 `json:"initialOffsets,omitempty"`
-	Created        time.Time                  `json:"created"` // by the creator's clock, informative
+	// Origin names the checkpoint that this life began from, as "application/incarnation@round"; empty where it
+	// began with nothing.
+	Origin  string    `json:"origin,omitempty"`
+	Created time.Time `json:"created"` // by the creator's clock, informative
 }
 
 // LoadApplication reads the application's record. If there is none the error wraps ErrMissing.

@@ -188,6 +188,14 @@ func (db *DB) writable() error {
 	return db.failed
 }
 
+// epochState is the state of an entry that belongs to the current epoch.
+func (db *DB) epochState() uint32 {
+	if db.prepared {
+		return stateInflight
+	}
+	return stateDirty
+}
+
 func (db *DB) register(id StoreID, s store) {
 	if id == metaStore || id > MaxStoreID {
 		panic(fmt.Sprintf("statestore: store id %d is not in 1 to %d", id, MaxStoreID))

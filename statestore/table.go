@@ -219,7 +219,8 @@ func (t *table[V]) lookup(key []byte) (uint32, *entry[V], error) {
 	t.stats.Misses++
 	var val V
 	state, size := uint32(stateAbsent), 0
-	if !t.ranges.cover(key) && !t.heldRanges.cover(key) {
+	deleted := t.ranges.cover(key)
+	if !deleted && !t.heldRanges.cover(key) {
 		raw, done, err := t.db.get(t.id, key)
 		if err != nil {
 			return 0, nil, err
@@ -240,21 +241,32 @@ func (t *table[V]) lookup(key []byte) (uint32, *entry[V], error) {
 	e.val = val
 	e.meta |= state
 	t.resize(i, size)
+	if deleted {
+		// That there is no value is itself uncommitted: an abort must drop it.
+		e.meta |= t.db.epochState()
+		t.dirty = append(t.dirty, i)
+	}
 	return i, e, nil
 }
 
-// create returns the key's entry without reading Pebble, for blind writes.
-func (t *table[V]) create(key []byte) (uint32, *entry[V], error) {
+// claim returns the key's entry, marked as changed, without reading Pebble: for
+// blind writes. The caller then sets the value, or makes the entry absent.
+func (t *table[V]) claim(key []byte) (uint32, *entry[V], error) {
+	// An entry inserted here says nothing about Pebble, so it must not be left
+	// behind clean.
+	if err := t.db.writable(); err != nil {
+		return 0, nil, err
+	}
 	hash := t.hash(key)
-	if i, e := t.find(hash, key); e != nil {
-		t.stats.Hits++
-		return i, e, nil
+	i, e := t.find(hash, key)
+	if e == nil {
+		var err error
+		if i, e, err = t.insert(hash, key); err != nil {
+			return 0, nil, err
+		}
 	}
-	i, e, err := t.insert(hash, key)
-	if err == nil {
-		e.meta |= stateAbsent
-	}
-	return i, e, err
+	t.mark(i, e)
+	return i, e, nil
 }
 
 // touch marks an entry as changed in this epoch.
@@ -263,18 +275,21 @@ func (t *table[V]) touch(i uint32, e *entry[V]) error {
 		if err := t.db.writable(); err != nil {
 			return err
 		}
-		e.meta |= stateDirty | stateUsed
-		t.dirty = append(t.dirty, i)
+		t.mark(i, e)
 	}
 	return nil
 }
 
-func (t *table[V]) put(key []byte, v V) error {
-	i, e, err := t.create(key)
-	if err != nil {
-		return err
+func (t *table[V]) mark(i uint32, e *entry[V]) {
+	if e.meta&stateDirty == 0 {
+		e.meta |= stateDirty | stateUsed
+		t.dirty = append(t.dirty, i)
 	}
-	if err := t.touch(i, e); err != nil {
+}
+
+func (t *table[V]) put(key []byte, v V) error {
+	_, e, err := t.claim(key)
+	if err != nil {
 		return err
 	}
 	e.val = v
@@ -283,11 +298,8 @@ func (t *table[V]) put(key []byte, v V) error {
 }
 
 func (t *table[V]) remove(key []byte) error {
-	i, e, err := t.create(key)
+	i, e, err := t.claim(key)
 	if err != nil {
-		return err
-	}
-	if err := t.touch(i, e); err != nil {
 		return err
 	}
 	t.vacate(i, e)

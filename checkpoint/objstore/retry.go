@@ -174,8 +174,11 @@ func (r *Retry) do(ctx context.Context, op, name string, call func() error) erro
 			r.refund()
 			return nil
 		}
-		if !errors.Is(err, ErrTransient) || ctx.Err() != nil {
+		if !errors.Is(err, ErrTransient) {
 			return err
+		}
+		if ended := ctx.Err(); ended != nil {
+			return fmt.Errorf("%w: %w", ended, err)
 		}
 		if attempt >= r.policy.Attempts {
 			return fmt.Errorf("gave up after %d attempts: %w", attempt, err)

@@ -167,7 +167,8 @@ func (m *Machine) expect(ev Event, phases ...Phase) {
 }
 
 func (m *Machine) assigned(ev Assigned) {
-	m.memberID, m.generation = ev.MemberID, ev.Generation
+	m.memberID = ev.MemberID
+	m.enter(ev.Generation)
 	if len(ev.Added) == 0 {
 		return
 	}
@@ -185,6 +186,16 @@ func (m *Machine) assigned(ev Assigned) {
 	}
 }
 
+// enter takes over the generation of a membership event. If a revocation is not acknowledged yet, the group has
+// gone on without us (the client waits for an ack only so long): in the new generation the revoked tasks may be
+// someone else's, and the broker would accept their offsets from us.
+func (m *Machine) enter(generation int32) {
+	if generation != m.generation && len(m.acks) > 0 {
+		m.mustAbort = true
+	}
+	m.generation = generation
+}
+
 func (m *Machine) restore(id partition.TaskID) {
 	m.attempts++
 	t := m.tasks[id]
@@ -193,7 +204,7 @@ func (m *Machine) restore(id partition.TaskID) {
 }
 
 func (m *Machine) revoked(ev Revoked) {
-	m.generation = ev.Generation
+	m.enter(ev.Generation)
 	wait := m.release(ev.Tasks)
 	if len(wait) == 0 {
 		m.emit(Ack{ev.Ack})

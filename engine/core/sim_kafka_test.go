@@ -305,10 +305,7 @@ func (b *broker) endTxn(name string, epoch int, commit bool) (int, code) {
 	}
 	switch x.state {
 	case preparing:
-		if x.last == want {
-			return x.epoch, ok
-		}
-		return 0, concurrent
+		return 0, concurrent // of the transaction before
 	case empty, complete:
 		if commit || !b.bumps {
 			return 0, invalidState

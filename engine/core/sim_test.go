@@ -31,6 +31,7 @@ const settleSteps = 60000
 type simOptions struct {
 	mutation   mutation
 	noTimeouts bool // transactions never time out
+	oldBroker  bool // transaction.version 1: the producer epoch stays from one transaction to the next
 	keepTrace  bool
 }
 
@@ -48,9 +49,9 @@ type sim struct {
 	faultRate int
 	// slowMarkers is by how much markers are slower than requests.
 	slowMarkers int
-	nextTxnID int
-	hits      map[string]int
-	trace     []string
+	nextTxnID   int
+	hits        map[string]int
+	trace       []string
 }
 
 func (s *sim) hit(what string) { s.hits[what]++ }
@@ -72,7 +73,7 @@ func newSim(seed uint64, opts simOptions) *sim {
 			inputs[t][i] = s.rng.IntN(keys)
 		}
 	}
-	b := &broker{rng: s.rng, inputs: inputs, bumps: s.rng.IntN(3) > 0, churn: s.rng.IntN(2) == 0}
+	b := &broker{rng: s.rng, inputs: inputs, bumps: s.rng.IntN(3) > 0 && !opts.oldBroker, churn: s.rng.IntN(2) == 0}
 	s.broker, s.check = b, newChecker(inputs)
 	b.check, s.check.b = s.check, b
 	for range 1 + s.rng.IntN(2) {
@@ -267,7 +268,7 @@ func (s *sim) act() {
 
 // deliver gives a worker its next membership event, or any reply of its shell.
 func (s *sim) deliver(p *process) {
-	if n := len(p.inbox); n > 0 && (len(p.events) == 0 || p.deaf || s.rng.IntN(2) == 0) {
+	if n := len(p.inbox); n > 0 && (!p.slow || !s.faults || s.rng.IntN(24) == 0) && (len(p.events) == 0 || p.deaf || s.rng.IntN(2) == 0) {
 		i := s.rng.IntN(n)
 		ev := p.inbox[i]
 		p.inbox = slices.Delete(p.inbox, i, i+1)
@@ -392,14 +393,17 @@ func (s *sim) fault() {
 	case n < 76:
 		s.hit("task failed")
 		p.step(core.TaskFailed{Err: errors.New("task failed")})
-	case n < 88:
-		if p.waitAck != 0 {
-			s.hit("rebalance went on without an ack")
-			p.finishSync()
+	case n < 85:
+		for _, p := range s.processes {
+			if p != nil && p.waitAck != 0 {
+				s.hit("rebalance went on without an ack")
+				p.finishSync()
+				break
+			}
 		}
 	case n < 91:
-		s.hit("worker became deaf to its group, or heard again")
-		p.deaf = !p.deaf
+		s.hit("worker changed pace")
+		p.deaf, p.slow = s.rng.IntN(3) == 0, s.rng.IntN(3) == 0
 	case n < 94:
 		if p.sync != nil {
 			s.hit("assignment lost")
@@ -448,6 +452,78 @@ func TestEveryInputCountsExactlyOnceUnderFaults(t *testing.T) {
 	for _, what := range slices.Sorted(maps.Keys(hits)) {
 		t.Logf("%8d %s", hits[what], what)
 	}
+	for _, what := range mustHit {
+		if n >= 1000 && hits[what] == 0 {
+			t.Errorf("in %d seeds it never happened: %s", n, what)
+		}
+	}
+}
+
+// mustHit are the faults and meetings without which a run has proven little.
+var mustHit = []string{
+	"abandoned request executed: commit offsets",
+	"abandoned request executed: end transaction",
+	"abandoned request executed: fence",
+	"abandoned request executed: init producer",
+	"abandoned request executed: produce",
+	"assignment lost",
+	"changelog marker after the offsets marker",
+	"crashed while aborting",
+	"crashed while committing offsets",
+	"crashed while ending",
+	"crashed while flushing",
+	"crashed while idle",
+	"crashed while preparing",
+	"crashed while processing",
+	"crashed while resetting",
+	"dead worker's request arrived: commit offsets: ok",
+	"dead worker's request arrived: commit offsets: refused",
+	"dead worker's request arrived: end transaction: fenced",
+	"dead worker's request arrived: end transaction: ok",
+	"dead worker's request arrived: produce: fenced",
+	"dead worker's request arrived: produce: ok",
+	"disk wiped",
+	"fenced an open transaction of another",
+	"fenced at: commit offsets",
+	"fenced at: end transaction",
+	"fenced at: produce",
+	"found itself expelled",
+	"lost while aborting",
+	"lost while committing offsets",
+	"lost while ending",
+	"lost while flushing",
+	"lost while idle",
+	"lost while preparing",
+	"lost while processing",
+	"lost while resetting",
+	"member missed a rebalance",
+	"prepare failed",
+	"produce refused",
+	"rebalance went on without an ack",
+	"rejoined after being fenced",
+	"replayed the changelog",
+	"restore failed for good",
+	"restored from local state",
+	"retried: unstable offset",
+	"revoked while aborting",
+	"revoked while committing offsets",
+	"revoked while ending",
+	"revoked while flushing",
+	"revoked while idle",
+	"revoked while preparing",
+	"revoked while processing",
+	"revoked while resetting",
+	"session of a dead worker expired",
+	"session of a live worker expired",
+	"stale generation refused",
+	"stopped while ending",
+	"stopped while processing",
+	"task failed",
+	"transaction timed out",
+	"unknown outcome of an end of transaction, executed: false",
+	"unknown outcome of an end of transaction, executed: true",
+	"unknown outcome of an offset commit",
+	"worker changed pace",
 }
 
 func runSeed(t *testing.T, seed uint64) {

@@ -32,6 +32,7 @@ const (
 	keepDirtyState
 	plainAnchors
 	lateMembership
+	abortInFlight
 )
 
 // localState is a task's state on a worker's disk.
@@ -66,6 +67,7 @@ type call struct {
 	kind       callKind
 	abandoned  bool // nobody waits for the reply; the request may still be executed
 	executed   bool
+	retried    bool // after an attempt that was given up
 	name       string
 	epoch      int
 	seq        int
@@ -157,7 +159,8 @@ type process struct {
 	rejoin   bool
 	sync     *syncReply
 	events   []core.Event
-	deaf     bool // events take long to reach the machine
+	deaf     bool // membership events take long to reach the machine
+	slow     bool // so do the replies of the shell
 	nextAck  uint64
 	waitAck  uint64
 	after    *syncReply
@@ -518,7 +521,7 @@ func (p *process) end(commit bool) {
 		case !p.sent:
 			p.ended(core.Confirmed)
 			return
-		case waiting && !p.s.broker.bumps:
+		case waiting && !p.s.broker.bumps && p.s.mutation != abortInFlight:
 			// A request that may still arrive would join the next transaction of this epoch.
 			p.ended(core.Unknown)
 			return
@@ -672,7 +675,8 @@ func (p *process) produced(c *call) {
 	case fenced:
 		p.fenced = true
 	case refused:
-		p.refused = true
+		// An attempt that was given up may still be appended.
+		p.refused, p.unknown = p.refused || !c.retried, p.unknown || c.retried
 	default:
 		p.unknown = true
 	}
@@ -685,6 +689,7 @@ func (p *process) timedOut(c *call) {
 	switch c.kind {
 	case produceCall:
 		if retry {
+			c.retried = true
 			p.s.resend(c)
 			return
 		}

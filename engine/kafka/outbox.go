@@ -17,6 +17,7 @@ import (
 type Topic struct {
 	Name       string
 	Partitions int32
+	Muted      bool // what is emitted is thrown away
 }
 
 const (
@@ -90,10 +91,13 @@ func (o *Outbox) Buffer() []byte {
 
 // Emit implements operators.Output.
 func (o *Outbox) Emit(e operators.Emission) {
+	t := &o.topics[e.Topic]
+	if t.Muted {
+		return
+	}
 	if c := o.chunks[o.chunk]; len(c)+len(e.Buf) <= cap(c) && len(e.Buf) > 0 && &e.Buf[0] == &c[:cap(c)][len(c)] {
 		o.chunks[o.chunk] = c[:len(c)+len(e.Buf)]
 	} // else: the record has outgrown the chunk and has memory of its own, or is empty
-	t := &o.topics[e.Topic]
 	r := o.next()
 	*r = kgo.Record{Topic: t.Name, Partition: e.Partition, Timestamp: time.UnixMilli(e.Time)}
 	value := e.Buf

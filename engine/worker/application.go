@@ -3,15 +3,18 @@
 package worker
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/streamd/streamd/checkpoint"
 	"github.com/streamd/streamd/checkpoint/objstore"
 	"github.com/streamd/streamd/checkpoint/objstore/open"
 	"github.com/streamd/streamd/engine/kafka"
+	"github.com/streamd/streamd/operators/topology"
 	"github.com/streamd/streamd/partition"
 )
 
@@ -39,7 +42,7 @@ func (w *Worker) openStore(ctx context.Context) error {
 	if err := objstore.SelfTest(ctx, store); err != nil {
 		return err
 	}
-	w.repo = checkpoint.NewRepository(store, w.cfg.AppID)
+	w.store, w.repo = store, checkpoint.NewRepository(store, w.cfg.AppID)
 	return nil
 }
 
@@ -57,6 +60,12 @@ func (w *Worker) loadApplication(ctx context.Context) error {
 		return err
 	}
 	w.adopt(rec)
+	if err := w.checkTopology(rec); err != nil {
+		return err
+	}
+	if err := w.checkOrigin(ctx, rec); err != nil {
+		return err
+	}
 	w.app.initialized, err = w.repo.Initialized(ctx, rec.Incarnation)
 	return err
 }
@@ -78,8 +87,13 @@ func (w *Worker) createApplication(ctx context.Context, user map[string]kafka.To
 	if w.repo == nil {
 		return nil
 	}
+	var described bytes.Buffer
+	if err := w.topology.Describe(&described, topology.JSON); err != nil {
+		return err
+	}
 	rec := checkpoint.Application{
-		App: w.names.App, Incarnation: w.names.Incarnation, Fingerprint: w.topology.Fingerprint(), Created: time.Now(),
+		Topology: described.String(),
+		App:      w.names.App, Incarnation: w.names.Incarnation, Fingerprint: w.topology.Fingerprint(), Created: time.Now(), Origin: w.origin,
 		TopicIDs: map[string]string{}, InitialOffsets: map[string]map[int32]int64{},
 	}
 	for _, topics := range []map[string]kafka.TopicInfo{user, w.app.internal} {
@@ -98,6 +112,21 @@ func (w *Worker) createApplication(ctx context.Context, user map[string]kafka.To
 		return err
 	}
 	w.adopt(winner)
+	return w.checkOrigin(ctx, winner)
+}
+
+// checkOrigin refuses to mix a replay with an application that began otherwise.
+func (w *Worker) checkOrigin(ctx context.Context, rec checkpoint.Application) error {
+	if w.replay == nil {
+		return nil
+	}
+	original, err := checkpoint.NewRepository(w.store, w.replay.App).LoadApplication(ctx)
+	if err != nil {
+		return err
+	}
+	if want := w.replay.origin(original.Incarnation); rec.Origin != want {
+		return fmt.Errorf("application %s: %w: it began from %q, this replay is from %q", rec.App, ErrReplayTaken, rec.Origin, want)
+	}
 	return nil
 }
 
@@ -115,6 +144,42 @@ func (w *Worker) checkTopicIDs(user map[string]kafka.TopicInfo) error {
 		recorded, info := w.app.topicIDs[name], user[name]
 		if recorded != "" && info.ID != "" && recorded != info.ID {
 			return fmt.Errorf("source topic %s: %w: its id is %s, the application was started with %s; use another application id, or reset this one", name, kafka.ErrTopicGone, info.ID, recorded)
+		}
+	}
+	return nil
+}
+
+// ErrTopologyChanged refuses a pipeline whose stored state it cannot read, or would lose.
+var ErrTopologyChanged = errors.New("the pipeline no longer fits the stored state")
+
+// checkTopology compares the pipeline with the one that the application was started with.
+func (w *Worker) checkTopology(rec checkpoint.Application) error {
+	if rec.Topology == "" || rec.Fingerprint == w.topology.Fingerprint() {
+		return nil
+	}
+	was, err := topology.Decode([]byte(rec.Topology))
+	if err != nil {
+		return fmt.Errorf("application %s: read the topology it was started with: %w", rec.App, err)
+	}
+	if err := topology.Compatible(was, w.topology); err != nil {
+		return fmt.Errorf("application %s: %w: %w", rec.App, ErrTopologyChanged, err)
+	}
+	return nil
+}
+
+// fits compares the stores of a checkpoint with those of the pipeline.
+func (w *Worker) fits(m checkpoint.Manifest) error {
+	owned := map[string]bool{}
+	for _, s := range w.subs[m.Task.SubTopology].Stores {
+		owned[s.Name] = true
+		stored, ok := m.Codecs[s.Name]
+		if now := storeCodecs(s); ok && stored != now {
+			return fmt.Errorf("%w: store %q was written with codecs %s, the pipeline has %s", ErrTopologyChanged, s.Name, stored, now)
+		}
+	}
+	for name := range m.Codecs {
+		if !owned[name] && !slices.Contains(w.topology.Dropped, name) {
+			return fmt.Errorf("%w: store %q of checkpoint %d has no owner; keep the step, or declare with Drop(%q) that its state may go", ErrTopologyChanged, name, m.Round, name)
 		}
 	}
 	return nil

@@ -47,6 +47,9 @@ func (w *Worker) prepareApplication(ctx context.Context) error {
 	if err := w.loadApplication(ctx); err != nil {
 		return err
 	}
+	if err := w.createOutputs(ctx); err != nil {
+		return err
+	}
 	user, err := w.userTopics(ctx)
 	if err != nil {
 		return err
@@ -94,18 +97,13 @@ func (w *Worker) userTopics(ctx context.Context) (map[string]kafka.TopicInfo, er
 			}
 		}
 		for _, out := range s.Outputs {
-			if !out.Internal {
-				names = append(names, out.Topic)
+			if !out.Internal && !w.muted(false) {
+				names = append(names, w.outputName(out.Topic, false))
 			}
 		}
 	}
 	slices.Sort(names)
-	names = slices.Compact(names)
-	got, err := w.cluster.Topics(ctx, names)
-	if err != nil {
-		return nil, err
-	}
-	return got, kafka.Missing(names, got)
+	return w.waitForTopics(ctx, slices.Compact(names))
 }
 
 // planTopics decides how many partitions each topic has. A repartition topic has as many as the topics it must be
@@ -218,24 +216,24 @@ func (w *Worker) ensureInternal(ctx context.Context) error {
 	if err := w.cluster.CreateInternal(ctx, create); err != nil {
 		return err
 	}
-	return w.waitForTopics(ctx, names)
+	w.app.internal, err = w.waitForTopics(ctx, names)
+	return err
 }
 
-// waitForTopics waits until every topic can be looked up: a created one takes a moment to be known everywhere.
-func (w *Worker) waitForTopics(ctx context.Context, names []string) error {
+// waitForTopics looks topics up until all are there: one that was just created takes a moment to be known by every
+// broker. kafka.ErrUnknownTopic after a few seconds.
+func (w *Worker) waitForTopics(ctx context.Context, names []string) (map[string]kafka.TopicInfo, error) {
 	for attempt := 0; ; attempt++ {
 		got, err := w.cluster.Topics(ctx, names)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if err := kafka.Missing(names, got); err == nil {
-			w.app.internal = got
-			return nil
-		} else if attempt == 10 {
-			return err
+		err = kafka.Missing(names, got)
+		if err == nil || attempt == 6 {
+			return got, err
 		}
 		if err := sleep(ctx, backoff(attempt)); err != nil {
-			return err
+			return nil, err
 		}
 	}
 }
@@ -248,6 +246,9 @@ var ErrPartitionsChanged = errors.New("the number of partitions has changed; key
 func (w *Worker) firstStart(ctx context.Context, user map[string]kafka.TopicInfo) error {
 	if w.app.initialized {
 		return w.checkTopicIDs(user)
+	}
+	if w.replay != nil {
+		return w.startReplay(ctx, user)
 	}
 	topics := w.sourceTopics()
 	starts, err := w.cluster.StartOffsets(ctx, topics...)

@@ -16,6 +16,7 @@ import (
 	"github.com/streamd/streamd/checkpoint"
 	"github.com/streamd/streamd/engine/core"
 	"github.com/streamd/streamd/engine/task"
+	"github.com/streamd/streamd/operators/topology"
 	"github.com/streamd/streamd/partition"
 	"github.com/streamd/streamd/statestore"
 )
@@ -180,9 +181,14 @@ func (w *Worker) manifest(rt *runningTask, round int64) checkpoint.Manifest {
 		},
 	}
 	for _, s := range rt.sub.Stores {
-		m.Codecs[s.Name], m.Stores[s.Name] = s.KeyCodec+"/"+s.ValueCodec, s.ID
+		m.Codecs[s.Name], m.Stores[s.Name] = storeCodecs(s), s.ID
 	}
 	return m
+}
+
+// storeCodecs names what the entries of a store are written with.
+func storeCodecs(s topology.Store) string {
+	return s.KeyCodec + "/" + s.SubKeyCodec + "/" + s.ValueCodec
 }
 
 func inputsByTopic(p task.Position) map[string]map[int32]int64 {
@@ -308,6 +314,13 @@ func (w *Worker) download(ctx context.Context, rt *runningTask, m checkpoint.Man
 		return err
 	}
 	have, _ := rt.db.Position()
+	if m.Position.ChangelogOffset < 0 && have.Epoch == m.Position.Epoch {
+		// Of another life: its files name a place in a changelog that this life does not have.
+		have.Offset = -1
+		if err := rt.db.Apply(nil, have); err != nil {
+			return err
+		}
+	}
 	if have.Epoch != m.Position.Epoch || have.Offset != m.Position.ChangelogOffset {
 		return fmt.Errorf("%w: the files of round %d are at epoch %d, the manifest says %d", checkpoint.ErrCorrupt, m.Round, have.Epoch, m.Position.Epoch)
 	}

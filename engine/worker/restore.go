@@ -176,8 +176,8 @@ func (w *Worker) buildTask(rt *runningTask, at task.Position) error {
 	if rt.task == nil {
 		topics := make([]kafka.Topic, len(rt.sub.Outputs))
 		for i, out := range rt.sub.Outputs {
-			name := w.topicName(out.Topic, out.Internal)
-			topics[i] = kafka.Topic{Name: name, Partitions: w.counts[name]}
+			name := w.outputName(out.Topic, out.Internal)
+			topics[i] = kafka.Topic{Name: name, Partitions: w.counts[name], Muted: w.muted(out.Internal)}
 		}
 		rt.outbox = kafka.NewOutbox(topics)
 		t, err := task.New(task.Options{
@@ -252,6 +252,11 @@ func (w *Worker) restoreState(ctx context.Context, rt *runningTask, meta core.Me
 	for _, s := range plan.Skipped {
 		w.listener.fellBack(rt.id, s.Round, s.Err)
 	}
+	if len(facts.Manifests) > 0 {
+		if err := w.fits(facts.Manifests[0]); err != nil {
+			return err
+		}
+	}
 	rt.keep(facts.Manifests)
 	for i, step := range plan.Steps {
 		if err = w.follow(ctx, rt, step, meta, at, facts.Manifests); err == nil {
@@ -318,7 +323,7 @@ func (w *Worker) follow(ctx context.Context, rt *runningTask, step checkpoint.St
 			return err
 		}
 	}
-	return w.replay(ctx, rt, meta, at)
+	return w.catchUp(ctx, rt, meta, at)
 }
 
 // openLocal opens the task's directory. A corrupt one is deleted and begun anew; one of something else is refused.
@@ -370,9 +375,9 @@ func (w *Worker) replaceLocal(rt *runningTask, fill func(dir string) error) erro
 	return nil
 }
 
-// replay applies the commits of the changelog from where the store stands up to exactly the position record that
+// catchUp applies the commits of the changelog from where the store stands up to exactly the position record that
 // the committed offsets name, and compares.
-func (w *Worker) replay(ctx context.Context, rt *runningTask, meta core.Metadata, at task.Position) error {
+func (w *Worker) catchUp(ctx context.Context, rt *runningTask, meta core.Metadata, at task.Position) error {
 	have, ok := rt.db.Position()
 	from := int64(0)
 	if ok {
@@ -390,11 +395,8 @@ func (w *Worker) replay(ctx context.Context, rt *runningTask, meta core.Metadata
 		}
 	}
 	have, ok = rt.db.Position()
-	if meta.ChangelogOffset < 0 {
-		if ok {
-			return fmt.Errorf("%w: nothing was committed yet, but the store is at epoch %d", ErrUnrecoverable, have.Epoch)
-		}
-		return nil
+	if meta.Epoch == 0 && !ok {
+		return nil // nothing was committed yet
 	}
 	if !ok || have.Offset != meta.ChangelogOffset || have.Epoch != meta.Epoch {
 		return fmt.Errorf("%w: the offsets name epoch %d at changelog offset %d, the store is at epoch %d, offset %d", ErrUnrecoverable, meta.Epoch, meta.ChangelogOffset, have.Epoch, have.Offset)

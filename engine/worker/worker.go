@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/streamd/streamd/checkpoint"
+	"github.com/streamd/streamd/checkpoint/objstore"
 	"github.com/streamd/streamd/engine/config"
 	"github.com/streamd/streamd/engine/core"
 	"github.com/streamd/streamd/engine/kafka"
@@ -32,6 +33,8 @@ type Options struct {
 	// UntilEnd makes the run a bounded one: it ends, with nil, when all tasks of the application have processed
 	// what the source topics held at its start.
 	UntilEnd bool
+	// Replay, if not nil, begins from another application's checkpoint.
+	Replay *Replay
 	// Ready is called once, when the first task begins to read.
 	Ready func()
 }
@@ -41,6 +44,7 @@ type Worker struct {
 	cfg      *config.Config
 	topology *topology.Topology
 	untilEnd bool
+	replay   *Replay
 	ready    func()
 	now      func() time.Time
 	listener *observer
@@ -49,6 +53,8 @@ type Worker struct {
 	// set by bootstrap, unchanged afterwards
 	names     Names
 	cluster   *kafka.Cluster
+	store     objstore.Store
+	origin    string                 // of a replay
 	repo      *checkpoint.Repository // nil: no object store is configured
 	app       application
 	all       map[partition.TaskID]partition.Task
@@ -148,7 +154,7 @@ func New(o Options) (*Worker, error) {
 		cfg.Lanes = defaultLanes()
 	}
 	w := &Worker{
-		cfg: &cfg, topology: o.Topology, untilEnd: o.UntilEnd, ready: o.Ready, now: time.Now,
+		cfg: &cfg, topology: o.Topology, untilEnd: o.UntilEnd, replay: o.Replay, ready: o.Ready, now: time.Now,
 		machine:     core.New(core.Options{AtLeastOnce: cfg.Guarantee == config.AtLeastOnce}),
 		tasks:       map[partition.TaskID]*runningTask{},
 		closing:     map[partition.TaskID]chan struct{}{},
@@ -162,7 +168,7 @@ func New(o Options) (*Worker, error) {
 	w.hard, w.halt = context.WithCancelCause(context.Background())
 	w.status = newStatus(cfg.AppID, w)
 	w.listener = newObserver(o.Logger, w)
-	return w, nil
+	return w, w.checkReplay()
 }
 
 func (w *Worker) atLeastOnce() bool { return w.cfg.Guarantee == config.AtLeastOnce }

@@ -17,165 +17,169 @@ type order struct {
 
 func customerOf(o order) string { return o.Customer }
 
-// TestBuildSaysWhatIsWrongAndWhatToDo has one pipeline per mistake and the whole text of its error.
-func TestBuildSaysWhatIsWrongAndWhatToDo(t *testing.T) {
-	t.Parallel()
-	orders := func(p *stream.Pipeline) stream.Stream[string, order] {
-		return stream.From(p, "orders", codec.String, codec.JSON[order]())
-	}
-	for name, c := range map[string]struct {
-		declare func(*stream.Pipeline)
-		want    []string
-	}{
-		"empty pipeline": {
-			declare: func(*stream.Pipeline) {},
-			want:    []string{`pipeline "test": it reads no topic; start it with stream.From`},
+// orders reads the topic that the pipelines of this file begin with.
+func orders(p *stream.Pipeline) stream.Stream[string, order] {
+	return stream.From(p, "orders", codec.String, codec.JSON[order]())
+}
+
+// mistakes has one pipeline per mistake, and the whole text of its error.
+var mistakes = map[string]struct {
+	declare func(*stream.Pipeline)
+	want    []string
+}{
+	"empty pipeline": {
+		declare: func(*stream.Pipeline) {},
+		want:    []string{`pipeline "test": it reads no topic; start it with stream.From`},
+	},
+	"missing name": {
+		declare: func(p *stream.Pipeline) { orders(p).Group().Count("") },
+		want:    []string{`step "count-1": count has no name; give it one: the name is the identity of its state or topic`},
+	},
+	"invalid names": {
+		declare: func(p *stream.Pipeline) { orders(p).KeyBy("by.customer", customerOf) },
+		want:    []string{`step "by.customer": the name is not valid; use 1 to 100 letters, digits, '-' and '_'`},
+	},
+	"duplicate name": {
+		declare: func(p *stream.Pipeline) { orders(p).KeyBy("x", customerOf).Group().Count("x") },
+		want: []string{`step "x": a repartition step and a count step have this name; ` +
+			`give each its own: the name is the identity of the step's state or topic`},
+	},
+	"duplicate state": {
+		declare: func(p *stream.Pipeline) {
+			orders(p).Process("p", func(s *stream.Setup) stream.Handler[string, order, order] {
+				s.Value("v", codec.Int64)
+				s.Value("v", codec.Int64)
+				return nil
+			})
 		},
-		"missing name": {
-			declare: func(p *stream.Pipeline) { orders(p).Group().Count("") },
-			want:    []string{`step "count-1": count has no name; give it one: the name is the identity of its state or topic`},
+		want: []string{`step "p": it declares the state "p.v" twice; give each state its own name`},
+	},
+	"no codec for a source": {
+		declare: func(p *stream.Pipeline) { stream.From[string, order](p, "orders", codec.String, nil) },
+		want:    []string{`step "from:orders": the value, type stream_test.order, has no codec; give From a value codec`},
+	},
+	"no value codec for a sink": {
+		declare: func(p *stream.Pipeline) {
+			stream.From(p, "in", codec.String, codec.String).Map(func(string) order { return order{} }).To("out")
 		},
-		"invalid names": {
-			declare: func(p *stream.Pipeline) { orders(p).KeyBy("by.customer", customerOf) },
-			want:    []string{`step "by.customer": the name is not valid; use 1 to 100 letters, digits, '-' and '_'`},
+		want: []string{`step "to:out": the value, type stream_test.order, has no codec; give it to To("out", codec)`},
+	},
+	"no value codec for a repartition": {
+		declare: func(p *stream.Pipeline) {
+			stream.From(p, "in", codec.String, codec.String).Map(func(string) order { return order{} }).KeyBy("by", customerOf)
 		},
-		"duplicate name": {
-			declare: func(p *stream.Pipeline) { orders(p).KeyBy("x", customerOf).Group().Count("x") },
-			want: []string{`step "x": a repartition step and a count step have this name; ` +
-				`give each its own: the name is the identity of the step's state or topic`},
+		want: []string{`step "by": the value, type stream_test.order, has no codec; add .WithValue(codec) before it`},
+	},
+	"no key codec for KeyBy": {
+		declare: func(p *stream.Pipeline) { orders(p).KeyBy("by", func(o order) order { return o }) },
+		want:    []string{`step "by": the key, type stream_test.order, has no codec; give it to KeyBy(name, fn, codec)`},
+	},
+	"no codec for an aggregate": {
+		declare: func(p *stream.Pipeline) {
+			orders(p).Group().Aggregate("a", func() []order { return nil }, func(a []order, o order) []order { return append(a, o) })
 		},
-		"duplicate state": {
-			declare: func(p *stream.Pipeline) {
-				orders(p).Process("p", func(s *stream.Setup) stream.Handler[string, order, order] {
-					s.Value("v", codec.Int64)
+		want: []string{`step "a": the aggregate, type []stream_test.order, has no codec; give it as the last argument`},
+	},
+	"two codecs": {
+		declare: func(p *stream.Pipeline) { orders(p).To("out", codec.JSON[order](), codec.JSON[order]()) },
+		want:    []string{`step "to:out": 2 codecs are given; give one`},
+	},
+	"key changed before a group": {
+		declare: func(p *stream.Pipeline) {
+			orders(p).MapKV(func(_ string, o order) (string, order) { return o.Customer, o }).Group().Count("c")
+		},
+		want: []string{`step "c": MapKV step "map-kv-1" changed the key, so records of one key may be in several partitions; ` +
+			`add .Repartition(name) after it, or use KeyBy(name, fn)`},
+	},
+	"key changed before a state": {
+		declare: func(p *stream.Pipeline) {
+			orders(p).FlatMapKV(func(_ string, o order, yield func(string, order)) { yield(o.Customer, o) }).
+				Filter(func(order) bool { return true }).
+				Process("p", func(s *stream.Setup) stream.Handler[string, order, order] {
 					s.Value("v", codec.Int64)
 					return nil
 				})
-			},
-			want: []string{`step "p": it declares the state "p.v" twice; give each state its own name`},
 		},
-		"no codec for a source": {
-			declare: func(p *stream.Pipeline) { stream.From[string, order](p, "orders", codec.String, nil) },
-			want:    []string{`step "from:orders": the value, type stream_test.order, has no codec; give From a value codec`},
+		want: []string{`step "p": FlatMapKV step "flat-map-kv-1" changed the key, so records of one key may be in several partitions; ` +
+			`add .Repartition(name) after it, or use KeyBy(name, fn)`},
+	},
+	"keys of two encodings merged": {
+		declare: func(p *stream.Pipeline) {
+			other := stream.From(p, "other", codec.JSON[string](), codec.JSON[order]())
+			orders(p).Merge(other).Group().Count("c")
 		},
-		"no value codec for a sink": {
-			declare: func(p *stream.Pipeline) {
-				stream.From(p, "in", codec.String, codec.String).Map(func(string) order { return order{} }).To("out")
-			},
-			want: []string{`step "to:out": the value, type stream_test.order, has no codec; give it to To("out", codec)`},
+		want: []string{`step "c": Merge step "merge-2" brings together keys encoded as "string" and as "json:string", ` +
+			`so records of one key may be in several partitions; add .Repartition(name) after it, or use KeyBy(name, fn)`},
+	},
+	"topic read and written": {
+		declare: func(p *stream.Pipeline) { orders(p).To("orders") },
+		want: []string{`step "to:orders": the topic "orders" is both read and written by this pipeline; ` +
+			`use the stream itself, or Repartition, instead of a topic in between`},
+	},
+	"topic is its own dead-letter topic": {
+		declare: func(p *stream.Pipeline) {
+			stream.From(p, "in", codec.String, codec.String, stream.OnDecodeError(stream.DeadLetter("in")))
 		},
-		"no value codec for a repartition": {
-			declare: func(p *stream.Pipeline) {
-				stream.From(p, "in", codec.String, codec.String).Map(func(string) order { return order{} }).KeyBy("by", customerOf)
-			},
-			want: []string{`step "by": the value, type stream_test.order, has no codec; add .WithValue(codec) before it`},
+		want: []string{`step "from:in": the topic "in" is both read and written by this pipeline; ` +
+			`use the stream itself, or Repartition, instead of a topic in between`},
+	},
+	"topic read twice": {
+		declare: func(p *stream.Pipeline) { orders(p); orders(p) },
+		want: []string{`step "from:orders": the topic "orders" is read twice; ` +
+			`call From once and use the stream that it returns in both places`},
+	},
+	"invalid topic": {
+		declare: func(p *stream.Pipeline) { orders(p).To("a b") },
+		want:    []string{`step "to:a b": "a b" is not a valid topic name; use 1 to 249 letters, digits, '.', '-' and '_'`},
+	},
+	"topic of the engine": {
+		declare: func(p *stream.Pipeline) { orders(p).To("test-1-by-repartition") },
+		want: []string{`step "to:test-1-by-repartition": the topic "test-1-by-repartition" has a name that internal topics have; ` +
+			`use another topic, or another name for the pipeline`},
+	},
+	"unknown policy": {
+		declare: func(p *stream.Pipeline) {
+			stream.From(p, "in", codec.String, codec.String, stream.OnDecodeError("ignore"))
 		},
-		"no key codec for KeyBy": {
-			declare: func(p *stream.Pipeline) { orders(p).KeyBy("by", func(o order) order { return o }) },
-			want:    []string{`step "by": the key, type stream_test.order, has no codec; give it to KeyBy(name, fn, codec)`},
+		want: []string{`step "from:in": decode policy "ignore" is not known; use Fail, Skip or DeadLetter`},
+	},
+	"codec without id": {
+		declare: func(p *stream.Pipeline) { orders(p).To("out", codec.New[order]("", nil, nil)) },
+		want:    []string{`step "to:out": the codec of the value has no id; give codec.New an id`},
+	},
+	"two default codecs": {
+		declare: func(p *stream.Pipeline) {
+			orders(p)
+			stream.UseCodec(p, codec.JSON[order]())
+			stream.UseCodec(p, codec.New[order]("order", nil, nil))
 		},
-		"no codec for an aggregate": {
-			declare: func(p *stream.Pipeline) {
-				orders(p).Group().Aggregate("a", func() []order { return nil }, func(a []order, o order) []order { return append(a, o) })
-			},
-			want: []string{`step "a": the aggregate, type []stream_test.order, has no codec; give it as the last argument`},
+		want: []string{`pipeline "test": UseCodec gives stream_test.order the codecs "json:order" and "order"; ` +
+			`keep one, and give the other to the steps that need it`},
+	},
+	"dropped and in use": {
+		declare: func(p *stream.Pipeline) { p.Drop("c"); orders(p).Group().Count("c") },
+		want:    []string{`step "c": it is dropped and in use; remove the step or the Drop`},
+	},
+	"streams of two pipelines": {
+		declare: func(p *stream.Pipeline) { orders(p).Merge(orders(stream.NewPipeline("other"))) },
+		want:    []string{`step "merge-1": it merges a stream of pipeline "other"; merge streams of one pipeline`},
+	},
+	"several at once": {
+		declare: func(p *stream.Pipeline) {
+			orders(p).Map(func(order) []order { return nil }).To("out")
+			orders(p).Group().Count("")
 		},
-		"two codecs": {
-			declare: func(p *stream.Pipeline) { orders(p).To("out", codec.JSON[order](), codec.JSON[order]()) },
-			want:    []string{`step "to:out": 2 codecs are given; give one`},
+		want: []string{
+			`step "to:out": the value, type []stream_test.order, has no codec; give it to To("out", codec)`,
+			`step "count-4": count has no name; give it one: the name is the identity of its state or topic`,
+			`step "from:orders": the topic "orders" is read twice; call From once and use the stream that it returns in both places`,
 		},
-		"key changed before a group": {
-			declare: func(p *stream.Pipeline) {
-				orders(p).MapKV(func(_ string, o order) (string, order) { return o.Customer, o }).Group().Count("c")
-			},
-			want: []string{`step "c": MapKV step "map-kv-1" changed the key, so records of one key may be in several partitions; ` +
-				`add .Repartition(name) after it, or use KeyBy(name, fn)`},
-		},
-		"key changed before a state": {
-			declare: func(p *stream.Pipeline) {
-				orders(p).FlatMapKV(func(_ string, o order, yield func(string, order)) { yield(o.Customer, o) }).
-					Filter(func(order) bool { return true }).
-					Process("p", func(s *stream.Setup) stream.Handler[string, order, order] {
-						s.Value("v", codec.Int64)
-						return nil
-					})
-			},
-			want: []string{`step "p": FlatMapKV step "flat-map-kv-1" changed the key, so records of one key may be in several partitions; ` +
-				`add .Repartition(name) after it, or use KeyBy(name, fn)`},
-		},
-		"keys of two encodings merged": {
-			declare: func(p *stream.Pipeline) {
-				other := stream.From(p, "other", codec.JSON[string](), codec.JSON[order]())
-				orders(p).Merge(other).Group().Count("c")
-			},
-			want: []string{`step "c": Merge step "merge-2" brings together keys encoded as "string" and as "json:string", ` +
-				`so records of one key may be in several partitions; add .Repartition(name) after it, or use KeyBy(name, fn)`},
-		},
-		"topic read and written": {
-			declare: func(p *stream.Pipeline) { orders(p).To("orders") },
-			want: []string{`step "to:orders": the topic "orders" is both read and written by this pipeline; ` +
-				`use the stream itself, or Repartition, instead of a topic in between`},
-		},
-		"topic is its own dead-letter topic": {
-			declare: func(p *stream.Pipeline) {
-				stream.From(p, "in", codec.String, codec.String, stream.OnDecodeError(stream.DeadLetter("in")))
-			},
-			want: []string{`step "from:in": the topic "in" is both read and written by this pipeline; ` +
-				`use the stream itself, or Repartition, instead of a topic in between`},
-		},
-		"topic read twice": {
-			declare: func(p *stream.Pipeline) { orders(p); orders(p) },
-			want: []string{`step "from:orders": the topic "orders" is read twice; ` +
-				`call From once and use the stream that it returns in both places`},
-		},
-		"invalid topic": {
-			declare: func(p *stream.Pipeline) { orders(p).To("a b") },
-			want:    []string{`step "to:a b": "a b" is not a valid topic name; use 1 to 249 letters, digits, '.', '-' and '_'`},
-		},
-		"topic of the engine": {
-			declare: func(p *stream.Pipeline) { orders(p).To("test-1-by-repartition") },
-			want: []string{`step "to:test-1-by-repartition": the topic "test-1-by-repartition" has a name that internal topics have; ` +
-				`use another topic, or another name for the pipeline`},
-		},
-		"unknown policy": {
-			declare: func(p *stream.Pipeline) {
-				stream.From(p, "in", codec.String, codec.String, stream.OnDecodeError("ignore"))
-			},
-			want: []string{`step "from:in": decode policy "ignore" is not known; use Fail, Skip or DeadLetter`},
-		},
-		"codec without id": {
-			declare: func(p *stream.Pipeline) { orders(p).To("out", codec.New[order]("", nil, nil)) },
-			want:    []string{`step "to:out": the codec of the value has no id; give codec.New an id`},
-		},
-		"two default codecs": {
-			declare: func(p *stream.Pipeline) {
-				orders(p)
-				stream.UseCodec(p, codec.JSON[order]())
-				stream.UseCodec(p, codec.New[order]("order", nil, nil))
-			},
-			want: []string{`pipeline "test": UseCodec gives stream_test.order the codecs "json:order" and "order"; ` +
-				`keep one, and give the other to the steps that need it`},
-		},
-		"dropped and in use": {
-			declare: func(p *stream.Pipeline) { p.Drop("c"); orders(p).Group().Count("c") },
-			want:    []string{`step "c": it is dropped and in use; remove the step or the Drop`},
-		},
-		"streams of two pipelines": {
-			declare: func(p *stream.Pipeline) { orders(p).Merge(orders(stream.NewPipeline("other"))) },
-			want:    []string{`step "merge-1": it merges a stream of pipeline "other"; merge streams of one pipeline`},
-		},
-		"several at once": {
-			declare: func(p *stream.Pipeline) {
-				orders(p).Map(func(order) []order { return nil }).To("out")
-				orders(p).Group().Count("")
-			},
-			want: []string{
-				`step "to:out": the value, type []stream_test.order, has no codec; give it to To("out", codec)`,
-				`step "count-4": count has no name; give it one: the name is the identity of its state or topic`,
-				`step "from:orders": the topic "orders" is read twice; call From once and use the stream that it returns in both places`,
-			},
-		},
-	} {
+	},
+}
+
+func TestBuildSaysWhatIsWrongAndWhatToDo(t *testing.T) {
+	t.Parallel()
+	for name, c := range mistakes {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := stream.NewPipeline("test")

@@ -68,7 +68,9 @@ func (d *Driver) Checkpoint() {
 }
 
 func (r *runner) checkpoint() (*checkpoint, error) {
-	fs, dir := r.d.disk, "/cuts/"+r.id.String()
+	// A crash brings back what was removed, so every cut has a directory of its own.
+	r.d.cuts++
+	fs, dir := r.d.disk, fmt.Sprintf("/cuts/%d", r.d.cuts)
 	cut, err := r.db.Cut(context.Background(), dir)
 	if err != nil {
 		return nil, err

@@ -29,6 +29,7 @@ type Driver struct {
 	disk       *vfs.MemFS
 	standbys   *vfs.MemFS                       // where State keeps its copies
 	kept       map[partition.TaskID]*checkpoint // the last Checkpoint
+	cuts       int                              // made so far
 	now        time.Time
 	sequence   int64
 	skipped    []*operators.DecodeError
@@ -175,8 +176,8 @@ func (d *Driver) Process(n int) int {
 // such record it does nothing.
 func (d *Driver) Commit() {
 	d.t.Helper()
-	if err := d.commit(); err != nil {
-		d.fail("commit: %v", err)
+	if _, err := d.commit(); err != nil {
+		d.fail("%v", err)
 	}
 }
 
@@ -204,27 +205,27 @@ func (d *Driver) TryRun() error {
 
 func (d *Driver) run() error {
 	for {
-		processed := false
-		for {
-			more, err := d.step()
-			if err != nil {
+		if err := d.drain(); err != nil {
+			return err
+		}
+		touched, err := d.commit()
+		if err != nil || touched == 0 {
+			return err
+		}
+	}
+}
+
+// drain processes what waits.
+func (d *Driver) drain() error {
+	for {
+		more, err := d.step()
+		if err != nil || !more {
+			return err
+		}
+		if d.faults != nil {
+			if err := d.faults.afterRecord(d); err != nil {
 				return err
 			}
-			if !more {
-				break
-			}
-			processed = true
-			if d.faults != nil {
-				if err := d.faults.afterRecord(d); err != nil {
-					return err
-				}
-			}
-		}
-		if err := d.commit(); err != nil {
-			return fmt.Errorf("commit: %w", err)
-		}
-		if !processed {
-			return nil
 		}
 	}
 }
@@ -244,18 +245,18 @@ func (d *Driver) step() (bool, error) {
 	return true, oldest.step()
 }
 
-// commit is the transaction of all tasks with something to commit.
-func (d *Driver) commit() error {
+// commit is the transaction of all tasks with something to commit. It returns how many there were.
+func (d *Driver) commit() (int, error) {
 	touched, err := d.transact()
 	if err != nil {
-		return err
+		return 0, fmt.Errorf("commit: %w", err)
 	}
 	for _, r := range touched {
 		if err := r.confirm(); err != nil {
-			return err
+			return 0, fmt.Errorf("commit: %w", err)
 		}
 	}
-	return nil
+	return len(touched), nil
 }
 
 // transact does what the broker does of a commit: on return it stands, but the process does not know yet.

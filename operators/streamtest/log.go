@@ -92,8 +92,8 @@ func (b *batch) Record(i int, r *operators.Record) bool {
 type scratch struct{ buf []byte }
 
 func (s *scratch) copy(b []byte) []byte {
-	if b == nil {
-		return nil
+	if len(b) == 0 {
+		return cloneBytes(b)
 	}
 	at := len(s.buf)
 	s.buf = append(s.buf, b...)

@@ -147,24 +147,37 @@ func (d *Driver) MapState[K, S, V any](store string, key codec.Codec[K], sub cod
 // Get returns the value of a sub-key of a key.
 func (s *MapState[K, S, V]) Get(k K, sub S) (v V, found bool) {
 	s.d.t.Helper()
-	for have, value := range s.All(k) {
-		if any(have) == any(sub) {
-			return value, true
-		}
+	rawSub, err := s.sub.Append(nil, sub)
+	if err != nil {
+		s.d.fail("state %q: encode sub-key as %s: %v", s.store.Name, s.sub.ID(), err)
 	}
-	return v, false
+	store, key := s.at(k)
+	raw, found, err := store.Get(key, rawSub)
+	if err == nil && found {
+		v, err = s.value.Decode(raw)
+	}
+	if err != nil {
+		s.d.fail("state %q: %v", s.store.Name, err)
+	}
+	return v, found
+}
+
+// at returns the store that holds a key, and the encoded key.
+func (s *MapState[K, S, V]) at(k K) (*statestore.Map[[]byte], []byte) {
+	s.d.t.Helper()
+	key, err := s.key.Append(nil, k)
+	if err != nil {
+		s.d.fail("state %q: encode key as %s: %v", s.store.Name, s.key.ID(), err)
+	}
+	return s.d.standby(s.topo, partition.ForKey(key, s.d.partitions)).maps[s.store.ID], key
 }
 
 // All yields the sub-keys of a key and their values, in the byte order of the encoded sub-keys.
 func (s *MapState[K, S, V]) All(k K) iter.Seq2[S, V] {
 	return func(yield func(S, V) bool) {
 		s.d.t.Helper()
-		key, err := s.key.Append(nil, k)
-		if err != nil {
-			s.d.fail("state %q: encode key as %s: %v", s.store.Name, s.key.ID(), err)
-		}
-		sb := s.d.standby(s.topo, partition.ForKey(key, s.d.partitions))
-		for rawSub, raw := range sb.maps[s.store.ID].Range(key) {
+		store, key := s.at(k)
+		for rawSub, raw := range store.Range(key) {
 			sub, err := s.sub.Decode(rawSub)
 			if err != nil {
 				s.d.fail("state %q: decode sub-key %s as %s: %v", s.store.Name, show(rawSub), s.sub.ID(), err)
@@ -227,7 +240,9 @@ func (s *standby) close() error {
 type encoded struct{}
 
 // Append implements statestore.ValueCodec.
-func (encoded) Append([]byte, []byte) ([]byte, error) { return nil, errors.New("a standby is not written") }
+func (encoded) Append([]byte, []byte) ([]byte, error) {
+	return nil, errors.New("a standby is not written")
+}
 
 // Decode implements statestore.ValueCodec.
 func (encoded) Decode(src []byte) ([]byte, error) { return cloneBytes(src), nil }

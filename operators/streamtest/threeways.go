@@ -4,6 +4,7 @@ package streamtest
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -67,8 +68,8 @@ func (f *faults) afterRecord(d *Driver) error {
 	f.records++
 	switch f.records % 4 {
 	case 0:
-		if err := d.commit(); err != nil {
-			return fmt.Errorf("commit: %w", err)
+		if _, err := d.commit(); err != nil {
+			return err
 		}
 		d.LoseDisk()
 	case 1:
@@ -78,8 +79,8 @@ func (f *faults) afterRecord(d *Driver) error {
 		d.Checkpoint()
 		d.Crash()
 	case 3:
-		if err := d.commit(); err != nil {
-			return fmt.Errorf("commit: %w", err)
+		if _, err := d.commit(); err != nil {
+			return err
 		}
 		d.RestoreCheckpoint()
 	}
@@ -115,7 +116,9 @@ func (d *Driver) outcome(o options) outcome {
 				keys["key "+string(e.key)] = append(keys["key "+string(e.key)], r)
 			}
 		}
-		slices.SortFunc(keys[noKey], func(a, b result) int { return bytes.Compare(a.value, b.value) })
+		slices.SortFunc(keys[noKey], func(a, b result) int {
+			return cmp.Or(bytes.Compare(a.value, b.value), cmp.Compare(a.time, b.time))
+		})
 		all[name] = keys
 	}
 	return all

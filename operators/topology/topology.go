@@ -41,7 +41,7 @@ func (s *SubTopology) Stateful() bool { return len(s.Stores) > 0 }
 
 // Source is one topic that a sub-topology reads.
 type Source struct {
-	Topic         string       `json:"topic"`              // logical name if Internal
+	Topic         string       `json:"topic"`             // logical name if Internal
 	Internal      bool         `json:"internal,omitzero"` // a repartition topic
 	KeyCodec      string       `json:"keyCodec"`
 	ValueCodec    string       `json:"valueCodec"`
@@ -51,7 +51,7 @@ type Source struct {
 
 // Sink is one topic that a sub-topology writes.
 type Sink struct {
-	Topic    string `json:"topic"`              // logical name if Internal
+	Topic    string `json:"topic"`             // logical name if Internal
 	Internal bool   `json:"internal,omitzero"` // a repartition topic
 }
 

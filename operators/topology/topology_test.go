@@ -192,75 +192,80 @@ func TestAddedStoreIsCompatibleAndKeepsTheIDsOfOthers(t *testing.T) {
 	}
 }
 
+// lastRelease is the pipeline that the next ones follow.
+func lastRelease(p *stream.Pipeline) {
+	stream.From(p, "a", codec.String, codec.String).
+		KeyBy("by", func(s string) string { return s }).
+		Group().Count("count")
+	stream.From(p, "b", codec.String, codec.String).Group().Reduce("last", func(_, v string) string { return v })
+}
+
+// nextReleases are pipelines with what is found against them.
+var nextReleases = map[string]struct {
+	now  func(*stream.Pipeline)
+	want []string
+}{
+	"steps gone": {
+		now: func(p *stream.Pipeline) {
+			stream.From(p, "a", codec.String, codec.String)
+			stream.From(p, "c", codec.String, codec.String)
+			stream.From(p, "b", codec.String, codec.String).Group().Reduce("last", func(_, v string) string { return v })
+		},
+		want: []string{
+			`step "by": the repartition topic of this name, which may hold records in flight, has no step in the new pipeline; ` +
+				`keep the step's name, or give its records up with Drop("by")`,
+			`step "count": the table store of this name has no step in the new pipeline; ` +
+				`keep the step's name, or give its state up with Drop("count")`,
+		},
+	},
+	"steps dropped": {
+		now: func(p *stream.Pipeline) {
+			p.Drop("by")
+			p.Drop("count")
+			p.Drop("last")
+			stream.From(p, "a", codec.String, codec.String)
+		},
+	},
+	"codecs changed": {
+		now: func(p *stream.Pipeline) {
+			stream.From(p, "a", codec.String, codec.JSON[string]()).
+				KeyBy("by", func(s string) int64 { return int64(len(s)) }).
+				Group().Count("count")
+			stream.From(p, "b", codec.String, codec.JSON[string]()).Group().Reduce("last", func(_, v string) string { return v })
+		},
+		want: []string{
+			`step "by": its key codec was "string" and is "int64"; use the codec it was written with, or a new name for the step`,
+			`step "by": its value codec was "string" and is "json:string"; use the codec it was written with, or a new name for the step`,
+			`step "count": its key codec was "string" and is "int64"; use the codec it was written with, or a new name for the step`,
+			`step "last": its value codec was "string" and is "json:string"; use the codec it was written with, or a new name for the step`,
+		},
+	},
+	"sub-topology moved, kind changed": {
+		now: func(p *stream.Pipeline) {
+			stream.From(p, "b", codec.String, codec.String).
+				Process("last", func(s *stream.Setup) stream.Handler[string, string, string] {
+					s.Value("v", codec.String)
+					return nil
+				})
+			stream.From(p, "a", codec.String, codec.String).
+				KeyBy("by", func(s string) string { return s }).
+				Group().Count("count")
+		},
+		want: []string{
+			`step "count": it moved from sub-topology 1 to 2; declare sources and repartitions in the order they had, new ones last`,
+			`step "last": the table store of this name has no step in the new pipeline; ` +
+				`keep the step's name, or give its state up with Drop("last")`,
+		},
+	},
+}
+
 func TestIncompatibleTopologyIsRefusedInWords(t *testing.T) {
 	t.Parallel()
-	was := func(p *stream.Pipeline) {
-		stream.From(p, "a", codec.String, codec.String).
-			KeyBy("by", func(s string) string { return s }).
-			Group().Count("count")
-		stream.From(p, "b", codec.String, codec.String).Group().Reduce("last", func(_, v string) string { return v })
-	}
-	for name, c := range map[string]struct {
-		now  func(*stream.Pipeline)
-		want []string
-	}{
-		"steps gone": {
-			now: func(p *stream.Pipeline) {
-				stream.From(p, "a", codec.String, codec.String)
-				stream.From(p, "c", codec.String, codec.String)
-				stream.From(p, "b", codec.String, codec.String).Group().Reduce("last", func(_, v string) string { return v })
-			},
-			want: []string{
-				`step "by": the repartition topic of this name, which may hold records in flight, has no step in the new pipeline; ` +
-					`keep the step's name, or give its records up with Drop("by")`,
-				`step "count": the table store of this name has no step in the new pipeline; ` +
-					`keep the step's name, or give its state up with Drop("count")`,
-			},
-		},
-		"steps dropped": {
-			now: func(p *stream.Pipeline) {
-				p.Drop("by")
-				p.Drop("count")
-				p.Drop("last")
-				stream.From(p, "a", codec.String, codec.String)
-			},
-		},
-		"codecs changed": {
-			now: func(p *stream.Pipeline) {
-				stream.From(p, "a", codec.String, codec.JSON[string]()).
-					KeyBy("by", func(s string) int64 { return int64(len(s)) }).
-					Group().Count("count")
-				stream.From(p, "b", codec.String, codec.JSON[string]()).Group().Reduce("last", func(_, v string) string { return v })
-			},
-			want: []string{
-				`step "by": its key codec was "string" and is "int64"; use the codec it was written with, or a new name for the step`,
-				`step "by": its value codec was "string" and is "json:string"; use the codec it was written with, or a new name for the step`,
-				`step "count": its key codec was "string" and is "int64"; use the codec it was written with, or a new name for the step`,
-				`step "last": its value codec was "string" and is "json:string"; use the codec it was written with, or a new name for the step`,
-			},
-		},
-		"sub-topology moved, kind changed": {
-			now: func(p *stream.Pipeline) {
-				stream.From(p, "b", codec.String, codec.String).
-					Process("last", func(s *stream.Setup) stream.Handler[string, string, string] {
-						s.Value("v", codec.String)
-						return nil
-					})
-				stream.From(p, "a", codec.String, codec.String).
-					KeyBy("by", func(s string) string { return s }).
-					Group().Count("count")
-			},
-			want: []string{
-				`step "count": it moved from sub-topology 1 to 2; declare sources and repartitions in the order they had, new ones last`,
-				`step "last": the table store of this name has no step in the new pipeline; ` +
-					`keep the step's name, or give its state up with Drop("last")`,
-			},
-		},
-	} {
+	for name, c := range nextReleases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			before, after := stream.NewPipeline("test"), stream.NewPipeline("test")
-			was(before)
+			lastRelease(before)
 			c.now(after)
 			err := topology.Compatible(build(t, before), build(t, after))
 			if len(c.want) == 0 {

@@ -90,22 +90,28 @@ func refuse(w http.ResponseWriter, status int, code string) {
 	fmt.Fprintf(w, "<Error><Code>%s</Code><Message>scripted</Message></Error>", code)
 }
 
+// anonymous takes credentials away: without them bodies are sent plain, not in signed chunks, which keeps
+// the stub small. Tests that need it cannot be parallel.
+func anonymous(t *testing.T) {
+	t.Helper()
+	t.Setenv("AWS_ACCESS_KEY_ID", "")
+	t.Setenv("AWS_ACCESS_KEY", "")
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+}
+
 func stubConfig(url string) s3.Config {
-	// Without credentials requests are unsigned and bodies are sent plain, which keeps the stub small.
 	c := config(url, "p")
 	c.AccessKey, c.SecretKey = "", ""
 	return c
 }
 
 func retrying(t *testing.T, url string) *objstore.Retry {
-	// The signed chunks of plain HTTP are as the client sends them; the stub compares what it stored
-	// with what it is sent, so signatures that differ by time would differ too.
 	t.Helper()
 	return objstore.NewRetry(open(t, stubConfig(url)), objstore.Policy{Base: time.Microsecond})
 }
 
 func TestAConflictingConditionalWriteIsRepeatedUntilItIsClear(t *testing.T) {
-	t.Setenv("AWS_ACCESS_KEY_ID", "")
+	anonymous(t)
 	conflict := answer{status: http.StatusConflict, code: "ConditionalRequestConflict"}
 	b, url := newStub(t, conflict, conflict)
 	if err := retrying(t, url).Create(t.Context(), "fence", strings.NewReader("mine")); err != nil {
@@ -122,7 +128,7 @@ func TestAConflictingConditionalWriteIsRepeatedUntilItIsClear(t *testing.T) {
 }
 
 func TestAConflictThatEndsWithAnotherWinnerIsErrExists(t *testing.T) {
-	t.Setenv("AWS_ACCESS_KEY_ID", "")
+	anonymous(t)
 	b, url := newStub(t, answer{status: http.StatusConflict, code: "ConditionalRequestConflict"})
 	b.mu.objects["/streamd/p/fence"] = "theirs"
 	err := retrying(t, url).Create(t.Context(), "fence", strings.NewReader("mine"))
@@ -132,7 +138,7 @@ func TestAConflictThatEndsWithAnotherWinnerIsErrExists(t *testing.T) {
 }
 
 func TestACreateWhoseReplyIsLostIsRecognisedAsTheOwn(t *testing.T) {
-	t.Setenv("AWS_ACCESS_KEY_ID", "")
+	anonymous(t)
 	for name, lost := range map[string]answer{
 		"cut connection":   {apply: true, drop: true},
 		"error after all":  {apply: true, status: http.StatusInternalServerError, code: "InternalError"},
@@ -147,7 +153,7 @@ func TestACreateWhoseReplyIsLostIsRecognisedAsTheOwn(t *testing.T) {
 }
 
 func TestAnswersOfTheServerMeanWhatTheyShould(t *testing.T) {
-	t.Setenv("AWS_ACCESS_KEY_ID", "")
+	anonymous(t)
 	tests := []struct {
 		answer answer
 		want   error // nil: permanent
@@ -184,7 +190,7 @@ func TestAnswersOfTheServerMeanWhatTheyShould(t *testing.T) {
 }
 
 func TestAServerThatIgnoresTheConditionFailsTheSelfTest(t *testing.T) {
-	t.Setenv("AWS_ACCESS_KEY_ID", "")
+	anonymous(t)
 	b, url := newStub(t)
 	ignoring := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Header.Del("If-None-Match")
