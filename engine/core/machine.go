@@ -101,6 +101,12 @@ func (m *Machine) Running(id partition.TaskID) bool {
 	return t != nil && t.state == running
 }
 
+// Restoring says whether a restore of the task is in progress.
+func (m *Machine) Restoring(id partition.TaskID) bool {
+	t := m.tasks[id]
+	return t != nil && t.state == restoring
+}
+
 // Touched says whether the epoch in progress holds anything of the task.
 func (m *Machine) Touched(id partition.TaskID) bool { return m.touched[id] }
 

@@ -6,7 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
+	"runtime/debug"
 	"slices"
 
 	"github.com/streamd/streamd/engine/core"
@@ -26,6 +28,7 @@ func (w *Worker) bootstrap(ctx context.Context) error {
 		return err
 	}
 	w.budget = budget.Bytes
+	w.fitMemory()
 	if w.cluster, err = kafka.Connect(ctx, w.cfg); err != nil {
 		return err
 	}
@@ -37,7 +40,23 @@ func (w *Worker) bootstrap(ctx context.Context) error {
 		w.cluster.Close()
 		return err
 	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(w.resources.Shares().GoHeapLimit)
+	}
 	return nil
+}
+
+// fitMemory keeps what grows with the load within the budget: a fetch may not take more than a sixteenth of it, nor
+// may records on their way out. The garbage collector may be lazy as long as the budget holds.
+func (w *Worker) fitMemory() {
+	share := w.budget / 16
+	w.cfg.FetchMaxBytes = min(w.cfg.FetchMaxBytes, share)
+	w.cfg.FetchMaxPartitionBytes = min(w.cfg.FetchMaxPartitionBytes, share)
+	w.cfg.ProduceBufferBytes = min(w.cfg.ProduceBufferBytes, share)
+	w.cfg.EpochMaxBytes = min(w.cfg.EpochMaxBytes, share)
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(200)
+	}
 }
 
 func (w *Worker) prepareApplication(ctx context.Context) error {
@@ -279,8 +298,8 @@ func (w *Worker) firstStart(ctx context.Context, user map[string]kafka.TopicInfo
 		commits = append(commits, kafka.OffsetCommit{Partition: tp, Offset: at, Metadata: metadata})
 	}
 	if len(commits) > 0 {
-		if w.repo == nil && len(commits) < len(tps) {
-			return fmt.Errorf("group %s has committed offsets for some of its inputs and not for others, first %v: %w", w.names.App, commits[0].Partition, ErrNoOffset)
+		if err := w.refuseLateStart(ctx, commits, len(tps)); err != nil {
+			return err
 		}
 		err := w.cluster.CommitInitial(ctx, w.names.App, commits)
 		if kafka.IsBusyGroup(err) {
@@ -291,6 +310,31 @@ func (w *Worker) firstStart(ctx context.Context, user map[string]kafka.TopicInfo
 		}
 	}
 	return w.markInitialized(ctx)
+}
+
+// refuseLateStart tells a first start from one whose offsets have gone, where no object store keeps a record of it.
+func (w *Worker) refuseLateStart(ctx context.Context, absent []kafka.OffsetCommit, inputs int) error {
+	if w.repo != nil {
+		return nil
+	}
+	if len(absent) < inputs {
+		return fmt.Errorf("group %s has committed offsets for some of its inputs and not for %v: %w", w.names.App, absent[0].Partition, ErrNoOffset)
+	}
+	for _, s := range w.topology.SubTopologies {
+		if !s.Stateful() {
+			continue
+		}
+		ends, err := w.cluster.HighWatermarks(ctx, w.names.Changelog(s.ID))
+		if err != nil {
+			return err
+		}
+		for tp, end := range ends {
+			if end > 0 {
+				return fmt.Errorf("group %s has no committed offsets, but its changelog %v has %d records: %w", w.names.App, tp, end, ErrNoOffset)
+			}
+		}
+	}
+	return nil
 }
 
 // userSources returns the user's topics that the application reads.

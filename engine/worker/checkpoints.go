@@ -244,7 +244,10 @@ func tables(m checkpoint.Manifest) map[string]checkpoint.File {
 // lowestDurable is the newest round that all tasks of this worker have published.
 func (w *Worker) lowestDurable() int64 {
 	lowest := int64(1<<63 - 1)
-	for _, rt := range w.tasks {
+	for id, rt := range w.tasks {
+		if w.machine.Restoring(id) {
+			return 0
+		}
 		lowest = min(lowest, rt.durableRound)
 	}
 	return lowest

@@ -148,8 +148,8 @@ func (w *Worker) producerID() string {
 
 func (w *Worker) useProducer(p *kafka.Producer) {
 	w.producer = p
-	for _, rt := range w.tasks {
-		if rt.outbox != nil {
+	for id, rt := range w.tasks {
+		if !w.machine.Restoring(id) { // else it is in the hands of its restore, and gets the producer afterwards
 			rt.outbox.Use(p)
 		}
 	}

@@ -32,7 +32,7 @@ func (w *Worker) serve() (func(), error) {
 			cancel()
 		}
 	}
-	listen := func(what, addr string, h http.Handler) error {
+	listen := func(what, setting, addr string, h http.Handler) error {
 		if addr == "" {
 			return nil
 		}
@@ -40,6 +40,9 @@ func (w *Worker) serve() (func(), error) {
 			return fmt.Errorf("%s address %s is not a loopback address: it has no authentication; use 127.0.0.1, or say --insecure where the network is closed", what, addr)
 		}
 		l, err := net.Listen("tcp", addr)
+		if err != nil && w.cfg.IsDefault(setting) {
+			l, err = net.Listen("tcp", "127.0.0.1:0") // nobody has asked for that port: another worker may have it
+		}
 		if err != nil {
 			return fmt.Errorf("open %s address: %w; choose another, or \"\" for none", what, err)
 		}
@@ -53,10 +56,10 @@ func (w *Worker) serve() (func(), error) {
 		})
 		return nil
 	}
-	if err := listen("http", w.cfg.HTTPAddress, w.handler()); err != nil {
+	if err := listen("http", "http.address", w.cfg.HTTPAddress, w.handler()); err != nil {
 		return nil, err
 	}
-	if err := listen("pprof", w.cfg.PprofAddress, profiles()); err != nil {
+	if err := listen("pprof", "pprof.address", w.cfg.PprofAddress, profiles()); err != nil {
 		closeAll()
 		return nil, err
 	}

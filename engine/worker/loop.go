@@ -4,6 +4,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -40,12 +41,17 @@ func (w *Worker) loop(ctx context.Context) error {
 			w.housekeep()
 		case <-stop:
 			stop = nil
+			deadline := time.AfterFunc(w.cfg.DrainTimeout, func() { w.halt(errDrain) })
+			defer deadline.Stop()
 			w.step(core.Stop{})
 		}
 		w.progress.Store(w.now().UnixNano())
 	}
 	return w.failure
 }
+
+// errDrain ends what a drain waits for. What is not committed by then is done again by the next owner.
+var errDrain = errors.New("the drain took longer than drain-timeout")
 
 // step gives the machine one event and carries out what it orders. Replies of effects that end at once are
 // given back in turn.
@@ -143,6 +149,7 @@ type epoch struct {
 	lastCommit time.Time // when the last commit began
 	dry        bool      // everything fetched is processed, and no input is known to have more
 	records    int
+	bytes      int64 // emitted
 }
 
 // process gives fetched records to their tasks, runs the lanes and decides whether to commit.
@@ -159,22 +166,33 @@ func (w *Worker) process(f fetch) {
 		return
 	}
 	if w.machine.Phase() == core.Idle {
-		w.epoch.began, w.epoch.records = w.now(), 0
+		w.epoch.began, w.epoch.records, w.epoch.bytes = w.now(), 0, 0
 		if err := w.producer.Begin(); err != nil {
 			w.step(core.TaskFailed{Err: err})
 			return
 		}
 	}
+	before := w.emitted(work)
 	n, err := w.runLanes(work)
 	w.epoch.records += n
+	w.epoch.bytes += w.emitted(work) - before
 	w.epoch.dry = !behind && len(w.fetched) == 0
 	w.step(core.Touched{Tasks: work})
 	switch {
 	case err != nil:
 		w.step(core.TaskFailed{Err: err})
-	case w.epoch.records >= w.cfg.EpochMaxRecords || w.now().Sub(w.epoch.began) >= w.cfg.CommitInterval:
+	case w.epoch.records >= w.cfg.EpochMaxRecords || w.epoch.bytes >= w.cfg.EpochMaxBytes || w.now().Sub(w.epoch.began) >= w.cfg.CommitInterval:
 		w.step(core.CommitDue{})
 	}
+}
+
+// emitted returns how many bytes the tasks have emitted so far.
+func (w *Worker) emitted(ids []partition.TaskID) (n int64) {
+	for _, id := range ids {
+		_, bytes := w.tasks[id].outbox.Emitted()
+		n += bytes
+	}
+	return n
 }
 
 // enqueue hands batches to running tasks and returns those with work, and whether an input has more than came.

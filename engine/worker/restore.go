@@ -419,14 +419,12 @@ func checkPosition(have statestore.Position, at task.Position) error {
 // close ends tasks: what they have not committed is dropped, their stores are closed. It does not wait for a
 // restore in progress; a later restore of the same task does.
 func (w *Worker) close(ids []partition.TaskID) {
-	var gone []partition.TopicPartition
 	for _, id := range ids {
 		rt := w.tasks[id]
 		if rt == nil {
 			continue
 		}
 		delete(w.tasks, id)
-		gone = append(gone, rt.inputs...)
 		done := make(chan struct{})
 		w.closing[id] = done
 		w.routines.Go(func() {
@@ -434,8 +432,13 @@ func (w *Worker) close(ids []partition.TaskID) {
 			w.shut(rt)
 		})
 	}
-	if w.consumer != nil && len(gone) > 0 {
-		w.consumer.Remove(gone)
+	if w.machine.Phase() == core.Left {
+		return
+	}
+	// A batch of a closed task may be under way. Should the task come back, it must not meet it: there may be a
+	// hole before it.
+	if err := w.replaceConsumer(); err != nil {
+		w.pendingFailure = err
 	}
 }
 

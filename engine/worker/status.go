@@ -78,9 +78,10 @@ func (s *Status) publish() {
 	w := s.w
 	snap := Snapshot{App: w.names.App, Incarnation: w.names.Incarnation, Phase: w.machine.Phase().String(), Joined: w.generation > 0, Generation: w.generation}
 	for id, rt := range w.tasks {
-		t := TaskSnapshot{Task: id.String(), State: "restoring", ChangelogBytes: rt.changelogBytes, Round: rt.durableRound, CheckpointedAt: rt.durableAt}
-		if w.machine.Running(id) {
+		t := TaskSnapshot{Task: id.String(), State: "restoring"}
+		if w.machine.Running(id) { // else it is in the hands of its restore
 			t.State = "running"
+			t.ChangelogBytes, t.Round, t.CheckpointedAt = rt.changelogBytes, rt.durableRound, rt.durableAt
 			t.RecordsIn = rt.task.Processed()
 			t.RecordsOut, t.BytesOut = rt.outbox.Emitted()
 			for tp, n := range rt.lags {
