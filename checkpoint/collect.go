@@ -33,8 +33,8 @@ type Collected struct {
 }
 
 // Collect removes what is superseded in one incarnation: it keeps the newest keep complete rounds and all
-// newer ones, of each task its keep newest manifests, and savepoints. Objects that no manifest of the
-// application names go in two steps with the grace time in between: condemned in one call, deleted in a
+// newer ones, of each task its keep newest manifests, and savepoints; keep must be no less than what is
+// given to RetainFrom. Objects that no manifest of the application or its forks names go in two steps with the grace time in between: condemned in one call, deleted in a
 // later one. It may be killed anywhere and repeated, and run in several processes at once.
 //
 // A manifest that cannot be read stops the removal of objects, since what it names is unknown; the error
@@ -151,6 +151,7 @@ func (r *Repository) dropFloors(ctx context.Context, l life, floor int64) error 
 type inventory struct {
 	objects   []objstore.Info // of the incarnation that is collected
 	condemned []objstore.Info // its lists
+	borrowers map[string]bool // applications that name objects of this one
 	mu        struct {
 		sync.Mutex
 		named map[string]bool // objects that a manifest of any incarnation names
@@ -169,40 +170,59 @@ func (inv *inventory) unnamed(before time.Time, pending map[string]bool) []strin
 	return names
 }
 
-// takeInventory reads every manifest of the application, in all incarnations, since a later one may name
-// objects of an earlier one.
+// takeInventory reads every manifest of the application in all incarnations, since a later one may name
+// objects of an earlier one, and those of all applications that borrow from it.
 func (r *Repository) takeInventory(ctx context.Context, l life) (*inventory, error) {
-	inv := &inventory{}
+	inv := &inventory{borrowers: map[string]bool{}}
 	inv.mu.named = map[string]bool{}
+	if err := r.listApplication(ctx, r.app, l, inv); err != nil {
+		return nil, err
+	}
+	for _, app := range sortedApps(inv.borrowers) {
+		if err := r.listApplication(ctx, app, l, inv); err != nil {
+			return nil, fmt.Errorf("application %s, which borrows from this one: %w", app, err)
+		}
+	}
+	return inv, nil
+}
+
+// listApplication adds an application's objects to the inventory and reads its manifests.
+func (r *Repository) listApplication(ctx context.Context, app string, l life, inv *inventory) error {
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(r.parallel)
 	var listErr error
-	for info, err := range r.store.List(ctx, r.app+"/") {
+	for info, err := range r.store.List(ctx, app+"/") {
 		if err != nil {
 			listErr = fmt.Errorf("list objects: %w", err)
 			break
 		}
-		incarnation, ok := parseIncarnation(r.app, info.Name)
+		incarnation, ok := parseIncarnation(app, info.Name)
 		if !ok {
 			continue
 		}
-		of := life{r.app, incarnation}
+		of := life{app, incarnation}
 		if e, ok := of.parseRoundEntry(info.Name); ok && e.kind == entryManifest {
 			group.Go(func() error { return r.nameObjects(groupCtx, of, e, inv) })
 			continue
 		}
-		switch {
-		case of != l:
-		case strings.HasPrefix(info.Name, l.objects()):
-			inv.objects = append(inv.objects, info)
-		case strings.HasPrefix(info.Name, l.condemned()):
-			inv.condemned = append(inv.condemned, info)
-		}
+		inv.add(info, of, l)
 	}
-	if err := group.Wait(); err != nil {
-		return nil, err
+	return errors.Join(group.Wait(), listErr)
+}
+
+// add sorts in an object that is not a manifest; of is its life, l the one that is collected.
+func (inv *inventory) add(info objstore.Info, of, l life) {
+	if borrower, ok := strings.CutPrefix(info.Name, of.borrowers()); ok && of.app == l.app && CheckID(borrower) == nil {
+		inv.borrowers[borrower] = true
+		return
 	}
-	return inv, listErr
+	switch {
+	case of != l:
+	case strings.HasPrefix(info.Name, l.objects()):
+		inv.objects = append(inv.objects, info)
+	case strings.HasPrefix(info.Name, l.condemned()):
+		inv.condemned = append(inv.condemned, info)
+	}
 }
 
 func (r *Repository) nameObjects(ctx context.Context, of life, e roundEntry, inv *inventory) error {

@@ -40,9 +40,12 @@ type Committed struct {
 
 // Facts are what is known of a task before recovery, all of one incarnation.
 type Facts struct {
-	Initialized bool       // initial offsets were committed once
-	Committed   *Committed // nil: there is no committed offset
-	Local       *Reached   // nil: no local state of this task and incarnation, or it is marked corrupt
+	Initialized bool // initial offsets were committed once
+	// Seeded says that the incarnation began from the checkpoint of another life (Application.Origin).
+	// Its changelog then holds only what came after, and replaying it from empty gives a wrong state.
+	Seeded    bool
+	Committed *Committed // nil: there is no committed offset
+	Local     *Reached   // nil: no local state of this task and incarnation, or it is marked corrupt
 	// Changelog holds offsets from Start to before End; End is the log's end, not the last stable
 	// offset. Both 0 if the task has no changelog.
 	ChangelogStart, ChangelogEnd int64
@@ -98,7 +101,7 @@ type Plan struct {
 //
 // Local state comes first if it is as far as the checkpoint that the commit names; else checkpoints come
 // first, newest first, since a download is bounded and a long replay is not; then older local state; then
-// a replay of the whole changelog, if it is all there.
+// a replay of the whole changelog, if it is all there and the life was not seeded.
 func Decide(f Facts) (Plan, error) {
 	for _, d := range f.Damaged {
 		if errors.Is(d.Err, ErrFutureFormat) {
@@ -120,7 +123,7 @@ func Decide(f Facts) (Plan, error) {
 		plan.Skipped = append(plan.Skipped, Skipped(d))
 	}
 	f.addStates(&plan)
-	if err := f.replayable(-1); err == nil {
+	if err := f.replayable(-1); err == nil && !f.seeded() {
 		plan.Steps = append(plan.Steps, f.step(FromEmpty, 0, -1))
 	}
 	if len(plan.Steps) == 0 {
@@ -146,6 +149,14 @@ func decideUncommitted(f Facts) (Plan, error) {
 		return Plan{Steps: []Step{{Action: FromEmpty}}}, nil
 	}
 	return Plan{}, fmt.Errorf("%w: %s; set the group's offsets back or begin a new incarnation from a checkpoint", ErrOffsetsMissing, trace)
+}
+
+// seeded says whether there is state that no changelog record made. Besides what the caller knows, a
+// checkpoint of a commit that has no place in the changelog shows it.
+func (f Facts) seeded() bool {
+	return f.Seeded || slices.ContainsFunc(f.Manifests, func(m Manifest) bool {
+		return m.Position.Epoch > 0 && m.Position.ChangelogOffset < 0
+	})
 }
 
 // checkAhead finds states beyond the commit. Checkpoints and local state hold confirmed commits only, so

@@ -86,6 +86,21 @@ func TestDecide(t *testing.T) {
 			[]Step{{FromEmpty, 0, 0, 51}}, nil,
 		},
 		{
+			"a forked task with a damaged seed never begins empty",
+			Facts{Seeded: true, Committed: &Committed{Reached{9, -1}, 1}, Damaged: []Damaged{{1, ErrCorrupt}}},
+			nil, ErrUnrecoverable,
+		},
+		{
+			"a forked task is never rebuilt from its changelog alone",
+			Facts{Seeded: true, Committed: committed(1, 50), ChangelogEnd: 60, Damaged: []Damaged{{1, ErrCorrupt}}},
+			nil, ErrUnrecoverable,
+		},
+		{
+			"a seed in sight is enough to know that a task was forked",
+			Facts{Committed: committed(1, 50), ChangelogEnd: 60, Manifests: []Manifest{{Round: 1, Position: Position{Epoch: 9, ChangelogOffset: -1}}}},
+			[]Step{{Restore, 1, 0, 51}}, nil,
+		},
+		{
 			"all checkpoints damaged and the changelog trimmed is refused",
 			Facts{Committed: committed(2, 50), ChangelogStart: 44, ChangelogEnd: 60, Damaged: []Damaged{{2, ErrCorrupt}, {1, ErrMissing}}},
 			nil, ErrUnrecoverable,

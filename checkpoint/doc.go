@@ -23,6 +23,7 @@
 //	<app>/<incarnation>/rounds/<round>/complete      all manifests were read back whole
 //	<app>/<incarnation>/objects/<generation>.<round>.<upload>/<sha256>   state files
 //	<app>/<incarnation>/savepoints/<name>.json       keeps a round
+//	<app>/<incarnation>/borrowers/<app>              a fork whose manifests name objects of this life
 //	<app>/<incarnation>/gc/floor/<round>             older rounds are gone, or going
 //	<app>/<incarnation>/gc/condemned/<id>.json       objects that go when a grace time has passed
 //

@@ -12,7 +12,8 @@ import (
 
 // Fork makes a checkpoint of another application the checkpoint of a task of this one, by reference: the manifest is
 // new, the objects stay where they are. m is the manifest to be stored, with the Files of its origin. It may be
-// repeated; a manifest of another generation is ErrSuperseded.
+// repeated; a manifest of another generation is ErrSuperseded. The origin's collection spares the objects from then
+// on; an object that it has condemned or deleted already is ErrMissing.
 func (r *Repository) Fork(ctx context.Context, m Manifest) (Manifest, error) {
 	l, err := r.lifeRound(m.Incarnation, m.Round)
 	if err == nil && m.App != r.app {
@@ -24,6 +25,12 @@ func (r *Repository) Fork(ctx context.Context, m Manifest) (Manifest, error) {
 	m.Created = storedTime(time.Now())
 	if standing, ok, err := r.standing(ctx, l, m); ok || err != nil {
 		return standing, err
+	}
+	// See doc.go on I3: beyond this time collection may not have seen the manifest.
+	ctx, cancel := context.WithTimeout(ctx, r.grace/2)
+	defer cancel()
+	if err := r.borrow(ctx, m.Files); err != nil {
+		return Manifest{}, fmt.Errorf("fork checkpoint of task %s: %w", m.Task, err)
 	}
 	stored, err := r.createManifest(ctx, l, m)
 	if err != nil {

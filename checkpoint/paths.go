@@ -44,18 +44,20 @@ type life struct {
 func applicationName(app string) string { return app + "/application.json" }
 func clockName(app string) string       { return app + "/clock" }
 
-func (l life) root() string              { return fmt.Sprintf("%s/%d/", l.app, l.incarnation) }
-func (l life) initialized() string       { return l.root() + "initialized" }
-func (l life) rounds() string            { return l.root() + "rounds/" }
-func (l life) round(n int64) string      { return fmt.Sprintf("%s%010d/", l.rounds(), n) }
-func (l life) started(n int64) string    { return l.round(n) + "started" }
-func (l life) complete(n int64) string   { return l.round(n) + "complete" }
-func (l life) objects() string           { return l.root() + "objects/" }
-func (l life) floors() string            { return l.root() + "gc/floor/" }
-func (l life) floor(n int64) string      { return fmt.Sprintf("%s%010d", l.floors(), n) }
-func (l life) condemned() string         { return l.root() + "gc/condemned/" }
-func (l life) savepoints() string        { return l.root() + "savepoints/" }
-func (l life) savepoint(n string) string { return l.savepoints() + n + ".json" }
+func (l life) root() string               { return fmt.Sprintf("%s/%d/", l.app, l.incarnation) }
+func (l life) initialized() string        { return l.root() + "initialized" }
+func (l life) rounds() string             { return l.root() + "rounds/" }
+func (l life) round(n int64) string       { return fmt.Sprintf("%s%010d/", l.rounds(), n) }
+func (l life) started(n int64) string     { return l.round(n) + "started" }
+func (l life) complete(n int64) string    { return l.round(n) + "complete" }
+func (l life) objects() string            { return l.root() + "objects/" }
+func (l life) floors() string             { return l.root() + "gc/floor/" }
+func (l life) floor(n int64) string       { return fmt.Sprintf("%s%010d", l.floors(), n) }
+func (l life) condemned() string          { return l.root() + "gc/condemned/" }
+func (l life) borrowers() string          { return l.root() + "borrowers/" }
+func (l life) borrower(app string) string { return l.borrowers() + app }
+func (l life) savepoints() string         { return l.root() + "savepoints/" }
+func (l life) savepoint(n string) string  { return l.savepoints() + n + ".json" }
 
 func (l life) manifest(n int64, task partition.TaskID) string {
 	return l.round(n) + "tasks/" + task.String() + ".json"

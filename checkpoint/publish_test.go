@@ -114,12 +114,22 @@ func TestKnownFilesThatNoManifestConfirmsAreSentAnew(t *testing.T) {
 	files := map[string]string{"1.sst": "one"}
 	first := publish(t, r, upload(t, taskID(0), 1, "g1", files))
 	u := upload(t, taskID(0), 2, "g1", files)
+	folder := u.Dir
 	for name, change := range map[string]func(){
-		"no round is given":  func() { u.Known = first.Known() },
-		"the round is gone":  func() { u.KnownRound = 9 },
-		"it says other":      func() { u.KnownRound = 1; f := u.Known["1.sst"]; f.Object = "x"; u.Known["1.sst"] = f },
-		"the size has grown": func() { u.Known = first.Known(); u.Dir = writeFiles(t, map[string]string{"1.sst": "longer"}) },
+		"no round is given": func() { u.Known, u.KnownRound = first.Known(), 0 },
+		"the round is gone": func() { u.Known, u.KnownRound = first.Known(), 9 },
+		"it says other": func() {
+			u.Known, u.KnownRound = first.Known(), 1
+			f := u.Known["1.sst"]
+			f.Object = "x"
+			u.Known["1.sst"] = f
+		},
+		"the size has grown": func() {
+			u.Known, u.KnownRound = first.Known(), 1
+			u.Dir = writeFiles(t, map[string]string{"1.sst": "longer"})
+		},
 	} {
+		u.Dir = folder
 		change()
 		u.Manifest.Round++
 		m, stats, err := r.Publish(t.Context(), u)

@@ -39,19 +39,20 @@ func (x *hashIndex) reset(groups int) {
 	x.used = 0
 }
 
-// tagOf is the part of the hash that the tags hold. It is never 0.
-func tagOf(hash uint32) uint64 { return uint64(hash>>24 | 1) }
+// tagOf is the part of the hash that the tags hold. Its high bit is set, which
+// tells it from an empty slot.
+func tagOf(hash uint32) uint64 { return uint64(hash>>24 | 0x80) }
 
 // match returns a mask with the high bit of each byte of tags that equals tag.
-// Bytes above an equal one may be set by mistake; keys are compared anyway.
+// The byte above an equal one may be set by mistake if it differs in the lowest
+// bit only; it is never that of an empty slot, and keys are compared anyway.
 func match(tags, tag uint64) uint64 {
 	x := tags ^ tag*everyByte
 	return (x - everyByte) &^ x & everyHighBit
 }
 
-// empties returns a mask whose lowest bit set is that of an empty slot; 0 if
-// there is none.
-func empties(tags uint64) uint64 { return (tags - everyByte) &^ tags & everyHighBit }
+// empties returns a mask with the high bit of each empty slot's byte.
+func empties(tags uint64) uint64 { return ^tags & everyHighBit }
 
 func firstSlot(m uint64) int { return bits.TrailingZeros64(m) >> 3 }
 

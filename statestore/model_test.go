@@ -99,6 +99,7 @@ func TestStateIsAlwaysThatOfACommittedEpoch(t *testing.T) {
 			"touch":       m.touch,
 			"get":         m.get,
 			"fill":        m.fill,
+			"bulk":        m.bulk,
 			"commit":      m.commit,
 			"abort":       m.abort,
 			"scan":        m.scan,
@@ -288,9 +289,19 @@ func (m *machine) fill(t *rapid.T) {
 	}
 }
 
+// bulk commits enough bytes for Pebble to flush and compact by itself.
+func (m *machine) bulk(t *rapid.T) {
+	v := strings.Repeat(string(rune('a'+rapid.IntRange(0, 25).Draw(t, "letter"))), 100<<10)
+	for n := range 8 {
+		k := fmt.Sprint("bulk", n)
+		m.ok(m.texts.Put([]byte(k), v))
+		m.working[valueKey(textsID, k)] = v
+	}
+	m.commitWith(t, 1<<20)
+}
+
 // prepare checks the delta against the model, by applying it.
-func (m *machine) prepare(t *rapid.T) Delta {
-	limit := rapid.SampledFrom([]int{2000, 1 << 20}).Draw(t, "record bytes")
+func (m *machine) prepare(t *rapid.T, limit int) Delta {
 	d, err := m.db.Prepare(limit)
 	m.ok(err)
 	h := &heldValues{sets: map[string][]byte{}}
@@ -324,8 +335,14 @@ func (m *machine) next() Position {
 	return Position{Epoch: m.epoch, Offset: int64(m.epoch * 3), Detail: fmt.Appendf(nil, "detail %d", m.epoch)}
 }
 
-func (m *machine) commit(t *rapid.T) {
-	d := m.prepare(t)
+func (m *machine) commit(t *rapid.T) { m.commitWith(t, drawLimit(t)) }
+
+func drawLimit(t *rapid.T) int {
+	return rapid.SampledFrom([]int{2000, 1 << 20}).Draw(t, "record bytes")
+}
+
+func (m *machine) commitWith(t *rapid.T, limit int) {
+	d := m.prepare(t, limit)
 	pos := m.next()
 	var records [][]byte
 	for _, r := range d.Records {
@@ -338,7 +355,7 @@ func (m *machine) commit(t *rapid.T) {
 
 func (m *machine) abort(t *rapid.T) {
 	if rapid.Bool().Draw(t, "prepared") {
-		m.prepare(t)
+		m.prepare(t, drawLimit(t))
 	}
 	m.db.Abort()
 	m.ok(m.db.Err())

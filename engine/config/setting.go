@@ -114,7 +114,7 @@ func commitSettings() []Setting {
 	return []Setting{
 		{Name: "commit.interval", Default: "100ms", Doc: "Longest time between two commits under load. Longer: fewer and larger transactions, more coalescing of state changes, later outputs.",
 			bind: func(c *Config) pflag.Value { return (*durationValue)(&c.CommitInterval) }},
-		{Name: "commit.floor", Default: "20ms", Doc: "Shortest time between two commits. At low load a worker commits as soon as there is something to commit, but not more often than this.",
+		{Name: "commit.floor", Default: "10ms", Doc: "Shortest time between two commits. At low load a worker commits as soon as there is something to commit, but not more often than this.",
 			bind: func(c *Config) pflag.Value { return (*durationValue)(&c.CommitFloor) }},
 		{Name: "transaction.timeout", Default: "60s", Doc: "The broker aborts a transaction that is open for longer. Not above the brokers' transaction.max.timeout.ms.",
 			bind: func(c *Config) pflag.Value { return (*durationValue)(&c.TransactionTimeout) }},

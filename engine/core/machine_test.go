@@ -22,7 +22,8 @@ import (
 // Each file in testdata is one or more scripts. A line "> event" is given to a machine; the lines below it are the
 // effects that it orders. "# words" names the promise and begins a new machine. Events:
 //
-//	machine [at-least-once]                      a machine of another kind, right after the name
+//	machine at-least-once                        a machine of another kind, right after the name
+//	running <task...>                            short for assigned m1 1, restored and anchored; effects not shown
 //	assigned <member> <generation> [task...]     the live transactional id is always "live"
 //	revoked <generation> <ack> <task...>
 //	lost <task...>
@@ -90,6 +91,10 @@ func runScript(text string) []byte {
 
 // stepScript writes what an event leads to, a panic included: scripts also hold the limits of the contract.
 func stepScript(out *bytes.Buffer, m *core.Machine, words []string) {
+	if words[0] == "running" {
+		run(m, tasksOf(words[1:]))
+		return
+	}
 	defer func() {
 		if r := recover(); r != nil {
 			fmt.Fprintf(out, "  panic: %v\n", r)
@@ -103,6 +108,26 @@ func stepScript(out *bytes.Buffer, m *core.Machine, words []string) {
 		out.WriteString(", may process")
 	}
 	out.WriteByte('\n')
+}
+
+// run brings tasks to life, one anchor for each of the first and of all others.
+func run(m *core.Machine, ids []partition.TaskID) {
+	m.Step(core.Assigned{MemberID: "m1", Generation: 1, Added: ids})
+	for i, id := range ids {
+		m.Step(core.Restored{Task: id, Attempt: i + 1})
+	}
+	for m.Phase() != core.Idle {
+		switch m.Phase() {
+		case core.Preparing:
+			m.Step(core.Prepared{})
+		case core.Flushing:
+			m.Step(core.Flushed{})
+		case core.CommittingOffsets:
+			m.Step(core.OffsetsCommitted{})
+		case core.Ending:
+			m.Step(core.Ended{})
+		}
+	}
 }
 
 func parseEvent(words []string) core.Event {

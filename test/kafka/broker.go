@@ -42,6 +42,9 @@ const (
 	startLimit = 90 * time.Second // about 2 s on an idle machine, 4 s after a kill
 	stopLimit  = 30 * time.Second
 
+	// A controller that is up fences at once. It does not at all if the broker was killed before it had registered.
+	fenceLimit = 10 * time.Second
+
 	// Ports are taken below the range from which Linux gives ports to outgoing connections, so that none of these
 	// takes a broker's port while it is down.
 	firstPort, lastPort = 20000, 31999
@@ -187,7 +190,7 @@ func (b *Broker) startLocked(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("start a broker on %s: %w", b.addr, err)
 	}
-	if p.log.saw(fencedLine) {
+	if isClosed(p.log.fenced) {
 		err = errors.New("it was fenced while it started, after which transactions may hang for ever")
 	} else {
 		err = b.ping(ctx)
@@ -211,7 +214,7 @@ func (b *Broker) fenceIfKilled(ctx context.Context) error {
 	}
 	p, err := b.launch(ctx, fenceProperties)
 	if err == nil {
-		err = p.stop(stopLimit)
+		err = errors.Join(p.waitFenced(ctx, fenceLimit), p.stop(stopLimit))
 	}
 	if err != nil {
 		return fmt.Errorf("fence the killed broker on %s: %w", b.addr, err)

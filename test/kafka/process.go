@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -40,7 +39,7 @@ func startProcess(dir string, args []string) (*process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the broker's log: %w", err)
 	}
-	p := &process{ended: make(chan struct{}), log: &logWriter{file: file, ready: make(chan struct{})}}
+	p := &process{ended: make(chan struct{}), log: newLogWriter(file)}
 	cmd := exec.Command("java", args...)
 	cmd.Stdout, cmd.Stderr = p.log, p.log
 	cmd.SysProcAttr = dieWithParent()
@@ -76,6 +75,22 @@ func (p *process) waitReady(ctx context.Context) error {
 	}
 }
 
+// waitFenced returns when the controller has fenced the broker, or has not within limit.
+func (p *process) waitFenced(ctx context.Context, limit time.Duration) error {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-p.log.fenced:
+		return nil
+	case <-timer.C:
+		return nil
+	case <-p.ended:
+		return fmt.Errorf("the controller ended: %w; the end of its log:\n%s", p.err, p.log.tail())
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
 // kill ends the process as kill -9 does and waits until it is gone.
 func (p *process) kill() error {
 	if err := p.os.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
@@ -100,15 +115,19 @@ func (p *process) stop(limit time.Duration) error {
 	}
 }
 
-// logWriter copies the log to a file, keeps its end and looks for readyLine.
+// logWriter copies the log to a file, keeps its end and looks for two lines.
 type logWriter struct {
-	file  *os.File
-	ready chan struct{}
-	mu    struct {
+	file   *os.File
+	ready  chan struct{} // closed at readyLine
+	fenced chan struct{} // closed at fencedLine
+	mu     struct {
 		sync.Mutex
 		last []byte
-		seen bool
 	}
+}
+
+func newLogWriter(file *os.File) *logWriter {
+	return &logWriter{file: file, ready: make(chan struct{}), fenced: make(chan struct{})}
 }
 
 // Write implements io.Writer.
@@ -116,18 +135,28 @@ func (w *logWriter) Write(b []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.mu.last = append(w.mu.last, b...)
-	if !w.mu.seen && bytes.Contains(w.mu.last, []byte(readyLine)) {
-		w.mu.seen = true
-		close(w.ready)
-	}
+	w.closeAtLocked(readyLine, w.ready)
+	w.closeAtLocked(fencedLine, w.fenced)
 	if extra := len(w.mu.last) - keptLog; extra > 0 {
 		w.mu.last = append(w.mu.last[:0], w.mu.last[extra:]...)
 	}
 	return w.file.Write(b)
 }
 
-// saw tells whether text is in the end of the log that is kept.
-func (w *logWriter) saw(text string) bool { return strings.Contains(w.tail(), text) }
+func (w *logWriter) closeAtLocked(line string, seen chan struct{}) {
+	if !isClosed(seen) && bytes.Contains(w.mu.last, []byte(line)) {
+		close(seen)
+	}
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
 
 func (w *logWriter) tail() string {
 	w.mu.Lock()

@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package checkpoint
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/streamd/streamd/checkpoint/objstore"
+	"github.com/streamd/streamd/checkpoint/objstore/fault"
+	"github.com/streamd/streamd/partition"
+)
+
+const testGrace = time.Hour
+
+// inTime runs a test in virtual time on a store in memory. Folders are made before, since a test's
+// temporary folders are not part of it.
+func inTime(t *testing.T, run func(t *testing.T, mem *objstore.Mem, r *Repository)) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := objstore.NewMem()
+		run(t, mem, NewRepository(mem, testApp, WithGrace(testGrace)))
+	})
+}
+
+func pass(d time.Duration) { <-time.After(d) }
+
+func collect(t testing.TB, r *Repository, keep int) Collected {
+	t.Helper()
+	done, err := r.Collect(context.Background(), 1, keep)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return done
+}
+
+func TestSupersededRoundsGoAndTheirObjectsFollowAfterTheGraceTime(t *testing.T) {
+	t.Parallel()
+	inTime(t, func(t *testing.T, mem *objstore.Mem, r *Repository) {
+		tasks := []partition.TaskID{taskID(0), taskID(1)}
+		for n := int64(1); n <= 5; n++ {
+			finishRound(t, r, n, tasks)
+		}
+		if diff := cmp.Diff(Collected{Floor: 4, Manifests: 6}, collect(t, r, 2)); diff != "" {
+			t.Errorf("first (-want +got):\n%s", diff)
+		}
+		pass(testGrace + time.Second)
+		if diff := cmp.Diff(Collected{Floor: 4, Condemned: 6}, collect(t, r, 2)); diff != "" {
+			t.Errorf("second (-want +got):\n%s", diff)
+		}
+		pass(testGrace)
+		if done := collect(t, r, 2); done.Deleted+done.Condemned != 0 {
+			t.Errorf("the grace time is not over: %+v", done)
+		}
+		if n := len(objectNames(t, mem)); n != 10 {
+			t.Errorf("%d objects, want all 10", n)
+		}
+		pass(2 * time.Second)
+		if diff := cmp.Diff(Collected{Floor: 4, Deleted: 6}, collect(t, r, 2)); diff != "" {
+			t.Errorf("third (-want +got):\n%s", diff)
+		}
+		if n := len(objectNames(t, mem)); n != 4 {
+			t.Errorf("%d objects are left, want 4", n)
+		}
+		for range 20 {
+			if diff := cmp.Diff(Collected{Floor: 4}, collect(t, r, 2)); diff != "" {
+				t.Fatalf("nothing is left to do (-want +got):\n%s", diff)
+			}
+		}
+		if err := checkUsable(t.Context(), r); err != nil {
+			t.Error(err)
+		}
+		if rounds := allRounds(t, r); len(rounds) != 2 || !rounds[0].Complete || !rounds[1].Complete {
+			t.Errorf("rounds are %+v", rounds)
+		}
+	})
+}
+
+func TestWithTooFewCompleteRoundsNothingGoes(t *testing.T) {
+	t.Parallel()
+	inTime(t, func(t *testing.T, mem *objstore.Mem, r *Repository) {
+		finishRound(t, r, 1, []partition.TaskID{taskID(0), taskID(1)})
+		for n := int64(2); n <= 9; n++ { // task 1 is stuck: none of these is complete
+			publish(t, r, upload(t, taskID(0), n, "g", map[string]string{"f": fmt.Sprint(n)}))
+		}
+		for range 3 {
+			pass(testGrace + time.Second)
+			if diff := cmp.Diff(Collected{}, collect(t, r, 2)); diff != "" {
+				t.Fatalf("(-want +got):\n%s", diff)
+			}
+		}
+	})
+}
+
+func TestATaskThatLagsKeepsItsNewestCheckpoints(t *testing.T) {
+	t.Parallel()
+	inTime(t, func(t *testing.T, mem *objstore.Mem, r *Repository) {
+		finishRound(t, r, 1, []partition.TaskID{taskID(0), taskID(1)})
+		finishRound(t, r, 2, []partition.TaskID{taskID(0), taskID(1)})
+		for n := int64(3); n <= 6; n++ { // the topology has lost task 1
+			finishRound(t, r, n, []partition.TaskID{taskID(0)})
+		}
+		for range 3 {
+			collect(t, r, 2)
+			pass(testGrace + time.Second)
+		}
+		for n := int64(1); n <= 2; n++ {
+			m, err := r.Manifest(t.Context(), 1, n, taskID(1))
+			if err != nil {
+				t.Fatal(err)
+			}
+			expectRestored(t, r, m, map[string]string{"f": fmt.Sprint(n, taskID(1))})
+		}
+	})
+}
+
+func TestASavepointKeepsItsRoundUntilItIsDeleted(t *testing.T) {
+	t.Parallel()
+	inTime(t, func(t *testing.T, mem *objstore.Mem, r *Repository) {
+		tasks := []partition.TaskID{taskID(0)}
+		for n := int64(1); n <= 3; n++ {
+			finishRound(t, r, n, tasks)
+		}
+		saved := Savepoint{Name: "before-migration", Round: 2}
+		for range 2 { // a repeat is fine
+			if err := r.CreateSavepoint(t.Context(), 1, saved); err != nil {
+				t.Fatal(err)
+			}
+		}
+		expectErr(t, r.CreateSavepoint(t.Context(), 1, Savepoint{Name: saved.Name, Round: 3}), objstore.ErrExists)
+		expectErr(t, r.CreateSavepoint(t.Context(), 1, Savepoint{Name: "future", Round: 9}), ErrIncomplete)
+		for n := int64(4); n <= 6; n++ {
+			finishRound(t, r, n, tasks)
+		}
+		for range 3 {
+			collect(t, r, 1)
+			pass(testGrace + time.Second)
+		}
+		report, err := r.Verify(t.Context(), 1, 2)
+		if err != nil || report.Damaged() || !report.Complete {
+			t.Fatalf("the saved round: %+v, %v", report, err)
+		}
+		expectErr(t, r.CreateSavepoint(t.Context(), 1, Savepoint{Name: "late", Round: 3}), ErrIncomplete)
+		if latest, err := NewRepository(mem, testApp).LatestRound(t.Context(), 1); err != nil || latest.Number != 6 {
+			t.Errorf("latest is %+v, %v", latest, err)
+		}
+		if err := r.DeleteSavepoint(t.Context(), 1, saved.Name); err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			collect(t, r, 1)
+			pass(testGrace + time.Second)
+		}
+		if n := len(objectNames(t, mem)); n != 1 {
+			t.Errorf("%d objects are left, want 1", n)
+		}
+	})
+}
+
+func TestAManifestThatCannotBeReadStopsTheRemovalOfObjects(t *testing.T) {
+	t.Parallel()
+	for _, content := range []string{`{"format":9}`, `{`} {
+		inTime(t, func(t *testing.T, mem *objstore.Mem, r *Repository) {
+			tasks := []partition.TaskID{taskID(0)}
+			for n := int64(1); n <= 3; n++ {
+				finishRound(t, r, n, tasks)
+			}
+			name := life{testApp, 1}.manifest(3, taskID(0))
+			if err := mem.Put(t.Context(), name, strings.NewReader(content)); err != nil {
+				t.Fatal(err)
+			}
+			for range 4 {
+				pass(testGrace + time.Second)
+				_, err := r.Collect(t.Context(), 1, 1)
+				if err == nil || !strings.Contains(err.Error(), name) {
+					t.Errorf("error is %v", err)
+				}
+			}
+			if n := len(objectNames(t, mem)); n != 3 {
+				t.Errorf("%d objects are left, want all 3", n)
+			}
+			for n := int64(4); n <= 6; n++ { // the damaged one comes of age, and goes
+				finishRound(t, r, n, tasks)
+			}
+			for range 3 {
+				collect(t, r, 1)
+				pass(testGrace + time.Second)
+			}
+			if n := len(objectNames(t, mem)); n != 1 {
+				t.Errorf("%d objects are left, want 1", n)
+			}
+		})
+	}
+}
+
+func TestListsOfCondemnedObjectsCannotDeleteAnythingElse(t *testing.T) {
+	t.Parallel()
+	inTime(t, func(t *testing.T, mem *objstore.Mem, r *Repository) {
+		finishRound(t, r, 1, []partition.TaskID{taskID(0)})
+		l := life{testApp, 1}
+		precious := []string{l.manifest(1, taskID(0)), l.started(1), applicationName("other")}
+		if err := mem.Put(t.Context(), applicationName("other"), strings.NewReader("x")); err != nil {
+			t.Fatal(err)
+		}
+		for name := range objectNames(t, mem) {
+			precious = append(precious, name)
+		}
+		document, _, err := encode(kindCondemned, condemnation{Objects: append(precious, "../x", "")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, content := range map[string]string{"hostile": string(document), "broken": "{"} {
+			if err := mem.Put(t.Context(), l.condemned()+name+".json", strings.NewReader(content)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		pass(testGrace + time.Second)
+		collect(t, r, 1)
+		for _, name := range precious {
+			if _, err := mem.Stat(t.Context(), name); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+func TestObjectsThatAForkNamesSurviveTheOriginsCollection(t *testing.T) {
+	t.Parallel()
+	inTime(t, func(t *testing.T, mem *objstore.Mem, r *Repository) {
+		tasks := []partition.TaskID{taskID(0)}
+		finishRound(t, r, 1, tasks)
+		want := map[string]string{"f": fmt.Sprint(1, taskID(0))}
+		fork := func(from *Repository, app string) (*Repository, Manifest) {
+			m, err := from.Manifest(t.Context(), 1, 1, taskID(0))
+			if err != nil {
+				t.Fatal(err)
+			}
+			m.App = app
+			target := NewRepository(mem, app, WithGrace(testGrace))
+			for range 2 {
+				if m, err = target.Fork(t.Context(), m); err != nil {
+					t.Fatal(err)
+				}
+			}
+			return target, m
+		}
+		child, _ := fork(r, "child")
+		grandchild, m := fork(child, "grandchild")
+		if err := mem.Delete(t.Context(), life{"child", 1}.manifest(1, taskID(0))); err != nil {
+			t.Fatal(err)
+		}
+		for n := int64(2); n <= 4; n++ {
+			finishRound(t, r, n, tasks)
+		}
+		for range 4 {
+			pass(testGrace + time.Second)
+			collect(t, r, 1)
+			collect(t, grandchild, 1)
+		}
+		expectRestored(t, grandchild, m, want)
+		if n := len(objectNames(t, mem)); n != 2 {
+			t.Errorf("%d objects are left, want 2", n)
+		}
+	})
+}
+
+func TestAForkOfWhatIsBeingCollectedIsRefused(t *testing.T) {
+	t.Parallel()
+	inTime(t, func(t *testing.T, mem *objstore.Mem, r *Repository) {
+		tasks := []partition.TaskID{taskID(0)}
+		finishRound(t, r, 1, tasks)
+		m, err := r.Manifest(t.Context(), 1, 1, taskID(0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.App = "child"
+		finishRound(t, r, 2, tasks)
+		for range 3 { // dropped, condemned, deleted
+			collect(t, r, 1)
+			pass(testGrace + time.Second)
+			if collect(t, r, 1).Condemned > 0 {
+				_, err := NewRepository(mem, "child").Fork(t.Context(), m)
+				expectErr(t, err, ErrMissing)
+			}
+		}
+		_, err = NewRepository(mem, "child").Fork(t.Context(), m)
+		expectErr(t, err, ErrMissing)
+	})
+}
+
+// Killed after every single call, and repeated: it always comes to the same end, and nothing that counts is
+// ever lost.
+func TestCollectionMayBeKilledAnywhereAndRepeated(t *testing.T) {
+	t.Parallel()
+	inTime(t, func(t *testing.T, mem *objstore.Mem, r *Repository) {
+		tasks := []partition.TaskID{taskID(0), taskID(1)}
+		for n := int64(1); n <= 4; n++ {
+			finishRound(t, r, n, tasks)
+		}
+		killed := errors.New("killed")
+		for at, idle := int64(1), 0; idle < 3; at++ {
+			faulty := fault.New(mem, func(op fault.Op) fault.Fault {
+				switch {
+				case op.N == at:
+					return fault.Fault{After: killed}
+				case op.N > at:
+					return fault.Fault{Before: killed}
+				}
+				return fault.Fault{}
+			})
+			_, err := NewRepository(faulty, testApp, WithGrace(testGrace), WithParallel(1)).Collect(t.Context(), 1, 1)
+			if err := checkUsable(t.Context(), r); err != nil {
+				t.Fatalf("killed at call %d: %v", at, err)
+			}
+			if err == nil {
+				at, idle = 0, idle+1
+				pass(testGrace + time.Second)
+			}
+		}
+		if n := len(objectNames(t, mem)); n != 2 {
+			t.Errorf("%d objects are left, want 2", n)
+		}
+		var left []string
+		for name := range maps.Keys(maps.Collect(mem.List(t.Context(), life{testApp, 1}.condemned()))) {
+			left = append(left, name.Name)
+		}
+		if len(left) > 0 {
+			t.Errorf("lists are left: %v", left)
+		}
+	})
+}

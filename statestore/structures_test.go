@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package statestore
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+// The structures below the stores, each against the obvious slow one.
+
+func TestIndexFindsExactlyWhatWasInserted(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		// Few distinct hashes, so that groups overflow and wrap around.
+		hashes := make([]uint32, 200)
+		for i := range hashes {
+			hashes[i] = uint32(rapid.IntRange(0, 9).Draw(t, "hash")) * 0x21000001
+		}
+		hashOf := func(i uint32) uint32 { return hashes[i] }
+		var x hashIndex
+		x.reset(32)
+		in := map[uint32]bool{}
+		for range rapid.IntRange(0, 400).Draw(t, "ops") {
+			i := uint32(rapid.IntRange(0, len(hashes)-1).Draw(t, "entry"))
+			if in[i] {
+				x.remove(hashes[i], i, hashOf)
+				delete(in, i)
+			} else if !x.full() {
+				x.insert(hashes[i], i)
+				in[i] = true
+			}
+			if x.used != len(in) {
+				t.Fatalf("the index counts %d entries, want %d", x.used, len(in))
+			}
+			for j := range hashes {
+				if found := searchIndex(&x, hashes[j], uint32(j)); found != in[uint32(j)] {
+					t.Fatalf("entry %d found: %v, want %v", j, found, in[uint32(j)])
+				}
+			}
+		}
+	})
+}
+
+// searchIndex looks as table.find does.
+func searchIndex(x *hashIndex, hash, entry uint32) bool {
+	for g := hash & x.mask; ; g = (g + 1) & x.mask {
+		grp := &x.groups[g]
+		for m := match(grp.tags, tagOf(hash)); m != 0; m &= m - 1 {
+			if grp.refs[firstSlot(m)] == entry {
+				return true
+			}
+		}
+		if empties(grp.tags) != 0 {
+			return false
+		}
+	}
+}
+
+func TestKeyOrderIsThatOfSortedKeys(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		key := func(i uint32) []byte { return fmt.Appendf(nil, "%d", i) }
+		var o keyOrder
+		var want []uint32
+		for range rapid.IntRange(0, 1500).Draw(t, "ops") {
+			i := uint32(rapid.IntRange(0, 2000).Draw(t, "entry"))
+			if p := slices.Index(want, i); p >= 0 {
+				o.remove(key, i)
+				want = slices.Delete(want, p, p+1)
+			} else {
+				o.insert(key, i)
+				want = append(want, i)
+			}
+		}
+		slices.SortFunc(want, func(a, b uint32) int { return bytes.Compare(key(a), key(b)) })
+		if diff := cmp.Diff(want, slices.Concat(o.blocks...)); diff != "" {
+			t.Fatalf("order (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestKeyRangesCoverExactlyTheirUnion(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		var r keyRanges
+		var in [30]bool
+		for range rapid.IntRange(0, 12).Draw(t, "ranges") {
+			from, to := rapid.IntRange(0, 29).Draw(t, "from"), rapid.IntRange(0, 29).Draw(t, "to")
+			r.add([]byte{byte(from)}, []byte{byte(to)})
+			for n := from; n < to; n++ {
+				in[n] = true
+			}
+			for n := range in {
+				if got := r.cover([]byte{byte(n)}); got != in[n] {
+					t.Fatalf("cover(%d) = %v, want %v, in %v", n, got, in[n], r)
+				}
+			}
+			for i := 1; i < len(r); i++ {
+				if bytes.Compare(r[i-1].end, r[i].start) >= 0 {
+					t.Fatalf("ranges touch: %v", r)
+				}
+			}
+		}
+	})
+}
+
+func TestKeyArenaGivesBackWhatWasAdded(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		var a keyArena
+		in := map[uint32]string{}
+		for range rapid.IntRange(0, 200).Draw(t, "ops") {
+			n := rapid.OneOf(rapid.IntRange(17, 300), rapid.IntRange(30_000, 70_000), rapid.Just(maxKeyLen)).Draw(t, "length")
+			key := strings.Repeat(string(rune('a'+n%26)), n)
+			ref := a.add([]byte(key))
+			if _, taken := in[ref]; taken {
+				t.Fatalf("slot %#x was given twice", ref)
+			}
+			in[ref] = key
+			if rapid.Bool().Draw(t, "remove") {
+				a.remove(ref)
+				delete(in, ref)
+			}
+		}
+		for ref, key := range in {
+			if got := string(a.at(ref)[:len(key)]); got != key {
+				t.Fatalf("slot %#x lost its key of %d bytes", ref, len(key))
+			}
+		}
+	})
+}
+
+func TestKeyAfterIsTheEndOfThePrefix(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ prefix, want []byte }{
+		{[]byte("a"), []byte("b")},
+		{[]byte{1, 0xff}, []byte{2}},
+		{[]byte{0xff, 0xff}, nil},
+		{nil, nil},
+	} {
+		if got := keyAfter(nil, c.prefix); !bytes.Equal(got, c.want) {
+			t.Errorf("keyAfter(%x) = %x, want %x", c.prefix, got, c.want)
+		}
+	}
+}
