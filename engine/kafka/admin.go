@@ -293,19 +293,3 @@ func lacking(resource string, wanted []string, allowed []kmsg.ACLOperation) []Ne
 	}
 	return missing
 }
-
-// CreateTopics creates user topics with the brokers' default replication and settings, by name and number of
-// partitions. Those that exist are left as they are.
-func (a *Admin) CreateTopics(ctx context.Context, partitions map[string]int32) error {
-	var errs []error
-	for name, n := range partitions {
-		resp, err := a.adm.CreateTopic(ctx, n, -1, nil, name)
-		if err == nil {
-			err = resp.Err
-		}
-		if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
-			errs = append(errs, fmt.Errorf("create topic %s with %d partitions: %w", name, n, err))
-		}
-	}
-	return errors.Join(errs...)
-}

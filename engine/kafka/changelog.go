@@ -69,7 +69,7 @@ func ReadChangelog(ctx context.Context, cfg *config.Config, tp partition.TopicPa
 	}
 	defer c.Close()
 	c.Add(map[partition.TopicPartition]int64{tp: from})
-	r := changelogReader{tp: tp, to: to, apply: apply}
+	r := changelogReader{tp: tp, to: to, apply: apply, atLeastOnce: cfg.Guarantee == config.AtLeastOnce}
 	for !r.done {
 		batches, err := c.Poll(ctx, 10000)
 		if err != nil {
@@ -93,8 +93,12 @@ type changelogReader struct {
 	to      int64
 	apply   func(Commit) error
 	pending []pendingDelta
-	highest int32 // generation
 	done    bool
+
+	// Without transactions a former owner may have written on: what is of a generation below the highest seen is
+	// not part of the state.
+	atLeastOnce bool
+	highest     int32
 }
 
 type pendingDelta struct {
@@ -128,7 +132,7 @@ func (r *changelogReader) entry(rec *kgo.Record) error {
 	if err != nil {
 		return fmt.Errorf("read changelog %v at %d: %w", r.tp, rec.Offset, err)
 	}
-	stale := key.Generation < r.highest
+	stale := r.atLeastOnce && key.Generation < r.highest
 	r.highest = max(r.highest, key.Generation)
 	if key.Kind == DeltaEntry {
 		if !stale {

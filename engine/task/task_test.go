@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package task
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/streamd/streamd/operators"
+	"github.com/streamd/streamd/operators/topology"
+	"github.com/streamd/streamd/partition"
+)
+
+// batch is a run of records with consecutive offsets from first; marker is the offset of a transaction marker, or -1.
+type batch struct {
+	first, marker int64
+	times         []int64
+}
+
+func (b batch) Len() int           { return len(b.times) }
+func (b batch) First() int64       { return b.first }
+func (b batch) Last() int64        { return b.first + int64(len(b.times)) - 1 }
+func (b batch) TimeAt(i int) int64 { return b.times[i] }
+
+func (b batch) Record(i int, r *operators.Record) bool {
+	r.Offset, r.Time = b.first+int64(i), b.times[i]
+	return r.Offset != b.marker
+}
+
+// script is a processor that notes what it is given and fails where it is told to.
+type script struct {
+	ctx  *operators.Context
+	seen []string
+	fail func(*operators.Record) error
+}
+
+func (s *script) Process(source int, r *operators.Record) error {
+	s.ctx.Record, s.ctx.Node = r, "step"
+	s.seen = append(s.seen, fmt.Sprintf("%d:%d", source, r.Offset))
+	if s.fail != nil {
+		return s.fail(r)
+	}
+	return nil
+}
+
+func (s *script) Flush() error { return nil }
+
+func newTask(t *testing.T, inputs ...string) (*Task, *script) {
+	t.Helper()
+	s := &script{}
+	sub := &topology.SubTopology{New: func(rt *operators.Runtime) (operators.Processor, error) {
+		s.ctx = rt.Context
+		return s, nil
+	}}
+	var tps []partition.TopicPartition
+	for _, name := range inputs {
+		tps = append(tps, partition.TopicPartition{Topic: name})
+	}
+	task, err := New(Options{SubTopology: sub, Inputs: tps, Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return task, s
+}
+
+func at(topic string) partition.TopicPartition { return partition.TopicPartition{Topic: topic} }
+
+func TestOffsetsOnlyGrow(t *testing.T) {
+	t.Parallel()
+	task, s := newTask(t, "a")
+	task.Seek(Position{at("a"): 5})
+	if err := task.Enqueue(at("a"), batch{first: 4, marker: -1, times: []int64{1, 2}}); !errors.Is(err, ErrStaleRecord) {
+		t.Fatalf("a batch from before the position gave %v", err)
+	}
+	for _, first := range []int64{5, 9} { // a gap is normal: markers, aborted records
+		if err := task.Enqueue(at("a"), batch{first: first, marker: -1, times: []int64{1, 2}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := task.Enqueue(at("a"), batch{first: 10, marker: -1, times: []int64{1}}); !errors.Is(err, ErrStaleRecord) {
+		t.Fatalf("a batch that overlaps a waiting one gave %v", err)
+	}
+	if n, err := task.Process(100); n != 4 || err != nil {
+		t.Fatalf("processed %d, %v", n, err)
+	}
+	if diff := cmp.Diff([]string{"0:5", "0:6", "0:9", "0:10"}, s.seen); diff != "" {
+		t.Error(diff)
+	}
+	if got, _ := task.At(at("a")); got != 11 {
+		t.Errorf("position %d, want 11", got)
+	}
+}
+
+func TestMarkersMoveThePositionAndReachNobody(t *testing.T) {
+	t.Parallel()
+	task, s := newTask(t, "a")
+	if err := task.Enqueue(at("a"), batch{first: 0, marker: 1, times: []int64{1, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := task.Process(100); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := task.At(at("a")); got != 2 || len(s.seen) != 1 || task.Processed() != 1 {
+		t.Errorf("position %d, seen %v, processed %d", got, s.seen, task.Processed())
+	}
+}
+
+func TestInputsInterleaveByTime(t *testing.T) {
+	t.Parallel()
+	task, s := newTask(t, "a", "b")
+	for topic, times := range map[string][]int64{"a": {10, 30, 50}, "b": {20, 30, 60}} {
+		if err := task.Enqueue(at(topic), batch{marker: -1, times: times}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, err := task.Process(2); n != 2 || err != nil || task.Waiting() != 4 {
+		t.Fatalf("processed %d, %v, %d wait", n, err, task.Waiting())
+	}
+	if _, err := task.Process(100); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"0:0", "1:0", "0:1", "1:1", "0:2", "1:2"}, s.seen); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestAPanicNamesTheRecordAndNotItsContent(t *testing.T) {
+	t.Parallel()
+	task, s := newTask(t, "a")
+	s.fail = func(r *operators.Record) error {
+		if r.Offset == 1 {
+			panic("secret of the user")
+		}
+		return nil
+	}
+	if err := task.Enqueue(at("a"), batch{marker: -1, times: []int64{1, 2, 3}}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := task.Process(100)
+	var p *PanicError
+	if !errors.As(err, &p) || p.Step != "step" || p.Offset != 1 || p.Value != "secret of the user" || len(p.Stack) == 0 {
+		t.Fatalf("got %#v", err)
+	}
+	if strings.Contains(err.Error(), "secret") {
+		t.Errorf("the text shows the user's value: %s", err)
+	}
+	if got, _ := task.At(at("a")); got != 1 {
+		t.Errorf("position %d after the failure, want 1: the record is not processed", got)
+	}
+	task.Abort()
+	if task.Waiting() != 0 {
+		t.Errorf("%d records wait after an abort", task.Waiting())
+	}
+}
+
+func TestASourceWithoutThePartitionIsLeftOut(t *testing.T) {
+	t.Parallel()
+	task, _ := newTask(t, "", "b")
+	task.Seek(Position{at("b"): 7})
+	if diff := cmp.Diff(Position{at("b"): 7}, task.Position()); diff != "" {
+		t.Error(diff)
+	}
+	if err := task.Enqueue(at("c"), batch{marker: -1, times: []int64{1}}); err == nil {
+		t.Error("a batch of another topic was taken")
+	}
+}
+
+func FuzzPositionIsReadAsItWasWrittenOrRefused(f *testing.F) {
+	f.Add(Position{at("orders"): 42, {Topic: "x", Partition: 7}: -1}.AppendTo(nil))
+	f.Add([]byte{1, 0})
+	f.Add([]byte{2})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		p, err := DecodePosition(b)
+		if err != nil {
+			if !errors.Is(err, ErrPosition) {
+				t.Fatalf("error of another kind: %v", err)
+			}
+			return
+		}
+		again, err := DecodePosition(p.AppendTo(nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(p, again); diff != "" {
+			t.Fatal(diff)
+		}
+	})
+}
