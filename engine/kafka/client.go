@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
 	"github.com/twmb/franz-go/pkg/sasl"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
@@ -31,6 +33,7 @@ func ClientOptions(cfg *config.Config) ([]kgo.Opt, error) {
 		kgo.SeedBrokers(cfg.Brokers...),
 		kgo.ClientID(cfg.ClientID),
 		kgo.SoftwareNameAndVersion("streamd", "0"),
+		kgo.MaxVersions(requestVersions()),
 		kgo.RetryTimeout(cfg.RequestTimeout),
 		kgo.RequestTimeoutOverhead(min(cfg.RequestTimeout, 10*time.Second)),
 		// A created topic, or a partition that has moved, should not wait for the default of five minutes.
@@ -55,6 +58,16 @@ func ClientOptions(cfg *config.Config) ([]kgo.Opt, error) {
 		opts = append(opts, kgo.SASL(mechanism))
 	}
 	return opts, nil
+}
+
+// requestVersions keeps requests about committed offsets below the versions that name topics by id: this package
+// names them by name. That a topic was not created again behind its name is checked where ids are recorded.
+func requestVersions() *kversion.Versions {
+	v := kversion.Stable()
+	v.SetMaxKeyVersion(int16(kmsg.OffsetCommit), 9)
+	v.SetMaxKeyVersion(int16(kmsg.OffsetFetch), 9)
+	v.SetMaxKeyVersion(int16(kmsg.TxnOffsetCommit), 5)
+	return v
 }
 
 func dialTLS(ctx context.Context, cfg *config.Config, network, addr string) (net.Conn, error) {

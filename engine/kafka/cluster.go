@@ -130,10 +130,19 @@ func (c *Cluster) fetchOffsetsOnce(ctx context.Context, req *kmsg.OffsetFetchReq
 			topics = append(topics, topic)
 		}
 	}
-	if err := kerr.ErrorForCode(code); err != nil {
+	got := map[partition.TopicPartition]Committed{}
+	for _, t := range req.Topics { // what the answer leaves out is not committed
+		for _, p := range t.Partitions {
+			got[partition.TopicPartition{Topic: t.Topic, Partition: p}] = Committed{Offset: -1}
+		}
+	}
+	err = kerr.ErrorForCode(code)
+	if errors.Is(err, kerr.GroupIDNotFound) {
+		return got, nil
+	}
+	if err != nil {
 		return nil, fmt.Errorf("fetch offsets of group %s: %w", req.Group, err)
 	}
-	got := map[partition.TopicPartition]Committed{}
 	for _, t := range topics {
 		for _, p := range t.Partitions {
 			if err := kerr.ErrorForCode(p.ErrorCode); err != nil {

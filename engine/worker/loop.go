@@ -166,7 +166,7 @@ func (w *Worker) process(f fetch) {
 		return
 	}
 	if w.machine.Phase() == core.Idle {
-		w.epoch.began, w.epoch.records, w.epoch.bytes = w.now(), 0, 0
+		w.epoch.began = w.now()
 		if err := w.producer.Begin(); err != nil {
 			w.step(core.TaskFailed{Err: err})
 			return
