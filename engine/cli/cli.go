@@ -73,9 +73,14 @@ func nearestFlag(cmd *cobra.Command, err error) string {
 		return ""
 	}
 	var names []string
-	cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
-	if n := config.Nearest(got, names); n != "" {
-		return ": did you mean --" + n + "?"
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, "--"+f.Name) })
+	return didYouMean("--"+got, names)
+}
+
+// didYouMean gives ": did you mean X?", or nothing.
+func didYouMean(got string, candidates []string) string {
+	if n := config.Nearest(got, candidates); n != "" {
+		return ": did you mean " + n + "?"
 	}
 	return ""
 }
@@ -110,11 +115,7 @@ func family(cmd *cobra.Command, members ...*cobra.Command) *cobra.Command {
 		for _, m := range members {
 			names = append(names, m.Name())
 		}
-		hint := ""
-		if n := config.Nearest(got[0], names); n != "" {
-			hint = ": did you mean " + n + "?"
-		}
-		return failf(exitUsage, "unknown command %q for %q%s", got[0], cmd.CommandPath(), hint)
+		return failf(exitUsage, "unknown command %q for %q%s", got[0], cmd.CommandPath(), didYouMean(got[0], names))
 	}
 	return cmd
 }

@@ -134,10 +134,9 @@ func resetFolder(dir string) error {
 
 // createTopics creates the topics that the pipeline reads and writes.
 func (d *development) createTopics(broker *devbroker.Broker) error {
-	for topic := range topicNeeds(d.topology) {
-		if err := broker.CreateTopics(d.o.partitions, topic); err != nil {
-			return failf(exitPrecondition, "%w: use the same --partitions, or begin anew with --reset", err)
-		}
+	topics := append(userSources(d.topology), userOutputs(d.topology)...)
+	if err := broker.CreateTopics(d.o.partitions, topics...); err != nil {
+		return failf(exitPrecondition, "%w: use the same --partitions, or begin anew with --reset", err)
 	}
 	return nil
 }
@@ -189,27 +188,10 @@ func (d *development) follow(ctx context.Context, adm *kafka.Admin) (*kafka.Foll
 	}
 	for _, t := range d.o.show {
 		if !slices.Contains(outputs, t) {
-			hint := ""
-			if n := config.Nearest(t, outputs); n != "" {
-				hint = ": did you mean " + n + "?"
-			}
-			return nil, failf(exitUsage, "--print %s: the pipeline does not write that topic%s", t, hint)
+			return nil, failf(exitUsage, "--print %s: the pipeline does not write that topic%s", t, didYouMean(t, outputs))
 		}
 	}
 	return adm.Follow(ctx, d.o.show...)
-}
-
-func userOutputs(t *topology.Topology) []string {
-	var names []string
-	for _, s := range t.SubTopologies {
-		for _, out := range s.Outputs {
-			if !out.Internal {
-				names = append(names, out.Topic)
-			}
-		}
-	}
-	slices.Sort(names)
-	return slices.Compact(names)
 }
 
 // feed puts the lines of a file into a topic, if nothing is in it.
@@ -218,8 +200,8 @@ func (d *development) feed(ctx context.Context, adm *kafka.Admin, input string) 
 	if !ok {
 		return failf(exitUsage, "--input %s: expected topic=file", input)
 	}
-	if !slices.Contains(topicNeeds(d.topology)[topic], "read") {
-		return failf(exitUsage, "--input %s: the pipeline does not read topic %s", input, topic)
+	if sources := userSources(d.topology); !slices.Contains(sources, topic) {
+		return failf(exitUsage, "--input %s: the pipeline does not read topic %s%s", input, topic, didYouMean(topic, sources))
 	}
 	ends, err := adm.HighWatermarks(ctx, topic)
 	if err != nil {

@@ -211,24 +211,15 @@ func (e *examination) coPartitioned(got map[string]kafka.TopicInfo) {
 	e.note("partitions", resultOK, "source topics that meet before a step with state have equal counts")
 }
 
-// topicNeeds returns the user's topics of a pipeline with the operations that a worker does on them.
+// topicNeeds returns the user's topics of a pipeline with the operations that a worker does on them. No topic is
+// both read and written.
 func topicNeeds(t *topology.Topology) map[string][]string {
 	needs := map[string][]string{}
-	for _, s := range t.SubTopologies {
-		for _, src := range s.Sources {
-			if !src.Internal {
-				needs[src.Topic] = append(needs[src.Topic], "read", "describe")
-			}
-		}
-		for _, out := range s.Outputs {
-			if !out.Internal {
-				needs[out.Topic] = append(needs[out.Topic], "write", "describe")
-			}
-		}
+	for _, topic := range userSources(t) {
+		needs[topic] = []string{"read", "describe"}
 	}
-	for t, ops := range needs {
-		slices.Sort(ops)
-		needs[t] = slices.Compact(ops)
+	for _, topic := range userOutputs(t) {
+		needs[topic] = []string{"write", "describe"}
 	}
 	return needs
 }

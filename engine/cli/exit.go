@@ -19,8 +19,8 @@ import (
 	"github.com/streamd/streamd/checkpoint/objstore/open"
 	"github.com/streamd/streamd/engine/config"
 	"github.com/streamd/streamd/engine/devbroker"
-	"github.com/streamd/streamd/engine/fork"
 	"github.com/streamd/streamd/engine/kafka"
+	"github.com/streamd/streamd/engine/worker"
 	"github.com/streamd/streamd/operators/topology"
 	"github.com/streamd/streamd/statestore"
 )
@@ -66,14 +66,18 @@ var reactions = []struct {
 }{
 	{config.ErrInvalid, exitInvalid},
 	{topology.ErrIncompatible, exitInvalid},
+	{worker.ErrTopologyChanged, exitInvalid},
+	{worker.ErrPartitionsChanged, exitInvalid},
 	{open.ErrURL, exitInvalid},
 	{checkpoint.ErrFutureFormat, exitInvalid},
 	{errTimeout, exitTimeout},
 	{context.DeadlineExceeded, exitTimeout},
 	{devbroker.ErrInUse, exitPrecondition},
 	{kafka.ErrGroupBusy, exitPrecondition},
-	{fork.ErrExists, exitPrecondition},
-	{fork.ErrNotPossible, exitPrecondition},
+	{worker.ErrReplayTaken, exitPrecondition},
+	{worker.ErrReplayRepartition, exitPrecondition},
+	{kafka.ErrOffsetExpired, exitPrecondition},
+	{kafka.ErrTopicGone, exitPrecondition},
 	{checkpoint.ErrIncomplete, exitPrecondition},
 	{statestore.ErrLocked, exitPrecondition},
 	{statestore.ErrForeign, exitPrecondition},

@@ -13,8 +13,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-
-	"github.com/streamd/streamd/engine/config"
 )
 
 // withOutput gives a command -o with the formats, the first being the default.
@@ -23,11 +21,7 @@ func withOutput(cmd *cobra.Command, formats ...string) *cobra.Command {
 	run := cmd.RunE
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if got := outputFormat(cmd); !slices.Contains(formats, got) {
-			hint := ""
-			if n := config.Nearest(got, formats); n != "" {
-				hint = ": did you mean " + n + "?"
-			}
-			return failf(exitUsage, "output format %q is not one of %s%s", got, strings.Join(formats, ", "), hint)
+			return failf(exitUsage, "output format %q is not one of %s%s", got, strings.Join(formats, ", "), didYouMean(got, formats))
 		}
 		return run(cmd, args)
 	}

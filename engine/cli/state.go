@@ -16,7 +16,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/streamd/streamd/checkpoint"
-	"github.com/streamd/streamd/engine/config"
 	"github.com/streamd/streamd/operators/topology"
 	"github.com/streamd/streamd/partition"
 	"github.com/streamd/streamd/statestore"
@@ -88,11 +87,7 @@ func findStore(t *topology.Topology, name string) (topology.Store, int32, error)
 			names = append(names, st.Name)
 		}
 	}
-	hint := ": describe lists them"
-	if n := config.Nearest(name, names); n != "" {
-		hint = ": did you mean " + n + "?"
-	}
-	return topology.Store{}, 0, failf(exitNotFound, "the pipeline has no store %q%s", name, hint)
+	return topology.Store{}, 0, failf(exitNotFound, "the pipeline has no store %q%s (describe lists them)", name, didYouMean(name, names))
 }
 
 // part returns the manifest of the task that holds a key.

@@ -49,9 +49,11 @@ type sim struct {
 	faultRate int
 	// slowMarkers is by how much markers are slower than requests.
 	slowMarkers int
-	nextTxnID   int
-	hits        map[string]int
-	trace       []string
+	// impatient clients soon stop waiting for the ack of a revocation, and shells are slow.
+	impatient bool
+	nextTxnID int
+	hits      map[string]int
+	trace     []string
 }
 
 func (s *sim) hit(what string) { s.hits[what]++ }
@@ -89,6 +91,7 @@ func newSim(seed uint64, opts simOptions) *sim {
 	s.disks, s.processes, s.wanted = make([]disk, slots), make([]*process, slots), make([]bool, slots)
 	s.wanted[0] = true
 	s.faultRate = []int{5, 15, 30, 60}[s.rng.IntN(4)] // per mille
+	s.impatient = s.rng.IntN(4) == 0
 	s.slowMarkers = []int{1, 1, 4, 16}[s.rng.IntN(4)]
 	return s
 }
@@ -205,7 +208,7 @@ func (s *sim) start(slot int) {
 	if s.processes[slot] != nil {
 		return
 	}
-	p := &process{s: s, slot: slot, alive: true, machine: core.New(core.Options{})}
+	p := &process{s: s, slot: slot, alive: true, machine: core.New(core.Options{}), slow: s.impatient && slot%2 == 0}
 	s.processes[slot] = p
 	p.begin()
 }
@@ -395,9 +398,7 @@ func (s *sim) fault() {
 		p.step(core.TaskFailed{Err: errors.New("task failed")})
 	case n < 85:
 		for _, p := range s.processes {
-			if p != nil && p.waitAck != 0 {
-				s.hit("rebalance went on without an ack")
-				p.finishSync()
+			if p != nil && p.goOn() {
 				break
 			}
 		}
@@ -453,7 +454,7 @@ func TestEveryInputCountsExactlyOnceUnderFaults(t *testing.T) {
 		t.Logf("%8d %s", hits[what], what)
 	}
 	for _, what := range mustHit {
-		if n >= 1000 && hits[what] == 0 {
+		if n >= 4000 && hits[what] == 0 {
 			t.Errorf("in %d seeds it never happened: %s", n, what)
 		}
 	}

@@ -85,6 +85,7 @@ func (w *Worker) prepareApplication(ctx context.Context) error {
 		return err
 	}
 	w.all, w.owner, w.subs = map[partition.TaskID]partition.Task{}, map[partition.TopicPartition]partition.TaskID{}, map[int32]*topology.SubTopology{}
+	w.first = tasks[0].ID
 	for _, t := range tasks {
 		w.all[t.ID] = t
 		for _, tp := range t.Inputs {

@@ -99,10 +99,14 @@ func (w *Worker) completeRound(ctx context.Context) error {
 	if errors.Is(err, checkpoint.ErrIncomplete) {
 		return nil
 	}
-	if err == nil || errors.Is(err, checkpoint.ErrSuperseded) {
-		w.completedRound = n
+	if err != nil && !errors.Is(err, checkpoint.ErrSuperseded) {
+		return err
+	}
+	w.completedRound = n
+	if !w.collects.Load() {
 		return nil
 	}
+	_, err = w.repo.Collect(ctx, w.names.Incarnation, w.cfg.CheckpointsKept)
 	return err
 }
 
@@ -256,6 +260,8 @@ func (w *Worker) lowestDurable() int64 {
 // housekeep does what has no event of its own.
 func (w *Worker) housekeep() {
 	w.status.publish()
+	// One worker collects what no checkpoint needs any more: the owner of the first task, as long as it owns it.
+	w.collects.Store(w.machine.Running(w.first))
 	if p := w.machine.Phase(); p != core.Idle && p != core.Processing {
 		return
 	}

@@ -58,6 +58,7 @@ type Worker struct {
 	repo      *checkpoint.Repository // nil: no object store is configured
 	app       application
 	all       map[partition.TaskID]partition.Task
+	first     partition.TaskID
 	owner     map[partition.TopicPartition]partition.TaskID
 	subs      map[int32]*topology.SubTopology
 	counts    map[string]int32 // partitions of every topic, by its name on the cluster
@@ -89,6 +90,7 @@ type Worker struct {
 	round          atomic.Int64 // newest round started
 	publishedRound atomic.Int64 // newest round that all tasks of this worker have published
 	completedRound int64        // the watcher's own
+	collects       atomic.Bool  // this worker owns the first task
 
 	membership chan kafka.MembershipEvent
 	restored   chan restoreResult
