@@ -59,21 +59,26 @@ type Commit struct {
 	Position []byte
 }
 
-// ReadChangelog reads the committed records of a changelog partition from offset from up to exactly the
-// position record at offset to, and calls apply for every commit in order. ErrChangelogGap: the record is not
-// there. The slices that apply gets are its own.
-func ReadChangelog(ctx context.Context, cfg *config.Config, tp partition.TopicPartition, from, to int64, apply func(Commit) error) error {
+// ChangelogRange is a part of a changelog: from an offset up to exactly the position record at To.
+type ChangelogRange struct {
+	Partition partition.TopicPartition
+	From, To  int64
+}
+
+// ReadChangelog reads the committed records of a range and calls apply for every commit in order. ErrChangelogGap:
+// the position record at its end is not there. The slices that apply gets are its own.
+func ReadChangelog(ctx context.Context, cfg *config.Config, part ChangelogRange, apply func(Commit) error) error {
 	c, err := NewConsumer(cfg)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	c.Add(map[partition.TopicPartition]int64{tp: from})
-	r := changelogReader{tp: tp, to: to, apply: apply, atLeastOnce: cfg.Guarantee == config.AtLeastOnce}
+	c.Add(map[partition.TopicPartition]int64{part.Partition: part.From})
+	r := changelogReader{tp: part.Partition, to: part.To, apply: apply, atLeastOnce: cfg.Guarantee == config.AtLeastOnce}
 	for !r.done {
 		batches, err := c.Poll(ctx, 10000)
 		if err != nil {
-			return fmt.Errorf("read changelog from %d to %d: %w", from, to, err)
+			return fmt.Errorf("read changelog from %d to %d: %w", part.From, part.To, err)
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)

@@ -42,6 +42,12 @@ type restoreStats struct {
 	took     time.Duration
 }
 
+// target is where a restore must arrive: what the group has committed for the task.
+type target struct {
+	core.Metadata
+	at task.Position
+}
+
 // restoreResult is what a restore hands back to the loop, with the task itself.
 type restoreResult struct {
 	rt      *runningTask
@@ -145,23 +151,21 @@ func (w *Worker) takeover(ctx context.Context, rt *runningTask, fence *fence, be
 	if fence != nil && fence.err != nil {
 		return fence.err
 	}
-	meta, at, err := w.committedOf(ctx, rt)
+	to, err := w.committedOf(ctx, rt)
 	if err != nil {
 		return err
 	}
 	if rt.sub.Stateful() {
-		if err := w.restoreState(ctx, rt, meta, at); err != nil {
+		if err := w.restoreState(ctx, rt, to); err != nil {
 			return fmt.Errorf("restore task %v: %w", rt.id, err)
 		}
 	} else {
 		rt.restore = restoreStats{source: "stateless"}
 	}
-	rt.committed, rt.committedPosition = meta, at
-	if meta.Round > rt.durableRound {
-		rt.durableRound = meta.Round
-	}
+	rt.committed, rt.committedPosition = to.Metadata, to.at
+	rt.durableRound = max(rt.durableRound, to.Round)
 	rt.cutRound = max(rt.cutRound, rt.durableRound)
-	return w.buildTask(rt, at)
+	return w.buildTask(rt, to.at)
 }
 
 func fenceDone(f *fence) chan struct{} {
@@ -195,33 +199,30 @@ func (w *Worker) buildTask(rt *runningTask, at task.Position) error {
 
 // committedOf reads what the group has committed for the task's inputs: all of them in one transaction, so that
 // they name the same position record.
-func (w *Worker) committedOf(ctx context.Context, rt *runningTask) (core.Metadata, task.Position, error) {
-	var (
-		newest core.Metadata
-		at     = task.Position{}
-	)
+func (w *Worker) committedOf(ctx context.Context, rt *runningTask) (target, error) {
+	to := target{at: task.Position{}}
 	committed, err := w.cluster.StableOffsets(ctx, w.names.App, rt.inputs)
 	if err != nil {
-		return newest, nil, err
+		return to, err
 	}
 	for i, tp := range rt.inputs {
 		c, ok := committed[tp]
 		if !ok || c.Offset < 0 {
-			return newest, nil, fmt.Errorf("task %v, input %v: %w", rt.id, tp, ErrNoOffset)
+			return to, fmt.Errorf("task %v, input %v: %w", rt.id, tp, ErrNoOffset)
 		}
 		m, err := core.DecodeMetadata(c.Metadata)
 		if err != nil {
-			return newest, nil, fmt.Errorf("task %v, input %v: %w: %w", rt.id, tp, ErrForeignOffset, err)
+			return to, fmt.Errorf("task %v, input %v: %w: %w", rt.id, tp, ErrForeignOffset, err)
 		}
 		if m.Incarnation != w.names.Incarnation {
-			return newest, nil, fmt.Errorf("task %v, input %v: committed by incarnation %d, this is incarnation %d: %w", rt.id, tp, m.Incarnation, w.names.Incarnation, ErrForeignOffset)
+			return to, fmt.Errorf("task %v, input %v: committed by incarnation %d, this is incarnation %d: %w", rt.id, tp, m.Incarnation, w.names.Incarnation, ErrForeignOffset)
 		}
-		if i > 0 && m.Epoch != newest.Epoch {
-			return newest, nil, fmt.Errorf("task %v: input %v was committed in epoch %d, input %v in epoch %d: %w", rt.id, rt.inputs[0], newest.Epoch, tp, m.Epoch, ErrForeignOffset)
+		if i > 0 && m.Epoch != to.Epoch {
+			return to, fmt.Errorf("task %v: input %v was committed in epoch %d, input %v in epoch %d: %w", rt.id, rt.inputs[0], to.Epoch, tp, m.Epoch, ErrForeignOffset)
 		}
-		newest, at[tp] = m, c.Offset
+		to.Metadata, to.at[tp] = m, c.Offset
 	}
-	return newest, at, nil
+	return to, nil
 }
 
 // stateDir is where a task's state lies on this machine.
@@ -231,17 +232,17 @@ func (w *Worker) stateDir(id partition.TaskID) string {
 
 // restoreState opens the task's store and brings it to exactly the position record that the committed offsets name,
 // by the plan that checkpoint.Decide makes of the facts: what is on the disk, checkpoints, the changelog.
-func (w *Worker) restoreState(ctx context.Context, rt *runningTask, meta core.Metadata, at task.Position) error {
+func (w *Worker) restoreState(ctx context.Context, rt *runningTask, to target) error {
 	if rt.db == nil {
 		if err := w.openLocal(rt); err != nil {
 			return err
 		}
 	}
 	rt.restore = restoreStats{source: "local"}
-	if have, ok := rt.db.Position(); ok && have.Offset == meta.ChangelogOffset && have.Epoch == meta.Epoch {
-		return checkPosition(have, at)
+	if have, ok := rt.db.Position(); ok && have.Offset == to.ChangelogOffset && have.Epoch == to.Epoch {
+		return checkPosition(have, to.at)
 	}
-	facts, err := w.facts(ctx, rt, meta)
+	facts, err := w.facts(ctx, rt, to.Metadata)
 	if err != nil {
 		return err
 	}
@@ -259,7 +260,10 @@ func (w *Worker) restoreState(ctx context.Context, rt *runningTask, meta core.Me
 	}
 	rt.keep(facts.Manifests)
 	for i, step := range plan.Steps {
-		if err = w.follow(ctx, rt, step, meta, at, facts.Manifests); err == nil {
+		if err = w.follow(ctx, rt, step, facts.Manifests); err == nil {
+			err = w.catchUp(ctx, rt, to)
+		}
+		if err == nil {
 			return nil
 		}
 		if !fallsBack(err) || i == len(plan.Steps)-1 {
@@ -305,25 +309,21 @@ func (w *Worker) facts(ctx context.Context, rt *runningTask, meta core.Metadata)
 	return f, err
 }
 
-// follow carries out one step of a recovery plan.
-func (w *Worker) follow(ctx context.Context, rt *runningTask, step checkpoint.Step, meta core.Metadata, at task.Position, manifests []checkpoint.Manifest) error {
+// follow comes by a state as one step of a recovery plan says.
+func (w *Worker) follow(ctx context.Context, rt *runningTask, step checkpoint.Step, manifests []checkpoint.Manifest) error {
 	switch step.Action {
 	case checkpoint.UseLocal:
 		rt.restore = restoreStats{source: "local"}
 	case checkpoint.FromEmpty:
 		rt.restore = restoreStats{source: "changelog"}
 		if _, ok := rt.db.Position(); ok {
-			if err := w.replaceLocal(rt, func(string) error { return nil }); err != nil {
-				return err
-			}
+			return w.replaceLocal(rt, func(string) error { return nil })
 		}
 	case checkpoint.Restore:
 		i := slices.IndexFunc(manifests, func(m checkpoint.Manifest) bool { return m.Round == step.Round })
-		if err := w.download(ctx, rt, manifests[i]); err != nil {
-			return err
-		}
+		return w.download(ctx, rt, manifests[i])
 	}
-	return w.catchUp(ctx, rt, meta, at)
+	return nil
 }
 
 // openLocal opens the task's directory. A corrupt one is deleted and begun anew; one of something else is refused.
@@ -377,16 +377,17 @@ func (w *Worker) replaceLocal(rt *runningTask, fill func(dir string) error) erro
 
 // catchUp applies the commits of the changelog from where the store stands up to exactly the position record that
 // the committed offsets name, and compares.
-func (w *Worker) catchUp(ctx context.Context, rt *runningTask, meta core.Metadata, at task.Position) error {
+func (w *Worker) catchUp(ctx context.Context, rt *runningTask, to target) error {
 	have, ok := rt.db.Position()
 	from := int64(0)
 	if ok {
 		from = have.Offset + 1
 	}
-	if meta.ChangelogOffset >= from {
-		ctx, cancel := context.WithTimeoutCause(ctx, replayTimeout, fmt.Errorf("%w: its position record at changelog offset %d has not come within %v", ErrUnrecoverable, meta.ChangelogOffset, replayTimeout))
+	if to.ChangelogOffset >= from {
+		ctx, cancel := context.WithTimeoutCause(ctx, replayTimeout, fmt.Errorf("%w: its position record at changelog offset %d has not come within %v", ErrUnrecoverable, to.ChangelogOffset, replayTimeout))
 		defer cancel()
-		err := kafka.ReadChangelog(ctx, w.cfg, w.names.ChangelogPartition(rt.id), from, meta.ChangelogOffset, func(c kafka.Commit) error {
+		part := kafka.ChangelogRange{Partition: w.names.ChangelogPartition(rt.id), From: from, To: to.ChangelogOffset}
+		err := kafka.ReadChangelog(ctx, w.cfg, part, func(c kafka.Commit) error {
 			rt.restore.replayed++
 			return rt.db.Apply(c.Deltas, statestore.Position{Epoch: c.Key.Epoch, Offset: c.Offset, Detail: c.Position})
 		})
@@ -395,13 +396,13 @@ func (w *Worker) catchUp(ctx context.Context, rt *runningTask, meta core.Metadat
 		}
 	}
 	have, ok = rt.db.Position()
-	if meta.Epoch == 0 && !ok {
+	if to.Epoch == 0 && !ok {
 		return nil // nothing was committed yet
 	}
-	if !ok || have.Offset != meta.ChangelogOffset || have.Epoch != meta.Epoch {
-		return fmt.Errorf("%w: the offsets name epoch %d at changelog offset %d, the store is at epoch %d, offset %d", ErrUnrecoverable, meta.Epoch, meta.ChangelogOffset, have.Epoch, have.Offset)
+	if !ok || have.Offset != to.ChangelogOffset || have.Epoch != to.Epoch {
+		return fmt.Errorf("%w: the offsets name epoch %d at changelog offset %d, the store is at epoch %d, offset %d", ErrUnrecoverable, to.Epoch, to.ChangelogOffset, have.Epoch, have.Offset)
 	}
-	return checkPosition(have, at)
+	return checkPosition(have, to.at)
 }
 
 // checkPosition compares what the state says of its inputs with what is committed for them.
