@@ -42,7 +42,7 @@ build: ## compile everything; the command goes to build/streamd
 	go build -o build/streamd ./cmd/streamd
 
 .PHONY: test
-test: unit race integration ## run every test that this machine can run
+test: build unit race integration ## run every test that this machine can run
 
 .PHONY: unit
 unit: ## run the tests that need nothing but Go
@@ -79,7 +79,7 @@ bench: ## measure throughput and latency
 lint: ## check formatting, run go vet and the repository's own checks
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt -w would change:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
-	go test ./cmd/streamd -run Repository
+	go test ./cmd/streamd -run TestRepository
 
 .PHONY: fuzz
 fuzz: ## fuzz every target for FUZZTIME each

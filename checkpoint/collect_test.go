@@ -21,8 +21,7 @@ import (
 
 const testGrace = time.Hour
 
-// inTime runs a test in virtual time on a store in memory. Folders are made before, since a test's
-// temporary folders are not part of it.
+// inTime runs a test in virtual time on a store in memory.
 func inTime(t *testing.T, run func(t *testing.T, mem *objstore.Mem, r *Repository)) {
 	synctest.Test(t, func(t *testing.T) {
 		mem := objstore.NewMem()
@@ -148,9 +147,7 @@ func TestASavepointKeepsItsRoundUntilItIsDeleted(t *testing.T) {
 			t.Fatalf("the saved round: %+v, %v", report, err)
 		}
 		expectErr(t, r.CreateSavepoint(t.Context(), 1, Savepoint{Name: "late", Round: 3}), ErrIncomplete)
-		if latest, err := NewRepository(mem, testApp).LatestRound(t.Context(), 1); err != nil || latest.Number != 6 {
-			t.Errorf("latest is %+v, %v", latest, err)
-		}
+		expectLatest(t, mem, 6)
 		if err := r.DeleteSavepoint(t.Context(), 1, saved.Name); err != nil {
 			t.Fatal(err)
 		}
@@ -295,6 +292,18 @@ func TestAForkOfWhatIsBeingCollectedIsRefused(t *testing.T) {
 	})
 }
 
+// expectLatest asks readers that have last looked at each earlier round, or never.
+func expectLatest(t *testing.T, s objstore.Store, want int64) {
+	t.Helper()
+	for seen := range want + 1 {
+		reader := NewRepository(s, testApp)
+		reader.mu.latest[1] = seen
+		if latest, err := reader.LatestRound(t.Context(), 1); err != nil || latest.Number != want {
+			t.Fatalf("a reader that has seen round %d takes %+v for the latest, %v; want %d", seen, latest, err, want)
+		}
+	}
+}
+
 // Killed after every single call, and repeated: it always comes to the same end, and nothing that counts is
 // ever lost.
 func TestCollectionMayBeKilledAnywhereAndRepeated(t *testing.T) {
@@ -319,6 +328,7 @@ func TestCollectionMayBeKilledAnywhereAndRepeated(t *testing.T) {
 			if err := checkUsable(t.Context(), r); err != nil {
 				t.Fatalf("killed at call %d: %v", at, err)
 			}
+			expectLatest(t, mem, 4)
 			if err == nil {
 				at, idle = 0, idle+1
 				pass(testGrace + time.Second)
@@ -327,11 +337,7 @@ func TestCollectionMayBeKilledAnywhereAndRepeated(t *testing.T) {
 		if n := len(objectNames(t, mem)); n != 2 {
 			t.Errorf("%d objects are left, want 2", n)
 		}
-		var left []string
-		for name := range maps.Keys(maps.Collect(mem.List(t.Context(), life{testApp, 1}.condemned()))) {
-			left = append(left, name.Name)
-		}
-		if len(left) > 0 {
+		if left := maps.Collect(mem.List(t.Context(), life{testApp, 1}.condemned())); len(left) > 0 {
 			t.Errorf("lists are left: %v", left)
 		}
 	})

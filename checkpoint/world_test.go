@@ -62,12 +62,13 @@ func keys(files map[string]string) []string {
 
 func upload(t testing.TB, task partition.TaskID, round int64, generation string, files map[string]string) Upload {
 	t.Helper()
-	return Upload{
-		Manifest: Manifest{
-			App: testApp, Incarnation: 1, Round: round, Task: task, Generation: generation,
-			Position: Position{Epoch: uint64(round), ChangelogOffset: round * 10},
-		},
-		Dir: writeFiles(t, files), Files: keys(files),
+	return Upload{Manifest: testManifest(task, round, generation), Dir: writeFiles(t, files), Files: keys(files)}
+}
+
+func testManifest(task partition.TaskID, round int64, generation string) Manifest {
+	return Manifest{
+		App: testApp, Incarnation: 1, Round: round, Task: task, Generation: generation,
+		Position: Position{Epoch: uint64(round), ChangelogOffset: round * 10},
 	}
 }
 

@@ -269,7 +269,7 @@ func (db *DB) hasRoom() error {
 		return db.corruption()
 	}
 	var start time.Time
-	reason := ""
+	reason, failures := "", db.disk.failures.Load()
 	for {
 		if err := db.corruption(); err != nil {
 			return err
@@ -291,7 +291,7 @@ func (db *DB) hasRoom() error {
 			}
 			return nil
 		}
-		if err := db.disk.backgroundError(); err != nil {
+		if err := db.disk.failedAgain(failures); err != nil {
 			return fmt.Errorf("wait for %s in %s: %w: %w; free or repair the disk, then open the task anew", reason, db.dir, err, ErrStalled)
 		}
 		if start.IsZero() {
@@ -311,6 +311,7 @@ func (db *DB) corruption() error {
 
 // flush writes memtables to disk; done ends the wait, not the flush.
 func (db *DB) flush(done <-chan struct{}) error {
+	failures := db.disk.failures.Load()
 	flushed, err := db.pebble.AsyncFlush()
 	if err != nil {
 		return fmt.Errorf("start flush in %s: %w", db.dir, err)
@@ -322,7 +323,7 @@ func (db *DB) flush(done <-chan struct{}) error {
 		case <-done:
 			return fmt.Errorf("flush in %s: cancelled", db.dir)
 		case <-db.disk.progress:
-			if err := db.disk.backgroundError(); err != nil {
+			if err := db.disk.failedAgain(failures); err != nil {
 				return fmt.Errorf("flush in %s: %w: %w", db.dir, err, ErrStalled)
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -180,12 +181,14 @@ func (db *DB) fail(err error) error {
 // writable refuses changes that no commit would carry.
 func (db *DB) writable() error {
 	switch {
-	case db.prepared:
-		return fmt.Errorf("write state of %s before the outcome of the last commit is known: %w", db.id, ErrPrepared)
 	case db.closed:
 		return fmt.Errorf("write state of %s: %w", db.id, ErrClosed)
+	case db.failed != nil:
+		return db.failed
+	case db.prepared:
+		return fmt.Errorf("write state of %s before the outcome of the last commit is known: %w", db.id, ErrPrepared)
 	}
-	return db.failed
+	return nil
 }
 
 // epochState is the state of an entry that belongs to the current epoch.
@@ -238,7 +241,9 @@ func (db *DB) wrap(tried string, err error) error {
 	if !pebble.IsCorruptionError(err) {
 		return fmt.Errorf("%s in %s: %w", tried, db.dir, err)
 	}
-	err = fmt.Errorf("%s in %s: %w: %w; restore the task from a checkpoint", tried, db.dir, err, ErrCorrupt)
+	// Pebble's own text ends in lines for its error library.
+	cause, _, _ := strings.Cut(err.Error(), "\n")
+	err = fmt.Errorf("%s in %s: %s: %w; restore the task from a checkpoint", tried, db.dir, cause, ErrCorrupt)
 	if merr := markCorrupt(db.fs, db.dir, err); merr != nil {
 		err = fmt.Errorf("%w (and marking the directory: %w)", err, merr)
 	}
@@ -332,6 +337,7 @@ type diskState struct {
 	unflushed atomic.Int64 // bytes applied and not flushed, estimated
 	flushes   atomic.Int64 // flushes ended
 	rotating  atomic.Bool  // a flush asked for by us is under way
+	failures  atomic.Int64 // background jobs that failed
 	failure   atomic.Pointer[error]
 	corrupt   atomic.Pointer[error]
 	progress  chan struct{} // capacity 1; something ended or failed
@@ -347,11 +353,14 @@ func (d *diskState) poke() {
 	}
 }
 
-func (d *diskState) backgroundError() error {
-	if p := d.failure.Load(); p != nil {
-		return *p
+// failedAgain returns the last background error once several jobs have failed
+// since the count given: Pebble tries again, so one failure may be healed.
+func (d *diskState) failedAgain(since int64) error {
+	const tries = 3
+	if d.failures.Load()-since < tries {
+		return nil
 	}
-	return nil
+	return *d.failure.Load()
 }
 
 func (d *diskState) corruption() error {

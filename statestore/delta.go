@@ -115,10 +115,14 @@ type deltaWriter struct {
 	spare   [][]byte // buffers of the epoch before, for reuse
 	value   []byte   // scratch: the value being encoded
 	key     []byte   // scratch: the entry key of a range end
+	sorted  []sortedEntry
 }
 
-// maxSpareBytes bounds what the writer keeps for the next epoch.
-const maxSpareBytes = 4 << 20
+// maxSpareBytes and maxSpareEntries bound what is kept for the next epoch.
+const (
+	maxSpareBytes   = 4 << 20
+	maxSpareEntries = 256 << 10
+)
 
 // reset starts a new delta. The buffers of the last one are reused, unless
 // keep says that someone still reads them.

@@ -66,14 +66,3 @@ func (o *keyOrder) remove(key func(uint32) []byte, entry uint32) {
 		o.blocks = slices.Delete(o.blocks, b, b+1)
 	}
 }
-
-// at returns the entry at a place, and the place after it.
-func (o *keyOrder) at(block, pos int) (entry uint32, ok bool) {
-	if block < len(o.blocks) && pos == len(o.blocks[block]) {
-		block, pos = block+1, 0
-	}
-	if block >= len(o.blocks) {
-		return 0, false
-	}
-	return o.blocks[block][pos], true
-}

@@ -93,6 +93,7 @@ func (db *DB) events() *pebble.EventListener {
 	return &pebble.EventListener{
 		BackgroundError: func(err error) {
 			db.disk.failure.Store(&err)
+			db.disk.failures.Add(1)
 			db.disk.poke()
 			if l.Background != nil {
 				l.Background(err)
@@ -108,9 +109,6 @@ func (db *DB) events() *pebble.EventListener {
 		},
 		FlushEnd: db.flushEnded,
 		CompactionEnd: func(info pebble.CompactionInfo) {
-			if info.Err == nil {
-				db.disk.failure.Store(nil)
-			}
 			db.disk.poke()
 			if l.Compaction != nil {
 				l.Compaction(info.TotalDuration, info.Err)
@@ -128,7 +126,6 @@ func (db *DB) events() *pebble.EventListener {
 // BackgroundError. A memtable whose entries cancel out gives no table, which
 // Pebble reports as an error of its own, without a BackgroundError.
 func (db *DB) flushEnded(info pebble.FlushInfo) {
-	db.disk.failure.Store(nil)
 	db.disk.rotating.Store(false)
 	db.disk.flushes.Add(1)
 	if info.Err == nil {

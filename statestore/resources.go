@@ -75,6 +75,7 @@ func NewResources(memoryBytes int64) (*Resources, error) {
 		return nil, fmt.Errorf("divide %d bytes of memory for state: at least %d are needed, raise the memory limit: %w",
 			memoryBytes, int64(minMemory), ErrBudget)
 	}
+	tuneAllocator()
 	s := Shares{
 		Total:     memoryBytes,
 		Pebble:    memoryBytes * pebblePercent / 100,

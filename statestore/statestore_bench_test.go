@@ -3,6 +3,7 @@
 package statestore_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
@@ -117,6 +118,82 @@ func BenchmarkCommit(b *testing.B) {
 				commit(b, db, epoch)
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(dirty), "ns/entry")
+		})
+	}
+}
+
+// BenchmarkRestoreApply replays changelog records of 1000 entries each into an
+// empty state.
+func BenchmarkRestoreApply(b *testing.B) {
+	const entries = 1000
+	source := benchDB(b, benchMemory)
+	counts := statestore.NewValue(source, 1, uint64s{})
+	rng := rand.New(rand.NewPCG(1, 2))
+	var key [8]byte
+	var log [][]byte
+	for epoch := range uint64(200) {
+		for range entries {
+			binary.BigEndian.PutUint64(key[:], rng.Uint64()%1_000_000)
+			if err := counts.Put(key[:], epoch); err != nil {
+				b.Fatal(err)
+			}
+		}
+		d, err := source.Prepare(1 << 20)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for _, r := range d.Records {
+			log = append(log, bytes.Clone(r))
+		}
+		if err := source.Confirm(statestore.Position{Epoch: epoch}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	db := benchDB(b, benchMemory)
+	// A restore applies what one fetch returned.
+	const perCall = 20
+	b.ReportAllocs()
+	n := 0
+	for b.Loop() {
+		at := n * perCall % len(log)
+		if err := db.Apply(log[at:at+perCall], statestore.Position{Epoch: uint64(n)}); err != nil {
+			b.Fatal(err)
+		}
+		n++
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/entries/perCall, "ns/entry")
+}
+
+// BenchmarkMiss is count++ on keys of which the cache holds few: each reads
+// Pebble, and evicts another.
+func BenchmarkMiss(b *testing.B) {
+	for _, keys := range []int{2_000_000} {
+		b.Run(fmt.Sprintf("keys=%d", keys), func(b *testing.B) {
+			db := benchDB(b, 64<<20)
+			counts := statestore.NewValue(db, 1, uint64s{})
+			rng := rand.New(rand.NewPCG(1, 2))
+			var key [8]byte
+			epoch := uint64(0)
+			bump := func(n uint64) {
+				binary.BigEndian.PutUint64(key[:], n)
+				p, _, err := counts.Update(key[:])
+				if err != nil {
+					b.Fatal(err)
+				}
+				*p++
+				if rng.Uint64()%10_000 == 0 {
+					epoch++
+					commit(b, db, epoch)
+				}
+			}
+			for n := range keys {
+				bump(uint64(n))
+			}
+			b.ReportAllocs()
+			b.ResetTimer()
+			for range b.N {
+				bump(rng.Uint64() % uint64(keys))
+			}
 		})
 	}
 }

@@ -34,8 +34,8 @@ func main() {
 }
 
 type flags struct {
-	in, out, group              string
-	bounded, coalesce, logs, up bool
+	in, out, group          string
+	bounded, coalesce, logs bool
 }
 
 func root() *cobra.Command {
@@ -72,7 +72,7 @@ func run(ctx context.Context, cfg *config.Config, f flags, build func(flags) *st
 	if f.group == "" {
 		f.group = f.out
 	}
-	if cfg.IsDefault("state-dir") {
+	if cfg.IsDefault("state.dir") {
 		dir, err := os.MkdirTemp("", "streamd-bench-")
 		if err != nil {
 			return err

@@ -57,7 +57,7 @@ var layers = map[string][]string{
 // The longest matching path counts.
 var outside = map[string]struct{ code, tests []string }{
 	"github.com/cockroachdb/pebble/v2":     {[]string{"statestore"}, []string{"statestore", "engine/sim", "bench", "test"}},
-	"github.com/cockroachdb/pebble/v2/vfs": {[]string{"statestore", "engine/sim"}, []string{"."}},
+	"github.com/cockroachdb/pebble/v2/vfs": {[]string{"statestore", "engine/sim", "operators/streamtest"}, []string{"."}},
 	"github.com/twmb/franz-go/pkg":         {[]string{"engine/kafka", "engine/devbroker", "engine/sim", "partition/groupbalance", "bench", "test"}, []string{"."}},
 	"github.com/twmb/franz-go/pkg/kfake":   {[]string{"engine/devbroker", "engine/sim", "test"}, []string{"."}},
 	"github.com/minio/minio-go/v7":         {[]string{"checkpoint/objstore/s3", "test"}, []string{"checkpoint/objstore/s3", "test"}},
@@ -89,8 +89,11 @@ var logs = regexp.MustCompile(`^log(/|$)`)
 // printers are the folders whose code may print to the terminal.
 var printers = []string{"cmd", "engine/cli", "examples", "bench", "test"}
 
-// bannedNames say nothing about what is inside.
-var bannedNames = strings.Fields("util utils common helper helpers type types manager managers misc shared new old v2")
+// bannedNames say nothing about what is inside; bannedFolders neither, though a file may be called after a verb.
+var (
+	bannedNames   = strings.Fields("util utils common helper helpers type types manager managers misc shared v2")
+	bannedFolders = append(strings.Fields("new old internal"), bannedNames...)
+)
 
 // source is one parsed Go file.
 type source struct {
@@ -116,9 +119,33 @@ func (s *source) imports(visit func(imported, at string)) {
 	}
 }
 
-func TestRepositoryPackagesImportOnlyDownwards(t *testing.T) {
+func TestRepository(t *testing.T) {
 	t.Parallel()
-	for _, file := range sources(t) {
+	files := sources(t)
+	for name, check := range map[string]func(*testing.T, []*source){
+		"PackagesImportOnlyDownwards":           checkPackagesImportOnlyDownwards,
+		"ImportsOnlyChosenModulesInTheirPlaces": checkImportsOnlyChosenModulesInTheirPlaces,
+		"PureCodeHasNoEffects":                  checkPureCodeHasNoEffects,
+		"LogsOnlyInTheEngine":                   checkLogsOnlyInTheEngine,
+		"PrintsOnlyInCommands":                  checkPrintsOnlyInCommands,
+		"TestsDoNotSleep":                       checkTestsDoNotSleep,
+		"FilesNameTheirLicense":                 checkFilesNameTheirLicense,
+		"FilesAndFunctionsAreShort":             checkFilesAndFunctionsAreShort,
+		"PackagesAreExplained":                  checkPackagesAreExplained,
+		"ExportedNamesAreExplained":             checkExportedNamesAreExplained,
+		"HasNoUnfinishedWork":                   checkHasNoUnfinishedWork,
+		"LinksInDocumentsResolve":               checkLinksInDocumentsResolve,
+		"NamesSayWhatIsInside":                  checkNamesSayWhatIsInside,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			check(t, files)
+		})
+	}
+}
+
+func checkPackagesImportOnlyDownwards(t *testing.T, files []*source) {
+	for _, file := range files {
 		layer, known := longest(slices.Sorted(maps.Keys(layers)), file.dir)
 		if !known {
 			t.Errorf("%s: no rule says what this folder may import; add it to layers in %s", file.path, thisFile)
@@ -135,10 +162,9 @@ func TestRepositoryPackagesImportOnlyDownwards(t *testing.T) {
 	}
 }
 
-func TestRepositoryImportsOnlyChosenModulesInTheirPlaces(t *testing.T) {
-	t.Parallel()
+func checkImportsOnlyChosenModulesInTheirPlaces(t *testing.T, files []*source) {
 	rules := slices.Sorted(maps.Keys(outside))
-	for _, file := range sources(t) {
+	for _, file := range files {
 		file.imports(func(imported, at string) {
 			first, _, _ := strings.Cut(imported, "/")
 			if !strings.Contains(first, ".") || inside(imported, module) {
@@ -151,7 +177,7 @@ func TestRepositoryImportsOnlyChosenModulesInTheirPlaces(t *testing.T) {
 			}
 			allowed := outside[rule].code
 			if file.test {
-				allowed = append(slices.Clone(allowed), outside[rule].tests...)
+				allowed = outside[rule].tests
 			}
 			if !inAny(file.dir, allowed) {
 				t.Errorf("%s: %s may be imported only in %s", at, imported, orNothing(allowed))
@@ -160,9 +186,8 @@ func TestRepositoryImportsOnlyChosenModulesInTheirPlaces(t *testing.T) {
 	}
 }
 
-func TestRepositoryPureCodeHasNoEffects(t *testing.T) {
-	t.Parallel()
-	for _, file := range sources(t) {
+func checkPureCodeHasNoEffects(t *testing.T, files []*source) {
+	for _, file := range files {
 		decides := inAny(file.dir, pure) || slices.Contains(pure, file.path)
 		if file.test || !decides || inside(file.dir, "partition/groupbalance") {
 			continue
@@ -184,9 +209,8 @@ func TestRepositoryPureCodeHasNoEffects(t *testing.T) {
 	}
 }
 
-func TestRepositoryLogsOnlyInTheEngine(t *testing.T) {
-	t.Parallel()
-	for _, file := range sources(t) {
+func checkLogsOnlyInTheEngine(t *testing.T, files []*source) {
+	for _, file := range files {
 		if !inAny(file.dir, []string{"partition", "statestore", "checkpoint", "operators"}) {
 			continue
 		}
@@ -198,9 +222,8 @@ func TestRepositoryLogsOnlyInTheEngine(t *testing.T) {
 	}
 }
 
-func TestRepositoryPrintsOnlyInCommands(t *testing.T) {
-	t.Parallel()
-	for _, file := range sources(t) {
+func checkPrintsOnlyInCommands(t *testing.T, files []*source) {
+	for _, file := range files {
 		if file.test || inAny(file.dir, printers) {
 			continue
 		}
@@ -213,9 +236,8 @@ func TestRepositoryPrintsOnlyInCommands(t *testing.T) {
 	}
 }
 
-func TestRepositoryTestsDoNotSleep(t *testing.T) {
-	t.Parallel()
-	for _, file := range sources(t) {
+func checkTestsDoNotSleep(t *testing.T, files []*source) {
+	for _, file := range files {
 		if !file.test || importName(file, "testing/synctest") != "" { // there time is virtual, and sleeping is exact
 			continue
 		}
@@ -228,17 +250,15 @@ func TestRepositoryTestsDoNotSleep(t *testing.T) {
 	}
 }
 
-func TestRepositoryFilesNameTheirLicense(t *testing.T) {
-	t.Parallel()
-	for _, file := range sources(t) {
+func checkFilesNameTheirLicense(t *testing.T, files []*source) {
+	for _, file := range files {
 		if first, _, _ := strings.Cut(file.text, "\n"); strings.TrimRight(first, "\r") != spdx {
 			t.Errorf("%s:1: the first line must be %q", file.path, spdx)
 		}
 	}
 }
 
-func TestRepositoryFilesAndFunctionsAreShort(t *testing.T) {
-	t.Parallel()
+func checkFilesAndFunctionsAreShort(t *testing.T, files []*source) {
 	used := map[string]bool{}
 	over := func(place, at, what string, got, limit int) {
 		if got <= limit {
@@ -246,10 +266,10 @@ func TestRepositoryFilesAndFunctionsAreShort(t *testing.T) {
 		}
 		used[place] = true
 		if exceptions[place] == "" {
-			t.Errorf("%s: %s has %d %s, the limit is %d: split it, or add %q with a reason to exceptions in %s", at, place, got, what, limit, place, thisFile)
+			t.Errorf("%s: %d %s, the limit is %d: split it, or add %q with a reason to exceptions in %s", at, got, what, limit, place, thisFile)
 		}
 	}
-	for _, file := range sources(t) {
+	for _, file := range files {
 		over(file.path, file.path, "lines", file.lines, maxFile)
 		for _, decl := range file.ast.Decls {
 			f, is := decl.(*ast.FuncDecl)
@@ -268,11 +288,10 @@ func TestRepositoryFilesAndFunctionsAreShort(t *testing.T) {
 	}
 }
 
-func TestRepositoryPackagesAreExplained(t *testing.T) {
-	t.Parallel()
+func checkPackagesAreExplained(t *testing.T, files []*source) {
 	type pack struct{ main, documented, inDocFile bool }
 	packs := map[string]pack{}
-	for _, file := range sources(t) {
+	for _, file := range files {
 		if file.test {
 			continue
 		}
@@ -294,9 +313,8 @@ func TestRepositoryPackagesAreExplained(t *testing.T) {
 	}
 }
 
-func TestRepositoryExportedNamesAreExplained(t *testing.T) {
-	t.Parallel()
-	for _, file := range sources(t) {
+func checkExportedNamesAreExplained(t *testing.T, files []*source) {
+	for _, file := range files {
 		if file.test || file.ast.Name.Name == "main" {
 			continue
 		}
@@ -308,10 +326,9 @@ func TestRepositoryExportedNamesAreExplained(t *testing.T) {
 	}
 }
 
-func TestRepositoryHasNoUnfinishedWork(t *testing.T) {
-	t.Parallel()
+func checkHasNoUnfinishedWork(t *testing.T, files []*source) {
 	unfinished := regexp.MustCompile(`\b(TO` + `DO|FIX` + `ME|XXX|HACK)\b`)
-	for _, file := range sources(t) {
+	for _, file := range files {
 		for _, group := range file.ast.Comments {
 			for _, comment := range group.List {
 				if found := unfinished.FindString(comment.Text); found != "" {
@@ -331,8 +348,7 @@ func TestRepositoryHasNoUnfinishedWork(t *testing.T) {
 	})
 }
 
-func TestRepositoryLinksInDocumentsResolve(t *testing.T) {
-	t.Parallel()
+func checkLinksInDocumentsResolve(t *testing.T, _ []*source) {
 	link := regexp.MustCompile(`\]\(<?([^)\s>]+)>?[^)]*\)|^\[[^\]]+\]:\s+(\S+)`)
 	elsewhere := regexp.MustCompile(`^([a-z]+:|#|/)`)
 	code := regexp.MustCompile("`[^`]*`")
@@ -362,20 +378,17 @@ func TestRepositoryLinksInDocumentsResolve(t *testing.T) {
 	})
 }
 
-func TestRepositoryNamesSayWhatIsInside(t *testing.T) {
-	t.Parallel()
+func checkNamesSayWhatIsInside(t *testing.T, _ []*source) {
 	walk(t, func(name string) {
 		parts := strings.Split(name, "/")
-		for i, part := range parts {
-			if i == len(parts)-1 {
-				part = strings.TrimSuffix(strings.TrimSuffix(part, ".go"), "_test")
-			}
-			if slices.Contains(bannedNames, part) {
-				t.Errorf("%s: %q says nothing about what is inside: name it by what it does", name, part)
+		file := strings.TrimSuffix(strings.TrimSuffix(parts[len(parts)-1], ".go"), "_test")
+		for _, part := range parts[:len(parts)-1] {
+			if slices.Contains(bannedFolders, part) {
+				t.Errorf("%s: the folder %q says nothing about what is inside: name it by what it does", name, part)
 			}
 		}
-		if parts[0] == "internal" {
-			t.Errorf("%s: there is no root internal folder: the folder list is the architecture", name)
+		if slices.Contains(bannedNames, file) {
+			t.Errorf("%s: the file's name says nothing about what is inside: name it by what it does", name)
 		}
 	})
 }

@@ -21,11 +21,14 @@
 //
 //	idle -> processing -> preparing -> flushing -> committing offsets -> ending -> idle
 //	             |            |            |               |               |
-//	             +------------+------------+---------------+               | anything but "confirmed"
-//	                          v                                            v
-//	                      aborting -- not confirmed --> new producer <-----+
-//	                          |                              |
-//	                          +--------> rewind <------------+   (touched tasks restore again)
+//	             +------------+-- refused -+--- refused ---+               | anything but "confirmed"
+//	                          v            |               |               v
+//	                      aborting         +-- unknown ----+------> new producer
+//	                          |   not confirmed                        ^   |
+//	                          +----------------------------------------+   |
+//	                          +--------> rewind <--------------------------+   (touched tasks restore again)
+//
+//	fenced, at any step: everything is closed, and a new membership begins under a new transactional id
 //
 // # Invariants
 //

@@ -329,12 +329,12 @@ func (m *Machine) flushed(ev Flushed) {
 func (m *Machine) offsetsCommitted(ev OffsetsCommitted) {
 	m.expect(ev, CommittingOffsets)
 	switch {
+	case ev.Outcome == Fenced:
+		m.fenced()
 	case m.opts.AtLeastOnce && ev.Outcome == Confirmed:
 		m.confirmed()
 	case m.opts.AtLeastOnce:
 		m.rewind()
-	case ev.Outcome == Fenced:
-		m.fenced()
 	case ev.Outcome == Unknown:
 		m.reset()
 	case ev.Outcome != Confirmed || m.mustAbort || m.failure != nil:

@@ -112,8 +112,8 @@ func (g *Group) revoked(_ context.Context, cl *kgo.Client, lost map[string][]int
 	if !g.send(core.Revoked{Generation: generation, Tasks: tasks, Ack: ack}) {
 		return
 	}
-	// The group would wait for the whole rebalance timeout; a worker that cannot end its epoch in half of it
-	// is stuck, and its generation will be refused at the commit.
+	// The group would wait for the whole rebalance timeout; a worker that cannot end its epoch in half of it is
+	// stuck. The machine aborts that epoch when it sees the generation that follows.
 	t := time.NewTimer(g.opts.Config.RebalanceTimeout / 2)
 	defer t.Stop()
 	select {

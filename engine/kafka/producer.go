@@ -56,6 +56,12 @@ func NewProducer(ctx context.Context, cfg *config.Config, group, transactionalID
 		// Batches fill while records are processed; the commit's flush does not wait for the linger.
 		kgo.ProducerLinger(5*time.Millisecond),
 		kgo.ConcurrentTransactionsBackoff(txnBackoff),
+		kgo.RetryTimeoutFn(func(key int16) time.Duration {
+			if key == int16(kmsg.OffsetCommit) {
+				return time.Nanosecond // see commitPlain
+			}
+			return cfg.RequestTimeout
+		}),
 	)
 	if transactionalID != "" {
 		opts = append(opts, kgo.TransactionalID(transactionalID), kgo.TransactionTimeout(cfg.TransactionTimeout))
@@ -154,7 +160,7 @@ func (p *Producer) Flush(ctx context.Context) (core.Outcome, error) {
 func (p *Producer) CommitOffsets(ctx context.Context, memberID string, generation int32, commits []OffsetCommit) (core.Outcome, error) {
 	if p.id == "" || !p.sent.Load() {
 		// A transaction without a record would end without a word to the broker. Offsets alone are atomic
-		// anyway, and the generation fences them just as well.
+		// anyway, and the membership fences them: see commitPlain.
 		return p.commitPlain(ctx, memberID, generation, commits)
 	}
 	pid, epoch, err := p.cl.ProducerID(ctx)
@@ -233,6 +239,9 @@ func (p *Producer) addOffsets(ctx context.Context, pid int64, epoch int16) error
 	}
 }
 
+// commitPlain commits offsets without a transaction. No producer epoch protects it from a request of its own that was
+// given up and is executed later: it would move the offsets back. Only a new membership does, for whose predecessor
+// the group accepts nothing. So it is tried once, and an outcome that is not known counts as Fenced.
 func (p *Producer) commitPlain(ctx context.Context, memberID string, generation int32, commits []OffsetCommit) (core.Outcome, error) {
 	req := kmsg.NewPtrOffsetCommitRequest()
 	req.Group, req.MemberID, req.Generation = p.group, memberID, generation
@@ -253,11 +262,15 @@ func (p *Producer) commitPlain(ctx context.Context, memberID string, generation 
 	}
 	resp, err := req.RequestWith(ctx, p.cl)
 	if err != nil {
-		return core.Unknown, fmt.Errorf("commit offsets of group %s: %w", p.group, err)
+		return core.Fenced, fmt.Errorf("commit offsets of group %s: %w", p.group, err)
 	}
 	for _, t := range resp.Topics {
 		for _, part := range t.Partitions {
-			if err := kerr.ErrorForCode(part.ErrorCode); err != nil {
+			err := kerr.ErrorForCode(part.ErrorCode)
+			if errors.Is(err, kerr.RequestTimedOut) || errors.Is(err, kerr.UnknownServerError) {
+				return core.Fenced, fmt.Errorf("commit offset of %s/%d in group %s: %w", t.Topic, part.Partition, p.group, err)
+			}
+			if err != nil {
 				return core.Refused, fmt.Errorf("commit offset of %s/%d in group %s: %w", t.Topic, part.Partition, p.group, err)
 			}
 		}

@@ -103,7 +103,7 @@ func (w *Worker) apply(ids []partition.TaskID) {
 		w.pendingFailure = err
 	}
 	w.listener.committed(w.now().Sub(w.epoch.lastCommit), w.epoch.records, len(ids))
-	w.epoch.records, w.epoch.bytes = 0, 0
+	w.epoch.records, w.epoch.bytes, w.aborts = 0, 0, 0
 	for _, id := range ids {
 		w.beginCut(w.tasks[id])
 	}
@@ -112,6 +112,7 @@ func (w *Worker) apply(ids []partition.TaskID) {
 // rewind drops what the tasks have not committed. Their restore follows.
 func (w *Worker) rewind(ids []partition.TaskID) {
 	w.listener.rewound(ids)
+	w.aborts++
 	w.epoch.records, w.epoch.bytes = 0, 0
 	for _, id := range ids {
 		rt := w.tasks[id]

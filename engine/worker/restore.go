@@ -96,11 +96,17 @@ func (w *Worker) startRestore(e core.Restore) {
 	}
 	ctx, cancel := context.WithCancel(w.hard)
 	rt.cancel, rt.restoreDone = cancel, make(chan struct{})
-	before, fence := w.closing[e.Task], w.fence
+	before, fence, aborts := w.closing[e.Task], w.fence, w.aborts
 	w.routines.Go(func() {
 		defer cancel()
 		began := w.now()
-		err := w.takeover(ctx, rt, fence, before)
+		var err error
+		if aborts > 1 { // the group may not yet have told us that it goes on without us
+			err = sleep(ctx, backoff(aborts-2))
+		}
+		if err == nil {
+			err = w.takeover(ctx, rt, fence, before)
+		}
 		rt.restore.took = w.now().Sub(began)
 		close(rt.restoreDone)
 		select {

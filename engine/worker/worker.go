@@ -80,6 +80,7 @@ type Worker struct {
 	commitTimer     *time.Timer
 	effects         []core.Effect
 	pendingFailure  error
+	aborts          int // epochs in a row that were not committed
 	fence           *fence
 	closing         map[partition.TaskID]chan struct{}
 	left            bool

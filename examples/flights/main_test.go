@@ -27,7 +27,7 @@ type expected struct {
 
 func expectedOf(t *testing.T, lines string) expected {
 	t.Helper()
-	delays := map[string][]int64{}           // origin → all delays
+	delays := map[string][]int64{}          // origin → all delays
 	routes := map[string]map[string]int64{} // origin → destination → flights
 	for line := range strings.Lines(lines) {
 		var f map[string]any

@@ -3,6 +3,7 @@
 package streamtest
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -158,7 +159,8 @@ func writeFile(fs vfs.FS, name string, content []byte) error {
 	if err != nil {
 		return err
 	}
-	if _, err := f.Write(content); err != nil {
+	// A vfs.File may change what it is given to write, and a checkpoint is restored more than once.
+	if _, err := f.Write(bytes.Clone(content)); err != nil {
 		return err
 	}
 	if err := f.Sync(); err != nil {

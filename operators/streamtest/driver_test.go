@@ -177,6 +177,48 @@ func TestErrorsOfRecordsAbortTheEpoch(t *testing.T) {
 	}
 }
 
+func TestAnAbortedEpochLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
+	broken := true // for as long as something outside does not answer
+	p := stream.NewPipeline("flaky")
+	stream.From(p, "in", codec.String, codec.Int64).
+		Process("sum", func(s *stream.Setup) stream.Handler[string, int64, int64] {
+			sum := s.Value("sum", codec.Int64)
+			return func(ctx *stream.Context[int64], _ string, v int64) error {
+				n, _, err := sum.Get()
+				if err != nil {
+					return err
+				}
+				if err := sum.Put(n + v); err != nil {
+					return err
+				}
+				ctx.Emit(n + v)
+				if v == 2 && broken {
+					return errors.New("no answer")
+				}
+				return nil
+			}
+		}).
+		To("out")
+	d := streamtest.New(t, p)
+	in := d.In("in", codec.String, codec.Int64)
+	for v := range int64(4) {
+		in.Send("k", v)
+	}
+	if err := d.TryRun(); err == nil {
+		t.Fatal("the handler's error was not returned")
+	}
+	broken = false
+	d.Run()
+	var got []int64
+	for _, r := range d.Out("out", codec.String, codec.Int64).Read() {
+		got = append(got, r.Value)
+	}
+	if diff := cmp.Diff([]int64{0, 1, 3, 6}, got); diff != "" {
+		t.Errorf("sums (-want +got):\n%s", diff)
+	}
+}
+
 func TestPanicsOfUserCodeAreErrors(t *testing.T) {
 	t.Parallel()
 	d := streamtest.New(t, accounts())
@@ -207,7 +249,7 @@ func TestHeadersAndNullsArriveAsSent(t *testing.T) {
 	t.Parallel()
 	p := stream.NewPipeline("copy")
 	stream.From(p, "in", codec.Bytes, codec.Bytes).To("out")
-	d := streamtest.New(t, p)
+	d := streamtest.New(t, p, streamtest.Partitions(1))
 	header := operators.Header{Key: "h", Value: []byte("v")}
 	d.SendRaw("in", nil, []byte("no key"), header)
 	d.SendRaw("in", []byte("k"), []byte{})

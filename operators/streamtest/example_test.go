@@ -23,19 +23,25 @@ func visits() *stream.Pipeline {
 }
 
 // exampleTest stands in for the *testing.T that an example does not have.
-type exampleTest struct{ end func() }
+type exampleTest struct{ cleanups []func() }
 
 func (t *exampleTest) Helper()             {}
 func (t *exampleTest) Logf(string, ...any) {}
-func (t *exampleTest) Cleanup(f func())    { t.end = f }
+func (t *exampleTest) Cleanup(f func())    { t.cleanups = append(t.cleanups, f) }
 func (t *exampleTest) Fatalf(format string, args ...any) {
 	panic(fmt.Sprintf(format, args...))
+}
+
+func (t *exampleTest) end() {
+	for _, f := range t.cleanups {
+		f()
+	}
 }
 
 // A test sends records, runs the pipeline and reads what it wrote.
 func Example() {
 	t := &exampleTest{} // in a test: its *testing.T
-	defer func() { t.end() }()
+	defer t.end()
 
 	d := streamtest.New(t, visits())
 	in := d.In("visits", codec.String, codec.String)
@@ -56,7 +62,7 @@ func Example() {
 // What a crash interrupts is done again, and counts once.
 func ExampleDriver_Crash() {
 	t := &exampleTest{} // in a test: its *testing.T
-	defer func() { t.end() }()
+	defer t.end()
 
 	d := streamtest.New(t, visits())
 	in := d.In("visits", codec.String, codec.String)
@@ -79,7 +85,7 @@ func ExampleDriver_Crash() {
 // State is read by the name of the step that keeps it.
 func ExampleDriver_State() {
 	t := &exampleTest{} // in a test: its *testing.T
-	defer func() { t.end() }()
+	defer t.end()
 
 	d := streamtest.New(t, visits())
 	d.In("visits", codec.String, codec.String).Send("ann", "/home")
@@ -95,7 +101,7 @@ func ExampleDriver_State() {
 // partitions.
 func ExampleThreeWays() {
 	t := &exampleTest{} // in a test: its *testing.T
-	defer func() { t.end() }()
+	defer t.end()
 
 	streamtest.ThreeWays(t, visits(), func(d *streamtest.Driver) {
 		in := d.In("visits", codec.String, codec.String)

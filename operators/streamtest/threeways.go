@@ -46,6 +46,7 @@ func ThreeWays(t TB, p *stream.Pipeline, script func(*Driver), opts ...Option) {
 		script(d)
 		d.Run()
 		got := d.outcome(o)
+		d.close() // rather than all three at the end of the test; closing again does nothing
 		if i == 0 {
 			want = got
 			continue

@@ -171,6 +171,8 @@ func TestAnswersOfTheServerMeanWhatTheyShould(t *testing.T) {
 		{answer{drop: true}, objstore.ErrTransient},
 		{answer{status: 403, code: "AccessDenied"}, nil},
 		{answer{status: 404, code: "NoSuchBucket"}, nil},
+		{answer{status: 404, code: "NoSuchKey"}, objstore.ErrTransient},
+		{answer{status: 404, code: "NoSuchUpload"}, objstore.ErrTransient},
 		{answer{status: 400, code: "InvalidArgument"}, nil},
 		{answer{status: 501, code: "NotImplemented"}, nil},
 	}

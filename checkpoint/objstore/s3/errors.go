@@ -33,6 +33,11 @@ func (s *Store) fail(ctx context.Context, verb, name string, err error) error {
 	}
 	switch meaning(answer) {
 	case absent:
+		if verb == "put" || verb == "create" {
+			// There is nothing to be found when writing: the parts of an upload are gone, or a server
+			// on a file system has lost the race with a delete that pruned the folder.
+			return objstore.Transient(err)
+		}
 		return fmt.Errorf("%w: %w", objstore.ErrNotFound, err)
 	case exists:
 		return fmt.Errorf("%w: %w", objstore.ErrExists, err)

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+type keyedCount struct {
+	common
+	records  int64
+	commit   time.Duration
+	coalesce bool
+	runs     int
+	peers    []string
+}
+
+// result is one run of one engine.
+type result struct {
+	Engine        string  `json:"engine"`
+	Records       int64   `json:"records"`
+	RecordsPerSec float64 `json:"recordsPerSecond"`
+	CPUPerMillion float64 `json:"cpuSecondsPerMillion"`
+	PeakRSS       int64   `json:"peakRSSBytes"`
+	Sizes         sizes   `json:"sizes"`
+}
+
+func keyedCountCommand() *cobra.Command {
+	var k keyedCount
+	cmd := &cobra.Command{
+		Use: "keyedcount", Short: "Drain a topic through a count per key, exactly once", Args: cobra.NoArgs,
+		Example: "  go run ./bench keyedcount --size 1024 --runs 3\n  go run ./bench keyedcount --commit 1s --coalesce",
+		RunE:    func(cmd *cobra.Command, _ []string) error { return k.run(cmd.Context()) },
+	}
+	k.flags(cmd)
+	fs := cmd.Flags()
+	fs.Int64Var(&k.records, "records", 4_000_000, "records to drain")
+	fs.DurationVar(&k.commit, "commit", 100*time.Millisecond, "streamd's commit interval")
+	fs.BoolVar(&k.coalesce, "coalesce", false, "streamd emits each changed key once per commit")
+	fs.IntVar(&k.runs, "runs", 1, "runs of each engine, in turn")
+	fs.StringArrayVar(&k.peers, "peer", nil, "executable to measure in turn with streamd; may be repeated")
+	return cmd
+}
+
+func (k keyedCount) run(ctx context.Context) error {
+	b, closeBench, err := k.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeBench()
+	engine, err := b.engine(ctx)
+	if err != nil {
+		return err
+	}
+	in := fmt.Sprintf("bench-%d-%d-%d", k.records, k.keys, k.size)
+	if err := b.load(ctx, in, k.records, false); err != nil {
+		return err
+	}
+	own := []string{"--commit-interval", k.commit.String()}
+	if k.coalesce {
+		own = append(own, "--coalesce")
+	}
+	var results []result
+	for range k.runs {
+		r, err := b.drain(ctx, engine, in, k.records, own...)
+		if err != nil {
+			return err
+		}
+		results = append(results, r)
+		for _, peer := range k.peers {
+			if r, err = b.drain(ctx, peer, in, k.records); err != nil {
+				return err
+			}
+			results = append(results, r)
+		}
+	}
+	if k.output == "json" {
+		return printJSON(results)
+	}
+	return printResults(results)
+}
+
+// drain runs one engine over the whole input.
+func (b *bench) drain(ctx context.Context, engine, in string, records int64, args ...string) (result, error) {
+	out := unique("out")
+	if err := b.createTopic(ctx, out); err != nil {
+		return result{}, err
+	}
+	defer func() {
+		if err := b.deleteTopics(context.WithoutCancel(ctx), out); err != nil {
+			say("delete the topics of the run: %v", err)
+		}
+	}()
+	name := filepath.Base(engine)
+	say("running %s", name)
+	p, err := launch(ctx, engine, append([]string{"keyedcount", "--in", in, "--out", out, "--brokers", b.brokers, "--bounded"}, args...)...)
+	if err != nil {
+		return result{}, err
+	}
+	u, err := p.wait()
+	if err != nil {
+		return result{}, err
+	}
+	s, err := b.sizes(ctx, out, out)
+	return result{
+		Engine: name, Records: records, RecordsPerSec: float64(records) / u.Elapsed.Seconds(),
+		CPUPerMillion: u.CPU.Seconds() / float64(records) * 1e6, PeakRSS: u.PeakRSS, Sizes: s,
+	}, err
+}
+
+// printResults prints a line for each run, and the medians of each engine.
+func printResults(results []result) error {
+	tw := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(tw, "engine\trecords/s\tCPU-s per million\tpeak MiB\toutput B/record\tchangelog B/record\t")
+	line := func(r result) {
+		n := float64(r.Records)
+		fmt.Fprintf(tw, "%s\t%.0f\t%.2f\t%d\t%.1f\t%.1f\t\n", r.Engine, r.RecordsPerSec, r.CPUPerMillion, r.PeakRSS>>20,
+			float64(r.Sizes.Output)/n, float64(r.Sizes.Changelog)/n)
+	}
+	byEngine := map[string][]result{}
+	var order []string
+	for _, r := range results {
+		if byEngine[r.Engine] == nil {
+			order = append(order, r.Engine)
+		}
+		byEngine[r.Engine] = append(byEngine[r.Engine], r)
+		line(r)
+	}
+	for _, name := range order {
+		if rs := byEngine[name]; len(rs) > 1 {
+			m := rs[0]
+			m.Engine = "median " + name
+			m.RecordsPerSec = median(rs, func(r result) float64 { return r.RecordsPerSec })
+			m.CPUPerMillion = median(rs, func(r result) float64 { return r.CPUPerMillion })
+			m.PeakRSS = int64(median(rs, func(r result) float64 { return float64(r.PeakRSS) }))
+			line(m)
+		}
+	}
+	return tw.Flush()
+}
+
+func median(rs []result, f func(result) float64) float64 {
+	values := make([]float64, len(rs))
+	for i, r := range rs {
+		values[i] = f(r)
+	}
+	slices.Sort(values)
+	return values[len(values)/2]
+}
