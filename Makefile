@@ -11,7 +11,7 @@ SHELL       := bash
 export GOTOOLCHAIN := auto
 
 # The commands behind `make demo`, `make chaos` and `make bench`; add arguments with ARGS="...".
-DEMO  = go run ./examples/flights dev --demo
+DEMO  = go run ./examples/flights demo
 CHAOS = go run ./test/chaos
 BENCH = go run ./bench
 ARGS  =
@@ -75,9 +75,10 @@ chaos: ## kill workers and the broker under load and check every result
 bench: ## measure throughput and latency
 	$(BENCH) $(ARGS)
 
+# The gofmt of go.mod's toolchain, not that of PATH: an older one cannot read the code.
 .PHONY: lint
 lint: ## check formatting, run go vet and the repository's own checks
-	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt -w would change:"; echo "$$unformatted"; exit 1; fi
+	@unformatted=$$("$$(go env GOROOT)/bin/gofmt" -l .); if [ -n "$$unformatted" ]; then echo "gofmt -w would change:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
 	go test ./cmd/streamd -run TestRepository
 

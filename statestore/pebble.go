@@ -79,11 +79,11 @@ func (r *Resources) pebbleOptions(db *DB) *pebble.Options {
 func levelCompression(level int) func() *sstable.CompressionProfile {
 	switch {
 	case level <= 2:
-		return func() *sstable.CompressionProfile { return sstable.NoCompression }
+		return func() *sstable.CompressionProfile { return sstable.SnappyCompression }
 	case level <= 5:
 		return func() *sstable.CompressionProfile { return sstable.SnappyCompression }
 	default:
-		return func() *sstable.CompressionProfile { return sstable.ZstdCompression }
+		return func() *sstable.CompressionProfile { return sstable.SnappyCompression }
 	}
 }
 

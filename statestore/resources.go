@@ -85,12 +85,15 @@ func NewResources(memoryBytes int64) (*Resources, error) {
 	}
 	s.Rest = s.Total - s.Pebble - s.Decoded - s.Held
 	s.GoHeapLimit = s.Total
+	cache := s.Pebble
 	if pebbleOffHeap {
 		s.GoHeapLimit -= s.Pebble
+		// The rest is for what malloc loses between blocks of many sizes.
+		cache = cache * 3 / 4
 	}
 	return &Resources{
 		shares: s,
-		cache:  pebble.NewCache(s.Pebble),
+		cache:  pebble.NewCache(cache),
 		// One shared cache bounds the open files of the process rather than of
 		// each DB; 2 shards suit the few cores of a pod.
 		files:       pebble.NewFileCache(2, maxOpenTables),

@@ -28,6 +28,10 @@ type program struct {
 // Generic returns the command line of the binary that knows no pipeline.
 func Generic() *cobra.Command {
 	p := &program{name: "streamd", environ: os.Environ}
+	return p.generic()
+}
+
+func (p *program) generic() *cobra.Command {
 	root := p.root("Operate streamd applications, and begin new ones",
 		"streamd runs typed stream processing pipelines, exactly once, over Kafka. A pipeline is a Go program with a command\n"+
 			"line of its own (run, dev, describe, ...); this one has what needs no pipeline code.")

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/streamd/streamd/checkpoint"
 	"github.com/streamd/streamd/checkpoint/objstore"
 	"github.com/streamd/streamd/checkpoint/objstore/open"
 	"github.com/streamd/streamd/engine/config"
@@ -130,10 +131,32 @@ func findLeftovers(ctx context.Context, cfg *config.Config, adm *kafka.Admin, st
 			}
 			left.Objects = append(left.Objects, info.Name)
 		}
+		if err := checkBorrowers(ctx, cfg.AppID, store, left.Objects); err != nil {
+			return nil, err
+		}
 		slices.SortStableFunc(left.Objects, func(a, b string) int { return depth(b) - depth(a) })
 	}
 	left.Folders, err = stateFolders(cfg)
 	return left, err
+}
+
+// checkBorrowers refuses a reset that would take objects away which another application, begun from a checkpoint of
+// this one, may still need. Whoever borrows has left a mark, <app>/<incarnation>/borrowers/<borrower>, which stays.
+func checkBorrowers(ctx context.Context, app string, store objstore.Store, objects []string) error {
+	for _, name := range objects {
+		parts := strings.Split(name, "/")
+		if len(parts) != 4 || parts[2] != "borrowers" {
+			continue
+		}
+		_, err := checkpoint.NewRepository(store, parts[3]).LoadApplication(ctx)
+		if err == nil {
+			return failf(exitPrecondition, "application %s began from a checkpoint of %s and may need its objects: reset %s first", parts[3], app, parts[3])
+		}
+		if !errors.Is(err, checkpoint.ErrMissing) {
+			return err
+		}
+	}
+	return nil
 }
 
 // depth orders objects so that the application's record, which lies highest, is deleted last.

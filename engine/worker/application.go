@@ -30,15 +30,17 @@ type application struct {
 // openStore opens the object store and proves that it is safe to use. Without one there are no checkpoints, and the
 // changelog is never trimmed.
 func (w *Worker) openStore(ctx context.Context) error {
-	if w.cfg.StoreURL == "" {
+	if w.store == nil && w.cfg.StoreURL == "" {
 		w.listener.log.Warn("no object store is configured: there are no checkpoints, and recovery replays the whole changelog")
 		return nil
 	}
-	store, err := open.Open(ctx, w.cfg.StoreURL)
-	if err != nil {
-		return err
+	store := w.store
+	if store == nil {
+		var err error
+		if store, err = open.Open(ctx, w.cfg.StoreURL); err != nil {
+			return err
+		}
 	}
-	store = objstore.NewRetry(store, objstore.Policy{})
 	if err := objstore.SelfTest(ctx, store); err != nil {
 		return err
 	}

@@ -222,6 +222,9 @@ func (w *Worker) checkpointed(d published) {
 	if w.tasks[rt.id] != rt {
 		return
 	}
+	if errors.Is(d.err, checkpoint.ErrSuperseded) {
+		return // an earlier owner has stored this task's part of the round; the next round is ours
+	}
 	w.listener.checkpointed(rt.id, d)
 	if d.err != nil {
 		return
@@ -315,9 +318,11 @@ func (w *Worker) trim(rt *runningTask) {
 // download puts a checkpoint in place of the local state.
 func (w *Worker) download(ctx context.Context, rt *runningTask, m checkpoint.Manifest) error {
 	var stats checkpoint.Stats
-	err := w.replaceLocal(rt, func(dir string) (err error) {
-		stats, err = w.repo.Restore(ctx, m, dir)
-		return err
+	err := w.replaceLocal(rt, func(dir string) error {
+		return w.askStore(ctx, "download a checkpoint of task "+rt.id.String(), func() (err error) {
+			stats, err = w.repo.Restore(ctx, m, dir)
+			return err
+		})
 	})
 	if err != nil {
 		return err

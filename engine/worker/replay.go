@@ -52,7 +52,7 @@ func (w *Worker) checkReplay() error {
 		}
 	}
 	switch {
-	case w.cfg.StoreURL == "":
+	case w.store == nil && w.cfg.StoreURL == "":
 		return errors.New("replay: no object store is configured; set store to where the checkpoints are")
 	case w.replay.Prefix == "" && !w.replay.Mute:
 		return ErrReplayOutputs

@@ -256,8 +256,8 @@ func (w *Worker) restoreState(ctx context.Context, rt *runningTask, to target) e
 	if err != nil {
 		return err
 	}
-	for _, s := range plan.Skipped {
-		w.listener.fellBack(rt.id, s.Round, s.Err)
+	for _, d := range facts.Damaged {
+		w.listener.fellBack(rt.id, d.Round, d.Err)
 	}
 	if len(facts.Manifests) > 0 {
 		if err := w.fits(facts.Manifests[0]); err != nil {
@@ -309,10 +309,34 @@ func (w *Worker) facts(ctx context.Context, rt *runningTask, meta core.Metadata)
 		return f, err
 	}
 	f.ChangelogStart, f.ChangelogEnd = starts[changelog], ends[changelog]
-	if w.repo != nil {
-		f.Manifests, f.Damaged, err = w.repo.Manifests(ctx, w.names.Incarnation, rt.id, meta.Round)
+	if w.repo == nil || f.Local != nil && f.Local.Epoch <= meta.Epoch && f.Local.ChangelogOffset+1 >= f.ChangelogStart {
+		return f, nil // what is on the disk can be caught up: the object store need not even answer
 	}
+	err = w.askStore(ctx, "read the manifests of task "+rt.id.String(), func() (err error) {
+		f.Manifests, f.Damaged, err = w.repo.Manifests(ctx, w.names.Incarnation, rt.id, meta.Round)
+		return err
+	})
 	return f, err
+}
+
+// askStore calls f until the object store answers. What it says of an object is final; that it cannot be reached is
+// not: the task waits.
+func (w *Worker) askStore(ctx context.Context, what string, f func() error) error {
+	for attempt := 0; ; attempt++ {
+		err := f()
+		for _, final := range []error{nil, checkpoint.ErrCorrupt, checkpoint.ErrMissing, checkpoint.ErrFutureFormat, checkpoint.ErrInvalid, statestore.ErrCorrupt} {
+			if errors.Is(err, final) {
+				return err
+			}
+		}
+		if ctx.Err() != nil {
+			return err
+		}
+		w.listener.retrying(what, err)
+		if sleep(ctx, backoff(attempt)) != nil {
+			return err
+		}
+	}
 }
 
 // follow comes by a state as one step of a recovery plan says.

@@ -35,6 +35,8 @@ type Options struct {
 	UntilEnd bool
 	// Replay, if not nil, begins from another application's checkpoint.
 	Replay *Replay
+	// Store, if not nil, is an opened object store to be used in place of the one that the configuration names.
+	Store objstore.Store
 	// Ready is called once, when the first task begins to read.
 	Ready func()
 }
@@ -157,7 +159,7 @@ func New(o Options) (*Worker, error) {
 		cfg.Lanes = defaultLanes()
 	}
 	w := &Worker{
-		cfg: &cfg, topology: o.Topology, untilEnd: o.UntilEnd, replay: o.Replay, ready: o.Ready, now: time.Now,
+		cfg: &cfg, topology: o.Topology, untilEnd: o.UntilEnd, replay: o.Replay, ready: o.Ready, store: o.Store, now: time.Now,
 		machine:     core.New(core.Options{AtLeastOnce: cfg.Guarantee == config.AtLeastOnce}),
 		tasks:       map[partition.TaskID]*runningTask{},
 		closing:     map[partition.TaskID]chan struct{}{},

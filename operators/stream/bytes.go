@@ -17,8 +17,11 @@ const chunkBytes = 16 << 10
 type chunk struct{ free []byte }
 
 func (c *chunk) copy(src []byte) ([]byte, error) {
-	if src == nil {
+	switch {
+	case src == nil:
 		return nil, nil
+	case len(src) == 0:
+		return []byte{}, nil // empty is not null
 	}
 	if len(src) > chunkBytes/4 {
 		return bytes.Clone(src), nil

@@ -42,7 +42,7 @@ func runChild(ctx context.Context, groups string) error {
 	if err != nil {
 		return fmt.Errorf("read %s: %w", childEnv, err)
 	}
-	cfg, err := config.Load(config.Sources{Environ: os.Environ()})
+	cfg, err := config.Load(config.Sources{Environ: os.Environ()}) // the parent has left nothing in it but settings
 	if err != nil {
 		return err
 	}

@@ -129,6 +129,16 @@ func startForTest(dir string, options ...Option) (*Broker, error) {
 	return StartProcess(ctx, dir, 0, options...)
 }
 
+// Require skips the test where no broker can run, or fails it where one must: for tests that start theirs by
+// [StartProcess].
+func Require(tb testing.TB) {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), prepareLimit)
+	defer cancel()
+	_, err := Prepare(ctx)
+	check(tb, err)
+}
+
 // check skips the test when this machine cannot run a broker, unless it must.
 func check(tb testing.TB, err error) {
 	tb.Helper()

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"encoding/json/v2"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/streamd/streamd/engine/kafka"
+)
+
+func TestAnApplicationIsLookedIntoReplayedAndReset(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	n := w.checkpointed(t, "to be or not to be", "be quick")
+	w.lookInto(t, strconv.FormatInt(n, 10))
+	w.replays(t, strconv.FormatInt(n, 10))
+	w.resets(t)
+}
+
+func (w *world) lookInto(t *testing.T, round string) {
+	t.Helper()
+	st := decode[applicationStatus](t, w.execute(counter(), "status", "-o", "json").want(t, 0))
+	if len(st.Inputs) != 2 || st.Inputs[0].Incarnation != 1 || st.Inputs[0].Problem != "" || len(st.Transactions) != 0 {
+		t.Errorf("status is %+v", st)
+	}
+	w.execute(counter(), "status").want(t, 0, "application counter: Empty, 0 workers", "TOPIC", "words")
+
+	tasks := decode[[]taskInfo](t, w.execute(counter(), "checkpoints", "show", round, "-o", "json").want(t, 0))
+	if len(tasks) != 2 || tasks[0].Bytes == 0 || tasks[0].Stores["per-word"] != "string//int64" {
+		t.Errorf("checkpoint is %+v", tasks)
+	}
+	w.execute(counter(), "checkpoints", "list").want(t, 0, "NUMBER", "true")
+	w.execute(counter(), "checkpoints", "verify", round).want(t, 0, "ok")
+	w.execute(nil, "checkpoints", "show", "latest", "--app-id", "counter").want(t, 0, "0_1")
+
+	w.execute(counter(), "state", "get", "per-word", "be").want(t, 0, "be", "3")
+	got := decode[[]entry](t, w.execute(counter(), "state", "get", "per-word", "to", "--checkpoint", round, "-o", "json").want(t, 0))
+	if len(got) != 1 || string(got[0].Key) != `"to"` || string(got[0].Value) != "2" || got[0].Time == nil {
+		t.Errorf("state is %+v", got)
+	}
+	counts := map[string]string{}
+	for line := range strings.Lines(w.execute(counter(), "state", "scan", "per-word", "-o", "json").want(t, 0).out) {
+		var e entry
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+		counts[string(e.Key)] = string(e.Value)
+	}
+	want := map[string]string{`"to"`: "2", `"be"`: "3", `"or"`: "1", `"not"`: "1", `"quick"`: "1"}
+	if diff := cmp.Diff(want, counts); diff != "" {
+		t.Error(diff)
+	}
+	scan := w.execute(counter(), "state", "scan", "per-word", "--limit", "1").want(t, 0, "stopped after 1 entries")
+	if lines := strings.Count(scan.out, "\n"); lines != 2 {
+		t.Errorf("%d lines: %s", lines, scan.out)
+	}
+	if r := w.execute(counter(), "state", "scan", "per-word", "--prefix", "qu").want(t, 0, "quick"); strings.Contains(r.out, "not") {
+		t.Error(r.out)
+	}
+
+	w.execute(counter(), "state", "get", "per-word", "nowhere").want(t, exitNotFound, "has no key nowhere")
+	w.execute(counter(), "state", "get", "perword", "to").want(t, exitNotFound, "did you mean per-word?")
+	w.execute(counter(), "state", "get", "per-word", "to", "sub").want(t, exitUsage, "not a map")
+	w.execute(counter(), "checkpoints", "show", "99999").want(t, exitNotFound, "no checkpoint 99999")
+	w.execute(counter(), "checkpoints", "show", "many").want(t, exitUsage)
+	w.execute(counter(), "checkpoints", "list", "--app-id", "nobody").want(t, exitNotFound, "no application nobody")
+	w.execute(counter(), "status", "--app-id", "nobody").want(t, exitNotFound, "no application nobody")
+	w.execute(counter(), "doctor").want(t, 0, "transaction.version", "create-if-absent", "all there: counts, words")
+	w.execute(nil, "doctor").want(t, 0, "skipped")
+}
+
+func (w *world) replays(t *testing.T, round string) {
+	t.Helper()
+	w.feed(t, "be late") // after the checkpoint: what the replay processes
+	w.execute(splitter(), "run", "--until", "end").want(t, 0)
+
+	dry := w.execute(counter(), "replay", "--from", round, "--as", "again", "--mute", "--dry-run", "-o", "json").want(t, 0, "nothing was done")
+	var behind int64
+	for _, task := range decode[[]plannedTask](t, dry) {
+		behind += task.RecordsBehind
+	}
+	if behind < 2 {
+		t.Errorf("the plan is %d records behind, expected at least 2", behind)
+	}
+	w.execute(counter(), "status", "--app-id", "again").want(t, exitNotFound)
+
+	adm := w.admin(t)
+	counts, err := adm.Follow(w.ctx, "counts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer counts.Close()
+	w.execute(counter(), "replay", "--from", round, "--as", "again", "--output-prefix", "again.", "--until", "end").want(t, 0, "reset --app-id again")
+	if err := counts.CatchUp(w.ctx, func(m kafka.Message) { t.Errorf("the replay wrote to the original's topic: %s", m.Key) }); err != nil {
+		t.Fatal(err)
+	}
+	ends, err := adm.EndOffsets(w.ctx, "again.counts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var written int64
+	for _, end := range ends {
+		written += end
+	}
+	if written == 0 {
+		t.Error("the replay wrote nothing")
+	}
+	w.execute(counter(), "replay", "--from", "latest", "--as", "silent", "--mute", "--until", "end").want(t, 0)
+
+	w.execute(counter(), "replay", "--from", round, "--as", "counter", "--mute").want(t, exitUsage, "an id of its own")
+	w.execute(counter(), "replay", "--from", round, "--as", "x").want(t, exitUsage, "say where outputs go")
+	w.execute(counter(), "replay", "--as", "x", "--mute").want(t, exitUsage, "--from is missing")
+	w.execute(counter(), "replay", "--from", "99999", "--as", "x", "--mute").want(t, exitNotFound)
+	w.execute(counter(), "replay", "--from", round, "--as", "splitter", "--mute", "--dry-run").want(t, exitPrecondition, "in use")
+}
+
+func (w *world) admin(t *testing.T) *kafka.Admin {
+	t.Helper()
+	adm, err := kafka.NewAdmin(w.ctx, w.config(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(adm.Close)
+	return adm
+}
+
+func (w *world) resets(t *testing.T) {
+	t.Helper()
+	w.execute(counter(), "reset").want(t, exitPrecondition, "--yes counter")
+	w.execute(counter(), "reset", "--yes", "splitter").want(t, exitPrecondition, "--yes counter")
+	w.execute(counter(), "reset", "--yes", "counter").want(t, exitPrecondition, "began from a checkpoint of counter")
+	for _, id := range []string{"again", "silent"} {
+		w.execute(counter(), "reset", "--app-id", id, "--yes", id).want(t, 0, "is reset")
+	}
+	w.execute(counter(), "reset", "--dry-run").want(t, 0, "counter-1-0-changelog", "nothing was deleted")
+	w.execute(counter(), "reset", "--yes", "counter").want(t, 0, "counter-1-0-changelog", "application.json")
+	w.execute(counter(), "status").want(t, exitNotFound)
+	left := decode[leftovers](t, w.execute(counter(), "reset", "--dry-run", "-o", "json").want(t, 0))
+	if diff := cmp.Diff(leftovers{Topics: []string{}, Objects: []string{}, Folders: []string{}}, left); diff != "" {
+		t.Error(diff)
+	}
+	w.execute(counter(), "run", "--until", "end").want(t, 0) // it begins anew
+}
+
+func TestResetIsRefusedWhileWorkersRun(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx, stop := context.WithCancel(w.ctx)
+	ended := make(chan result, 1)
+	go func() { ended <- execute(ctx, counter(), w.settings, "run") }()
+	w.until(t, "the worker has joined", func() bool {
+		r := w.execute(counter(), "status", "-o", "json")
+		return r.code == 0 && len(decode[applicationStatus](t, r).Workers) == 1
+	})
+	w.execute(counter(), "reset", "--yes", "counter").want(t, exitPrecondition, "stop its workers first")
+	stop()
+	(<-ended).want(t, 0)
+}
+
+func TestPipelineWithARepartitionTopicIsNotReplayed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.feed(t, "a", "b")
+	ctx, stop := context.WithCancel(w.ctx)
+	ended := make(chan result, 1)
+	go func() { ended <- execute(ctx, regrouper(), w.settings, "run") }()
+	w.until(t, "a checkpoint is complete", func() bool {
+		return w.execute(regrouper(), "checkpoints", "show", "latest").code == 0
+	})
+	stop()
+	(<-ended).want(t, 0)
+	for _, more := range []string{"--dry-run", "--until=end"} {
+		w.execute(regrouper(), "replay", "--from", "latest", "--as", "x", "--mute", more).want(t, exitPrecondition, "repartition")
+	}
+}
+
+func TestDamagedCheckpointIsNamed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.checkpointed(t, "one two three four")
+	err := filepath.WalkDir(w.store, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() && strings.Contains(path, "/objects/") {
+			err = os.Truncate(path, 1)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := w.execute(counter(), "checkpoints", "verify", "-o", "json").want(t, exitFailure, "is damaged")
+	if v := decode[verification](t, r); !v.Damaged || len(v.Tasks) != 2 {
+		t.Errorf("got %+v", v)
+	}
+	w.execute(counter(), "state", "scan", "per-word").want(t, exitFailure)
+}
+
+func TestDoctorNamesWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.settings = append(w.settings, "STREAMD_GUARANTEE=at-least-once")
+	r := w.execute(regrouper(), "doctor", "--store-url", "").want(t, 0, "none is set")
+	if !strings.Contains(r.out, "at-least-once, as set") {
+		t.Error(r.out)
+	}
+	broken := execute(w.ctx, counter(), append(w.settings, "STREAMD_STORE_URL=file:///proc/nowhere", "STREAMD_STATE_DIR=/proc/nowhere"), "doctor", "-o", "json")
+	results := map[string]string{}
+	for _, f := range decode[[]finding](t, broken.want(t, exitFailure)) {
+		results[f.Check] = f.Result
+	}
+	if results["object store"] != resultFailed || results["state folder"] != resultFailed || results["brokers"] != resultOK {
+		t.Errorf("got %v", results)
+	}
+}
