@@ -25,6 +25,7 @@ type Identity struct {
 	Task        partition.TaskID
 }
 
+// String names the owner as logs and errors do.
 func (id Identity) String() string {
 	return fmt.Sprintf("%s incarnation %d task %s", id.App, id.Incarnation, id.Task)
 }
