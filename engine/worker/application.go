@@ -24,7 +24,7 @@ type application struct {
 	topicIDs    map[string]string // recorded at the first start
 	initial     map[partition.TopicPartition]int64
 	internal    map[string]kafka.TopicInfo // as found now
-	fingerprint string
+	origin      string                     // the checkpoint that this life began from; empty: it began with nothing
 }
 
 // openStore opens the object store and proves that it is safe to use. Without one there are no checkpoints, and the
@@ -74,7 +74,7 @@ func (w *Worker) loadApplication(ctx context.Context) error {
 
 func (w *Worker) adopt(rec checkpoint.Application) {
 	w.names.Incarnation = rec.Incarnation
-	w.app.topicIDs, w.app.fingerprint = rec.TopicIDs, rec.Fingerprint
+	w.app.topicIDs, w.app.origin = rec.TopicIDs, rec.Origin
 	w.app.initial = map[partition.TopicPartition]int64{}
 	for topic, ps := range rec.InitialOffsets {
 		for p, at := range ps {

@@ -293,8 +293,8 @@ func fallsBack(err error) bool {
 // facts gathers what recovery is decided by.
 func (w *Worker) facts(ctx context.Context, rt *runningTask, meta core.Metadata) (checkpoint.Facts, error) {
 	f := checkpoint.Facts{
-		Initialized: true,
-		Committed:   &checkpoint.Committed{Reached: checkpoint.Reached{Epoch: meta.Epoch, ChangelogOffset: meta.ChangelogOffset}, Round: meta.Round},
+		Initialized: true, Seeded: w.app.origin != "",
+		Committed: &checkpoint.Committed{Reached: checkpoint.Reached{Epoch: meta.Epoch, ChangelogOffset: meta.ChangelogOffset}, Round: meta.Round},
 	}
 	if have, ok := rt.db.Position(); ok {
 		f.Local = &checkpoint.Reached{Epoch: have.Epoch, ChangelogOffset: have.Offset}
