@@ -1,39 +1,87 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package statestore keeps the keyed state of one task: a table of decoded values in front of a Pebble database,
-// written once per commit and never before the commit is confirmed.
+// Package statestore keeps the keyed state of tasks: typed stores with a cache
+// of decoded values, on one Pebble database per task. It is the only importer
+// of Pebble, and knows nothing of Kafka or object stores.
 //
 // # Mental model
 //
-//	Update, Put ──▶ table of decoded values (dirty) ── Prepare ──▶ Delta ──▶ changelog, in the transaction
-//	                          │                                      │
-//	                          │ miss: one read                       │ Confirm: the transaction is committed
-//	                          ▼                                      ▼
-//	                       Pebble  ◀────────── one batch: the delta and the Position ──────────┘
+// State moves in epochs. Within one, stores change in memory only; the commit
+// makes a delta of what changed, the engine puts that delta and a position
+// record into its Kafka transaction, and only when the transaction is known to
+// be committed does the delta reach the database:
 //
-// A [DB] belongs to one task and one directory, which carries the identity of its owner. Typed stores ([Value], [Map])
-// share it. [Resources] are what all DBs of a process share: the block cache, the memtables' memory and the budget of
-// decoded values.
+//	Update, Put, Delete         Prepare              transaction      Confirm
+//	decoded cache ─ dirty ────▶ delta = changelog ──▶ committed ────▶ one batch:
+//	      ▲                     records                               entries + position
+//	      │ miss                                     ──▶ aborted ───▶ Abort: dropped
+//	   Pebble (no write-ahead log)
+//
+// A checkpoint begins with a Cut: the database is flushed and its files are
+// hard-linked in the background. Until that has ended, confirmed deltas are
+// held in memory, so the files hold exactly the cut:
+//
+//	Cut ──────── flush, link ────────▶ ended
+//	  │ Confirm: held, readable, bounded │ next call: held deltas reach Pebble
 //
 // # Invariants
 //
-//   - I1: nothing reaches Pebble before Confirm; Abort drops what was not confirmed, and the next read sees the
-//     confirmed value.
-//   - I2: entries and position are written in one batch. There is no write-ahead log: a crash leaves an older state,
-//     whole and with its own position.
-//   - I3: entries that are dirty, prepared or held are never evicted.
-//   - I4: the files of a [Cut] hold exactly the state and the position at the call; epochs confirmed meanwhile stay in
-//     memory, readable, until the files are there.
-//   - I5: a directory of another application, incarnation or task is never touched.
+//	I1  Nothing reaches Pebble before Confirm (or Apply).
+//	I2  Entries and Position are written in one atomic batch: after any crash
+//	    the directory holds the whole state of some confirmed epoch, and says
+//	    which. Replaying the changelog from there gives the present one.
+//	I3  What reaches Pebble is decoded from the changelog records: replay and
+//	    normal operation cannot differ.
+//	I4  Reads see, in this order: the epoch's changes, held deltas, Pebble. The
+//	    first two are always in the cache, pinned: a miss means that Pebble
+//	    is right, except for range deletes, which are kept beside.
+//	I5  Between Prepare and its outcome state is not written (ErrPrepared).
+//	I6  A cached entry that is clean and not held equals what Pebble returns.
+//	I7  While a cut is open nothing but its flush and Pebble's own compactions
+//	    writes to the directory.
+//	I8  Sum of Resources' shares: block cache with memtables, decoded caches,
+//	    held deltas and a rest of at least 40% make up the budget.
 //
 // # Concurrency
 //
-// A DB and its stores belong to one goroutine at a time. A Cut's Done and the counters of a Listener may be used by
-// others. Resources are safe for concurrent use.
+// A DB and its stores belong to one goroutine at a time. Resources and Reader
+// are safe for concurrent use. A cut runs in a goroutine that the DB owns: Close
+// cancels it and waits; its outcome comes through Cut.Done. Pebble's background
+// jobs belong to Pebble and end with Close; they meet the task's goroutine in
+// diskState (atomics) only. Lock order: Pebble's, then compactionSlots.mu;
+// Resources.mu is a leaf.
 //
 // # Failure behaviour
 //
-// Errors wrap the sentinels of errors.go and say what to do. Corruption marks the directory, which then refuses to open:
-// the task is restored from a checkpoint. A full disk fails the DB, not the state: what is on disk stays whole. A write
-// that Pebble itself takes for fatal ends the process by a panic that names the database.
+// Errors of codecs and of size limits leave the epoch to be aborted. An error
+// of Confirm means that a committed epoch is missing here: the DB has failed,
+// refuses further commits (DB.Err), and must be closed, opened and replayed.
+// Failed flushes and compactions are retried by Pebble; only when memory is at
+// its limit and they keep failing does Confirm give up (ErrStalled). A Scan or
+// Range that cannot read on fails the DB too, so that no commit rests on half
+// an iteration. Damage marks the directory, which then refuses to open
+// (ErrCorrupt). Where Pebble cannot go on, as when its manifest cannot be
+// written, the process panics with the database's name: the directory is whole.
+//
+// # Files
+//
+//	db.go, identity.go, position.go  open, lock, identity; whose state, how far
+//	commit.go, delta.go, cut.go      epochs, changelog records, checkpoints
+//	value.go, mapstore.go            the typed stores
+//	table.go, epoch.go, evict.go     the cache of decoded values, its epochs, its memory
+//	index.go, keyarena.go, order.go, ranges.go   what the table is made of
+//	key.go, iterate.go, reader.go    entry keys; reading what is stored
+//	pebble.go, resources.go, compactions.go, cgo_*.go   options and shared budgets
+//
+// # Has bitten us
+//
+// Pebble's write stalls wait while holding its commit lock, and Close needs that
+// lock: on a full disk neither returns. So its thresholds are out of reach and
+// Confirm waits instead.
+//
+// An entry inserted for a blind write, or found absent because of an uncommitted
+// range delete, says nothing about Pebble. Left behind clean it hides a value.
+//
+// glibc gives each thread an arena; blocks are allocated on one thread and freed
+// on another, which more than doubled the block cache's memory.
 package statestore

@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -134,7 +135,9 @@ func findLeftovers(ctx context.Context, cfg *config.Config, adm *kafka.Admin, st
 		if err := checkBorrowers(ctx, cfg.AppID, store, left.Objects); err != nil {
 			return nil, err
 		}
-		slices.SortStableFunc(left.Objects, func(a, b string) int { return depth(b) - depth(a) })
+		slices.SortStableFunc(left.Objects, func(a, b string) int {
+			return cmp.Or(depth(b)-depth(a), strings.Compare(b, a)) // application.json is before clock
+		})
 	}
 	left.Folders, err = stateFolders(cfg)
 	return left, err
@@ -159,7 +162,7 @@ func checkBorrowers(ctx context.Context, app string, store objstore.Store, objec
 	return nil
 }
 
-// depth orders objects so that the application's record, which lies highest, is deleted last.
+// depth helps to delete the application's record last: of the objects that lie highest it is the first by name.
 func depth(name string) int { return strings.Count(name, "/") }
 
 // stateFolders returns the folders of all lives of the application: "<app>-<incarnation>".

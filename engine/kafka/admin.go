@@ -113,14 +113,10 @@ type GroupMember struct {
 // GroupOf describes the group of an application. Offsets in open transactions are not waited for: the older ones
 // are returned.
 func (a *Admin) GroupOf(ctx context.Context, app string) (GroupInfo, error) {
-	described, err := a.adm.DescribeGroups(ctx, app)
-	if err == nil {
-		err = described.Error()
+	d, err := a.describeGroup(ctx, app)
+	if err != nil {
+		return GroupInfo{}, err
 	}
-	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
-		return GroupInfo{}, fmt.Errorf("describe group %s: %w", app, err)
-	}
-	d := described[app]
 	info := GroupInfo{ID: app, State: d.State, Committed: map[partition.TopicPartition]Committed{}}
 	if info.State == "" {
 		info.State = "Dead"
@@ -148,6 +144,29 @@ func (a *Admin) GroupOf(ctx context.Context, app string) (GroupInfo, error) {
 		info.Committed[partition.TopicPartition{Topic: o.Topic, Partition: o.Partition}] = Committed{Offset: o.At, Metadata: o.Metadata}
 	}
 	return info, nil
+}
+
+// coordinatorPatience is how long a cluster may take to create its offsets topic, which it does when the first
+// client asks for a group.
+const coordinatorPatience = 15 * time.Second
+
+// describeGroup returns the zero group for one that does not exist.
+func (a *Admin) describeGroup(ctx context.Context, app string) (kadm.DescribedGroup, error) {
+	for deadline := time.Now().Add(coordinatorPatience); ; {
+		described, err := a.adm.DescribeGroups(ctx, app)
+		if err == nil {
+			err = described.Error()
+		}
+		if err == nil || errors.Is(err, kerr.GroupIDNotFound) {
+			return described[app], nil
+		}
+		if !errors.Is(err, kerr.CoordinatorNotAvailable) || time.Now().After(deadline) {
+			return kadm.DescribedGroup{}, fmt.Errorf("describe group %s: %w", app, err)
+		}
+		if err := pause(ctx, 100*time.Millisecond); err != nil {
+			return kadm.DescribedGroup{}, fmt.Errorf("describe group %s: %w", app, err)
+		}
+	}
 }
 
 // Transaction is a transaction that is open now.
@@ -276,11 +295,11 @@ func (a *Admin) MissingRights(ctx context.Context, app string, topics map[string
 	for _, t := range names {
 		missing = append(missing, lacking("topic "+t, topics[t], details[t].AuthorizedOperations)...)
 	}
-	groups, err := a.adm.DescribeGroups(kadm.WithAuthorizedOps(ctx), app)
+	group, err := a.describeGroup(kadm.WithAuthorizedOps(ctx), app)
 	if err != nil {
-		return nil, fmt.Errorf("ask for the rights on group %s: %w", app, err)
+		return nil, err
 	}
-	return append(missing, lacking("group "+app, []string{"read", "describe"}, groups[app].AuthorizedOperations)...), nil
+	return append(missing, lacking("group "+app, []string{"read", "describe"}, group.AuthorizedOperations)...), nil
 }
 
 // lacking compares; a broker that says nothing about rights (allowed is empty) is believed to allow all.

@@ -51,7 +51,7 @@ func Start(tb testing.TB, options ...Option) *Broker {
 
 // Main is the body of the TestMain of a package whose tests use Shared: it runs the tests, ends the shared broker if
 // one was started, and exits.
-func Main(m *testing.M) {
+func Main(m interface{ Run() int }) {
 	shared.Lock()
 	shared.running = true
 	shared.Unlock()

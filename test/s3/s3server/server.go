@@ -35,8 +35,9 @@ const (
 // cannot be built or run the test is skipped, or fails if STREAMD_REQUIRE_S3=1.
 func Start(t testing.TB) string {
 	t.Helper()
-	endpoint, err := start(t)
+	endpoint, stop, err := Launch(t.Context(), t.TempDir())
 	if err == nil {
+		t.Cleanup(stop)
 		return endpoint
 	}
 	if os.Getenv("STREAMD_REQUIRE_S3") == "1" {
@@ -46,53 +47,52 @@ func Start(t testing.TB) string {
 	return ""
 }
 
-func start(t testing.TB) (string, error) {
-	path, err := binary(t.Context())
+// Launch runs a server that keeps its data in folder, for commands. It returns the endpoint and what ends
+// the process; ctx bounds the start only.
+func Launch(ctx context.Context, folder string) (endpoint string, stop func(), err error) {
+	path, err := binary(ctx)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
-	folder := t.TempDir()
 	// A bucket of the server is a folder.
-	if err := os.Mkdir(filepath.Join(folder, Bucket), 0o755); err != nil {
-		return "", err
+	if err := os.MkdirAll(filepath.Join(folder, Bucket), 0o755); err != nil {
+		return "", nil, err
 	}
 	for range startAttempts {
-		var endpoint string
-		if endpoint, err = launch(t, path, folder); err == nil {
-			return endpoint, nil
+		if endpoint, stop, err = launch(ctx, path, folder); err == nil {
+			return endpoint, stop, nil
 		}
 	}
-	return "", err
+	return "", nil, err
 }
 
 // launch starts one process and waits until it answers.
-func launch(t testing.TB, path, folder string) (string, error) {
+func launch(ctx context.Context, path, folder string) (endpoint string, stop func(), err error) {
 	address, err := freeAddress()
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	output := &lockedBuffer{}
 	command := exec.Command(path, "--port", address, "posix", folder)
 	command.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+AccessKey, "ROOT_SECRET_KEY="+SecretKey)
 	command.Stdout, command.Stderr = output, output
 	if err := command.Start(); err != nil {
-		return "", fmt.Errorf("start %s: %w", path, err)
+		return "", nil, fmt.Errorf("start %s: %w", path, err)
 	}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		_ = command.Wait()
 	}()
-	stop := func() {
+	stop = func() {
 		_ = command.Process.Kill()
 		<-ended
 	}
-	if err := waitUntilServing(address, ended); err != nil {
+	if err := waitUntilServing(ctx, address, ended); err != nil {
 		stop()
-		return "", fmt.Errorf("%w; its output:\n%s", err, output)
+		return "", nil, fmt.Errorf("%w; its output:\n%s", err, output)
 	}
-	t.Cleanup(stop)
-	return "http://" + address, nil
+	return "http://" + address, stop, nil
 }
 
 func freeAddress() (string, error) {
@@ -103,8 +103,8 @@ func freeAddress() (string, error) {
 	return listener.Addr().String(), listener.Close()
 }
 
-func waitUntilServing(address string, ended <-chan struct{}) error {
-	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+func waitUntilServing(ctx context.Context, address string, ended <-chan struct{}) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
