@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # `make` alone lists the targets. A machine with Go builds and tests everything; tests that need a real Kafka broker
-# (Java 17 and Maven) say so and are skipped where these are missing, unless STREAMD_REQUIRE_KAFKA=1 is set.
+# (Java 17 and Maven) say so and are skipped where these are missing, unless REQUIRE_KAFKA=1 is set.
 #
 # CGO_ENABLED is left to Go: with a C compiler Pebble keeps its block cache outside the Go heap, and the race detector
 # works; without one everything still builds, and tests run without the race detector.

@@ -20,6 +20,7 @@ type keyedCount struct {
 	commit   time.Duration
 	coalesce bool
 	runs     int
+	bare     bool
 	peers    []string
 }
 
@@ -46,6 +47,7 @@ func keyedCountCommand() *cobra.Command {
 	fs.DurationVar(&k.commit, "commit", 100*time.Millisecond, "streamd's commit interval")
 	fs.BoolVar(&k.coalesce, "coalesce", false, "streamd emits each changed key once per commit")
 	fs.IntVar(&k.runs, "runs", 1, "runs of each engine, in turn")
+	fs.BoolVar(&k.bare, "bare", false, "measure bench/bare in turn with streamd, with the same commit interval")
 	fs.StringArrayVar(&k.peers, "peer", nil, "executable to measure in turn with streamd; may be repeated")
 	return cmd
 }
@@ -64,19 +66,22 @@ func (k keyedCount) run(ctx context.Context) error {
 	if err := b.load(ctx, in, k.records, false); err != nil {
 		return err
 	}
-	own := []string{"--commit-interval", k.commit.String()}
-	if k.coalesce {
-		own = append(own, "--coalesce")
-	}
-	var results []result
-	for range k.runs {
-		r, err := b.drain(ctx, engine, in, k.records, own...)
+	contenders := []contender{{engine, k.args("--commit-interval")}}
+	if k.bare {
+		path, err := b.build(ctx, "bare", "bare")
 		if err != nil {
 			return err
 		}
-		results = append(results, r)
-		for _, peer := range k.peers {
-			if r, err = b.drain(ctx, peer, in, k.records); err != nil {
+		contenders = append(contenders, contender{path, k.args("--commit")})
+	}
+	for _, peer := range k.peers {
+		contenders = append(contenders, contender{peer, nil})
+	}
+	var results []result
+	for range k.runs {
+		for _, c := range contenders {
+			r, err := b.drain(ctx, c.path, in, k.records, c.args...)
+			if err != nil {
 				return err
 			}
 			results = append(results, r)
@@ -86,6 +91,21 @@ func (k keyedCount) run(ctx context.Context) error {
 		return printJSON(results)
 	}
 	return printResults(results)
+}
+
+// contender is one of the engines that are measured in turn.
+type contender struct {
+	path string
+	args []string
+}
+
+// args are what the engines of this folder are told beyond the contract.
+func (k keyedCount) args(commitFlag string) []string {
+	args := []string{commitFlag, k.commit.String()}
+	if k.coalesce {
+		args = append(args, "--coalesce")
+	}
+	return args
 }
 
 // drain runs one engine over the whole input.
@@ -104,6 +124,9 @@ func (b *bench) drain(ctx context.Context, engine, in string, records int64, arg
 	p, err := launch(ctx, engine, append([]string{"keyedcount", "--in", in, "--out", out, "--brokers", b.brokers, "--bounded"}, args...)...)
 	if err != nil {
 		return result{}, err
+	}
+	if b.watch != nil {
+		b.watch(out, p)
 	}
 	u, err := p.wait()
 	if err != nil {
@@ -136,22 +159,21 @@ func printResults(results []result) error {
 	}
 	for _, name := range order {
 		if rs := byEngine[name]; len(rs) > 1 {
-			m := rs[0]
-			m.Engine = "median " + name
-			m.RecordsPerSec = median(rs, func(r result) float64 { return r.RecordsPerSec })
-			m.CPUPerMillion = median(rs, func(r result) float64 { return r.CPUPerMillion })
-			m.PeakRSS = int64(median(rs, func(r result) float64 { return float64(r.PeakRSS) }))
-			line(m)
+			fmt.Fprintf(tw, "median %s\t%s\t%s\t%s\t\t\t\n", name,
+				spread(rs, "%.0f", func(r result) float64 { return r.RecordsPerSec }),
+				spread(rs, "%.2f", func(r result) float64 { return r.CPUPerMillion }),
+				spread(rs, "%.0f", func(r result) float64 { return float64(r.PeakRSS >> 20) }))
 		}
 	}
 	return tw.Flush()
 }
 
-func median(rs []result, f func(result) float64) float64 {
+// spread gives the median, and the lowest and highest beside it.
+func spread(rs []result, format string, f func(result) float64) string {
 	values := make([]float64, len(rs))
 	for i, r := range rs {
 		values[i] = f(r)
 	}
 	slices.Sort(values)
-	return values[len(values)/2]
+	return fmt.Sprintf(format+" ("+format+"–"+format+")", values[len(values)/2], values[0], values[len(values)-1])
 }

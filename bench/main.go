@@ -52,6 +52,7 @@ type bench struct {
 	common
 	dir    string
 	broker *kafkabroker.Broker
+	watch  func(out string, p *process) // if set, runs beside an engine until that ends
 }
 
 // open starts a broker where none is given. The returned function ends it.
@@ -79,12 +80,15 @@ func (c common) open(ctx context.Context) (*bench, func(), error) {
 }
 
 // engine builds bench/worker and returns its path.
-func (b *bench) engine(ctx context.Context) (string, error) {
-	path := filepath.Join(b.dir, "streamd")
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", path, "github.com/streamd/streamd/bench/worker")
+func (b *bench) engine(ctx context.Context) (string, error) { return b.build(ctx, "streamd", "worker") }
+
+// build compiles a command below bench and returns its path.
+func (b *bench) build(ctx context.Context, name, folder string) (string, error) {
+	path := filepath.Join(b.dir, name)
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", path, "github.com/streamd/streamd/bench/"+folder)
 	cmd.Stderr = os.Stderr
 	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("build bench/worker (run bench in the checkout): %w", err)
+		return "", fmt.Errorf("build bench/%s (run bench in the checkout): %w", folder, err)
 	}
 	return path, nil
 }

@@ -64,7 +64,7 @@ func (s *source) record(distinct bool) *kgo.Record {
 	for i := 8; i+8 <= len(value); i += 8 {
 		binary.LittleEndian.PutUint64(value[i:], s.rand.Uint64())
 	}
-	key := s.next
+	key := s.next * 0x9e3779b97f4a7c15 // odd, so that no two are equal, and in no order
 	if !distinct {
 		key = s.rand.Uint64N(s.b.keys)
 	}
@@ -73,10 +73,19 @@ func (s *source) record(distinct bool) *kgo.Record {
 	return &kgo.Record{Topic: s.topic, Key: value[:8:8], Value: value, Partition: partition.ForKey(value[:8], s.b.partitions)}
 }
 
-// load fills a new topic with n records.
+// load fills a topic with n records. One that an earlier run has filled on the same broker is used again.
 func (b *bench) load(ctx context.Context, topic string, n int64, distinct bool) error {
 	if err := b.createTopic(ctx, topic); err != nil {
 		return err
+	}
+	switch held, err := b.held(ctx, topic); {
+	case err != nil:
+		return err
+	case held == n:
+		say("using the %d records in %s", n, topic)
+		return nil
+	case held != 0:
+		return fmt.Errorf("topic %s holds %d records, expected %d: an earlier run was interrupted; delete the topic", topic, held, n)
 	}
 	cl, err := b.client(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.MaxBufferedRecords(100_000))
 	if err != nil {
@@ -97,6 +106,21 @@ func (b *bench) load(ctx context.Context, topic string, n int64, distinct bool) 
 		return err
 	}
 	return failed
+}
+
+// held is the number of records, and of transaction markers, in a topic.
+func (b *bench) held(ctx context.Context, topic string) (n int64, err error) {
+	adm, err := b.admin()
+	if err != nil {
+		return 0, err
+	}
+	defer adm.Close()
+	ends, err := adm.ListEndOffsets(ctx, topic)
+	if err != nil {
+		return 0, fmt.Errorf("look up the end of topic %s: %w", topic, err)
+	}
+	ends.Each(func(o kadm.ListedOffset) { n += o.Offset })
+	return n, nil
 }
 
 // sizes adds up the bytes on the broker of topics by what they are to the application.

@@ -120,6 +120,9 @@ func (w *Worker) createApplication(ctx context.Context, user map[string]kafka.To
 // checkOrigin refuses to mix a replay with an application that began otherwise.
 func (w *Worker) checkOrigin(ctx context.Context, rec checkpoint.Application) error {
 	if w.replay == nil {
+		if rec.Origin != "" {
+			return fmt.Errorf("application %s: %w: it is a replay of %s, whose outputs it must not write; go on with it by replay", rec.App, ErrReplayTaken, rec.Origin)
+		}
 		return nil
 	}
 	original, err := checkpoint.NewRepository(w.store, w.replay.App).LoadApplication(ctx)

@@ -281,7 +281,7 @@ func (b *Broker) format(ctx context.Context) error {
 	var id [16]byte
 	rand.Read(id[:]) // never fails
 	cmd := exec.CommandContext(ctx, "java", b.java("-Xmx128m", "kafka.tools.StorageTool", "format",
-		"--cluster-id", base64.RawURLEncoding.EncodeToString(id[:]), "--config", b.file(brokerProperties))...)
+		"--cluster-id="+base64.RawURLEncoding.EncodeToString(id[:]), "--config", b.file(brokerProperties))...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("format the broker's data folder %s: %w: %s", b.file("data"), err, bytes.TrimSpace(out))
 	}

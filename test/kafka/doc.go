@@ -24,7 +24,7 @@
 // # Needs
 //
 // Java 17 or newer; Maven and the network for the first use. Where these are missing tests are skipped and the
-// reason is printed, unless STREAMD_REQUIRE_KAFKA=1 is set, as in CI: then they fail. A broker that does not
+// reason is printed, unless REQUIRE_KAFKA=1 is set, as in CI: then they fail. A broker that does not
 // start although all is there always fails the test, with the end of its log. Only Unix systems are supported.
 //
 // # Invariants

@@ -144,7 +144,7 @@ func check(tb testing.TB, err error) {
 	tb.Helper()
 	switch {
 	case err == nil:
-	case errors.Is(err, ErrUnavailable) && os.Getenv("STREAMD_REQUIRE_KAFKA") != "1":
+	case errors.Is(err, ErrUnavailable) && os.Getenv("REQUIRE_KAFKA") != "1":
 		tb.Skip(err)
 	default:
 		tb.Fatal(err)

@@ -16,7 +16,7 @@
 // # Invariants
 //
 //   - I1 Nothing but Go and the module proxy is needed.
-//   - I2 With STREAMD_REQUIRE_S3=1 a server that cannot be had fails the test; otherwise it is skipped
+//   - I2 With REQUIRE_S3=1 a server that cannot be had fails the test; otherwise it is skipped
 //     with the reason.
 //
 // # Concurrency

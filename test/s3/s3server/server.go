@@ -32,7 +32,7 @@ const (
 )
 
 // Start runs a server until the test ends and returns its endpoint, "http://127.0.0.1:port". Where it
-// cannot be built or run the test is skipped, or fails if STREAMD_REQUIRE_S3=1.
+// cannot be built or run the test is skipped, or fails if REQUIRE_S3=1.
 func Start(t testing.TB) string {
 	t.Helper()
 	endpoint, stop, err := Launch(t.Context(), t.TempDir())
@@ -40,10 +40,10 @@ func Start(t testing.TB) string {
 		t.Cleanup(stop)
 		return endpoint
 	}
-	if os.Getenv("STREAMD_REQUIRE_S3") == "1" {
+	if os.Getenv("REQUIRE_S3") == "1" {
 		t.Fatalf("no S3 server: %v", err)
 	}
-	t.Skipf("no S3 server (STREAMD_REQUIRE_S3=1 makes this a failure): %v", err)
+	t.Skipf("no S3 server (REQUIRE_S3=1 makes this a failure): %v", err)
 	return ""
 }
 

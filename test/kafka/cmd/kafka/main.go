@@ -41,7 +41,7 @@ func prepareJars(ctx context.Context) error {
 	switch {
 	case err == nil:
 		fmt.Println("kafka: the broker's jars are in", jars)
-	case errors.Is(err, kafkabroker.ErrUnavailable) && os.Getenv("STREAMD_REQUIRE_KAFKA") != "1":
+	case errors.Is(err, kafkabroker.ErrUnavailable) && os.Getenv("REQUIRE_KAFKA") != "1":
 		fmt.Println("kafka: tests with a real broker will be skipped:", err)
 		return nil
 	}
