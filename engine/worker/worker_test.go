@@ -3,227 +3,347 @@
 package worker_test
 
 import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"golang.org/x/sync/errgroup"
+
 	"github.com/streamd/streamd/engine/config"
+	"github.com/streamd/streamd/engine/devbroker"
+	"github.com/streamd/streamd/engine/kafka"
+	"github.com/streamd/streamd/engine/worker"
+	"github.com/streamd/streamd/operators/codec"
+	"github.com/streamd/streamd/operators/stream"
+	"github.com/streamd/streamd/partition"
+	"github.com/streamd/streamd/statestore"
 )
 
-func TestBoundedRunOfOneWorkerEqualsTheOracle(t *testing.T) {
-	t.Parallel()
-	onBoth(t, func(t *testing.T, r *rig) {
-		r.topics(4)
-		rs := r.feed(records(0, 2000))
-		r.toEnd(job{})
-		r.expect(oracle(rs, byKey))
-	})
+const partitions = 4
+
+// rig is a broker in the process, and folders.
+type rig struct {
+	t      *testing.T
+	broker *devbroker.Broker
+	cl     *kgo.Client
+	dir    string
+	logs   bytes.Buffer
 }
 
-func TestBoundedRunThroughRepartitionTopicsEqualsTheOracle(t *testing.T) {
-	t.Parallel()
-	onBoth(t, func(t *testing.T, r *rig) {
-		r.topics(4)
-		rs := r.feed(records(0, 2000))
-		r.toEnd(job{pipeline: countByWord(r.base)})
-		r.expect(oracle(rs, byWord))
-	})
-}
-
-func TestBoundedRunOfThreeStagesAndThreeWorkersEqualsTheOracle(t *testing.T) {
-	t.Parallel()
-	r := onDev(t).topics(6)
-	rs := r.feed(records(0, 3000))
-	var workers []*run
-	for range 3 {
-		c := r.config()
-		c.StateDir = t.TempDir()
-		workers = append(workers, r.start(job{pipeline: countCounts(r.base), config: c, untilEnd: true}))
-	}
-	for _, w := range workers {
-		w.ends()
-	}
-	r.expect(oracle(rs, byLength))
-}
-
-func TestBoundedRunOfAnEmptyTopicEnds(t *testing.T) {
-	t.Parallel()
-	r := onDev(t).topics(2)
-	r.toEnd(job{pipeline: countByWord(r.base)})
-	r.expect(oracle(nil, byWord))
-}
-
-func TestBoundedRunEndsBehindTransactionMarkersAndAbortedRecords(t *testing.T) {
-	t.Parallel()
-	onBoth(t, func(t *testing.T, r *rig) {
-		r.topics(3)
-		rs := records(0, 500)
-		r.feedTransactions(rs)
-		r.toEnd(job{})
-		r.expect(oracle(rs, byKey))
-	})
-}
-
-func TestSecondBoundedRunGoesOnWhereTheFirstEnded(t *testing.T) {
-	t.Parallel()
-	r := onDev(t).topics(3)
-	first := r.feed(records(0, 500))
-	r.toEnd(job{})
-	second := r.feed(records(500, 700))
-	again := r.toEnd(job{})
-	r.expect(oracle(append(first, second...), byKey))
-	for _, s := range again.logs.sources() {
-		if s != "local" {
-			t.Errorf("state came from %s, want local", s)
-		}
-	}
-}
-
-func TestWorkersThatJoinAndLeaveMidwayChangeNothingInTheOutput(t *testing.T) {
-	t.Parallel()
-	onBoth(t, func(t *testing.T, r *rig) {
-		r.topics(6)
-		var rs []record
-		more := func() { rs = append(rs, r.feed(records(len(rs), 400))...) }
-		with := func() job {
-			c := r.config()
-			c.StateDir = t.TempDir()
-			return job{pipeline: countByWord(r.base), config: c}
-		}
-		a := r.start(with())
-		more()
-		a.running(12)
-		b := r.start(with())
-		more()
-		b.running(6)
-		more()
-		c := r.start(with())
-		c.running(4)
-		more()
-		a.stop()
-		more()
-		b.stop()
-		c.running(12)
-		more()
-		r.expectSoon(oracle(rs, byWord))
-		c.stop()
-		r.expect(oracle(rs, byWord))
-	})
-}
-
-func TestAtLeastOnceGivesEveryUpdateAndOnceWhereNothingFails(t *testing.T) {
-	t.Parallel()
-	onBoth(t, func(t *testing.T, r *rig) {
-		r.topics(3)
-		rs := r.feed(records(0, 1000))
-		c := r.config()
-		c.Guarantee = config.AtLeastOnce
-		r.toEnd(job{pipeline: countByWord(r.base), config: c})
-		r.expect(oracle(rs, byWord))
-	})
-}
-
-func TestAtLeastOnceLosesNothingWhenAWorkerIsKilled(t *testing.T) {
-	t.Parallel()
-	r := onDev(t).topics(3)
-	s := r.spec("count")
-	s.Store, s.Guarantee, s.Session = r.useFolder(), config.AtLeastOnce, time.Second
-	p := r.launch(s)
-	var rs []record
-	for round := range 3 {
-		for range 5 {
-			rs = append(rs, r.feed(records(len(rs), 200))...)
-		}
-		at := r.progress()
-		await(t, "progress", func() bool { return r.progress() > at || r.progress() == int64(len(rs)) })
-		p.kill()
-		s.UntilEnd = round == 2
-		p = r.launch(s)
-	}
-	p.ends()
-	got := r.updates(out(r.base))
-	for key, want := range oracle(rs, byKey) {
-		have := map[int64]bool{}
-		for _, n := range got[key] {
-			have[n] = true
-		}
-		for _, n := range want {
-			if !have[n] {
-				t.Errorf("update %d of %s is lost; there are %v", n, key, got[key])
-			}
-		}
-		if last := got[key][len(got[key])-1]; last != want[len(want)-1] {
-			t.Errorf("the last update of %s is %d, want %d", key, last, want[len(want)-1])
-		}
-	}
-}
-
-func TestKilledWorkersLoseAndRepeatNothing(t *testing.T) {
-	t.Parallel()
-	onBoth(t, func(t *testing.T, r *rig) {
-		r.topics(4)
-		s := r.spec("two-stage")
-		s.Store, s.Checkpoint = r.useFolder(), 300*time.Millisecond
-		s.Commit = 200 * time.Millisecond // so that a kill comes while a transaction is open
-		other := s
-		other.State = t.TempDir()
-		a, b := r.launch(s), r.launch(other)
-		var rs []record
-		inside := 0
-		for kill := range 4 {
-			for range 4 {
-				rs = append(rs, r.feed(records(len(rs), 150))...)
-			}
-			if r.openTransaction(a, b) {
-				inside++
-			}
-			if kill%2 == 0 {
-				a.kill()
-				a = r.launch(s)
-			} else {
-				b.kill()
-				b = r.launch(other)
-			}
-		}
-		r.expectSoon(oracle(rs, byWord))
-		if inside == 0 {
-			t.Error("no worker was killed while a transaction was open")
-		}
-	})
-}
-
-// openTransaction waits until a transaction of the application is open, or nothing is left to do: false.
-func (r *rig) openTransaction(ps ...*process) (open bool) {
-	r.t.Helper()
-	await(r.t, "an open transaction", func() bool {
-		for _, p := range ps {
-			select {
-			case <-p.done:
-				r.t.Fatalf("a worker has ended: %v\n%s", p.err, p.logs.tail())
-			default:
-			}
-		}
-		listed, err := r.adm.ListTransactions(r.t.Context(), nil, []string{"Ongoing"})
-		if err != nil {
-			return false
-		}
-		for _, txn := range listed.Sorted() {
-			open = open || txn.State == "Ongoing" && strings.HasPrefix(txn.TxnID, "streamd."+r.base+".")
-		}
-		return open || r.drained()
-	})
-	return open
-}
-
-// drained says whether everything fed is committed.
-func (r *rig) drained() bool {
-	ends, err := r.adm.ListEndOffsets(r.t.Context(), in(r.base))
+func newRig(t *testing.T, topics ...string) *rig {
+	t.Helper()
+	b, err := devbroker.Start(devbroker.Options{})
 	if err != nil {
-		return false
+		t.Fatal(err)
 	}
-	var total int64
-	for _, o := range ends[in(r.base)] {
-		total += o.Offset
+	t.Cleanup(func() { b.Close() })
+	cl, err := kgo.NewClient(kgo.SeedBrokers(b.Addr()), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		t.Fatal(err)
 	}
-	return total == r.progress()
+	t.Cleanup(cl.Close)
+	r := &rig{t: t, broker: b, cl: cl, dir: t.TempDir()}
+	if err := b.CreateTopics(partitions, topics...); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// feed writes n records over keys 0 to 9: the value of each is its number within its key.
+func (r *rig) feed(topic string, from, n int) {
+	r.t.Helper()
+	var records []*kgo.Record
+	for i := from; i < from+n; i++ {
+		key := binary.BigEndian.AppendUint64(nil, uint64(i%10))
+		records = append(records, &kgo.Record{Topic: topic, Partition: partition.ForKey(key, partitions), Key: key, Value: binary.BigEndian.AppendUint64(nil, uint64(i/10+1))})
+	}
+	r.put(records...)
+}
+
+func (r *rig) put(records ...*kgo.Record) {
+	r.t.Helper()
+	if err := r.cl.ProduceSync(context.Background(), records...).FirstErr(); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// config of worker number i.
+func (r *rig) config(app string, i int) *config.Config {
+	cfg := config.Default()
+	cfg.AppID, cfg.Brokers = app, []string{r.broker.Addr()}
+	cfg.StateDir = filepath.Join(r.dir, fmt.Sprint("state-", i))
+	cfg.StoreURL = "file://" + filepath.Join(r.dir, "store")
+	cfg.HTTPAddress, cfg.PprofAddress = "", ""
+	cfg.Memory, cfg.CheckpointInterval, cfg.CommitFloor = 256<<20, 100*time.Millisecond, time.Millisecond
+	return cfg
+}
+
+// run runs one worker of p to the end of the input; edit may change its options.
+func (r *rig) run(p *stream.Pipeline, i int, edit func(*worker.Options)) error {
+	t, err := p.Build()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	log := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.Lock(zapcore.AddSync(&r.logs)), zap.DebugLevel))
+	o := worker.Options{Config: r.config(p.Name(), i), Topology: t, Logger: log, UntilEnd: true}
+	if edit != nil {
+		edit(&o)
+	}
+	w, err := worker.New(o)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	defer cancel()
+	if err := w.Run(ctx); err != nil {
+		return err
+	}
+	return ctx.Err()
+}
+
+// read returns the committed values of a topic by key, as numbers, in order.
+func (r *rig) read(topic string) map[uint64][]uint64 {
+	r.t.Helper()
+	got := map[uint64][]uint64{}
+	for _, rec := range r.records(topic) {
+		k := binary.BigEndian.Uint64(rec.Key)
+		got[k] = append(got[k], binary.BigEndian.Uint64(rec.Value)&^(1<<63))
+	}
+	return got
+}
+
+func (r *rig) records(topic string) []*kgo.Record {
+	r.t.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(r.broker.Addr()), kgo.ConsumeTopics(topic), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer cl.Close()
+	ends, err := kadm.NewClient(cl).ListCommittedOffsets(context.Background(), topic)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	open := map[int32]int64{}
+	ends.Each(func(o kadm.ListedOffset) {
+		if o.Offset > 0 {
+			open[o.Partition] = o.Offset
+		}
+	})
+	var all []*kgo.Record
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	for len(open) > 0 && ctx.Err() == nil {
+		cl.PollFetches(ctx).EachRecord(func(rec *kgo.Record) {
+			if !rec.Attrs.IsControl() {
+				all = append(all, rec)
+			}
+			if rec.Offset+1 >= open[rec.Partition] {
+				delete(open, rec.Partition)
+			}
+		})
+	}
+	if len(open) > 0 {
+		r.t.Fatalf("%s was not read to its end: %v", topic, open)
+	}
+	return all
+}
+
+// upTo is 1 … n for each of the ten keys.
+func upTo(n int) map[uint64][]uint64 {
+	want := map[uint64][]uint64{}
+	for k := range uint64(10) {
+		for i := range n {
+			want[k] = append(want[k], uint64(i+1))
+		}
+	}
+	return want
+}
+
+func counting(app string, opts ...stream.SourceOption) *stream.Pipeline {
+	p := stream.NewPipeline(app)
+	stream.From(p, "in", codec.Uint64, codec.Uint64, opts...).Group().Count("count").Stream().To("out")
+	return p
+}
+
+// twice counts, sends every count to where its key lives once more, and counts again.
+func twice(app string) *stream.Pipeline {
+	p := stream.NewPipeline(app)
+	stream.From(p, "in", codec.Uint64, codec.Uint64).
+		Group().Count("first").Stream().
+		MapWithKey(func(k uint64, _ int64) uint64 { return k }).
+		KeyBy("again", func(k uint64) uint64 { return k }, codec.Uint64).
+		Group().Count("second").Stream().To("out")
+	return p
+}
+
+func TestEveryUpdateOfEveryStageIsCommittedOnceAndInOrder(t *testing.T) {
+	t.Parallel()
+	for _, workers := range []int{1, 3} {
+		for name, build := range map[string]func(string) *stream.Pipeline{"one stage": func(app string) *stream.Pipeline { return counting(app) }, "two stages": twice} {
+			t.Run(fmt.Sprint(workers, " workers, ", name), func(t *testing.T) {
+				t.Parallel()
+				r := newRig(t, "in", "out")
+				r.feed("in", 0, 5000)
+				var group errgroup.Group
+				for i := range workers {
+					group.Go(func() error { return r.run(build("app"), i, nil) })
+				}
+				if err := group.Wait(); err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(upTo(500), r.read("out")); diff != "" {
+					t.Error(diff)
+				}
+			})
+		}
+	}
+}
+
+func TestAtLeastOnceLosesNothing(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "in", "out")
+	r.feed("in", 0, 1000)
+	if err := r.run(counting("app"), 0, func(o *worker.Options) { o.Config.Guarantee = config.AtLeastOnce }); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(upTo(100), r.read("out")); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestARunGoesOnWhereTheLastOneEndedWithOrWithoutItsDisk(t *testing.T) {
+	t.Parallel()
+	for name, lose := range map[string][]string{"disk kept": nil, "disk lost": {"state-0"}, "no object store": nil, "no object store, disk lost": {"state-0"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, "in", "out")
+			edit := func(o *worker.Options) {
+				if strings.HasPrefix(name, "no object store") {
+					o.Config.StoreURL = ""
+				}
+			}
+			for round := range 3 {
+				r.feed("in", 1000*round, 1000)
+				if err := r.run(counting("app"), 0, edit); err != nil {
+					t.Fatal(err)
+				}
+				for _, dir := range lose {
+					if err := os.RemoveAll(filepath.Join(r.dir, dir)); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			if diff := cmp.Diff(upTo(300), r.read("out")); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestAnUndecodableRecordGoesWhereThePolicySays(t *testing.T) {
+	t.Parallel()
+	bad := &kgo.Record{Topic: "in", Partition: 1, Key: binary.BigEndian.AppendUint64(nil, 3), Value: []byte("canary")}
+	for name, policy := range map[string]stream.SourceOption{"fail": stream.OnDecodeError(stream.Fail), "skip": stream.OnDecodeError(stream.Skip), "dead letter": stream.OnDecodeError(stream.DeadLetter("dead"))} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, "in", "out", "dead")
+			r.put(bad)
+			r.feed("in", 0, 100)
+			err := r.run(counting("app", policy), 0, nil)
+			if strings.Contains(r.logs.String(), "canary") || err != nil && strings.Contains(err.Error(), "canary") {
+				t.Error("the record's content is in the log or the error")
+			}
+			if name == "fail" {
+				if err == nil || !strings.Contains(err.Error(), "in/1 offset 0") {
+					t.Errorf("got %v, expected an error that names the record", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(upTo(10), r.read("out")); diff != "" {
+				t.Error(diff)
+			}
+			if dead := r.records("dead"); name == "dead letter" && (len(dead) != 1 || string(dead[0].Value) != "canary") {
+				t.Errorf("%d dead letters", len(dead))
+			}
+		})
+	}
+}
+
+func TestMisuseIsRefusedInWords(t *testing.T) {
+	t.Parallel()
+	panics := stream.NewPipeline("app")
+	stream.From(panics, "in", codec.Uint64, codec.Uint64).Map(func(uint64) uint64 { panic("canary") }).To("out")
+	other := stream.NewPipeline("app")
+	stream.From(other, "in", codec.Uint64, codec.Uint64).Group().Count("renamed").Stream().To("out")
+	elsewhere := stream.NewPipeline("app")
+	stream.From(elsewhere, "nowhere", codec.Uint64, codec.Uint64).To("out")
+	for name, c := range map[string]struct {
+		p     *stream.Pipeline
+		first *stream.Pipeline
+		edit  func(*worker.Options)
+		want  error
+		says  string
+	}{
+		"an unknown topic":             {p: elsewhere, want: kafka.ErrUnknownTopic, says: "nowhere"},
+		"a panic of user code":         {p: panics, says: "panicked on in/"},
+		"state without an owner":       {p: other, first: counting("app"), want: worker.ErrTopologyChanged, says: `"count"`},
+		"an address for everybody":     {p: counting("app"), edit: func(o *worker.Options) { o.Config.HTTPAddress = "0.0.0.0:0" }, says: "--insecure"},
+		"a replay of a shuffle":        {p: twice("again"), first: twice("app"), edit: func(o *worker.Options) { o.Replay = &worker.Replay{App: "app", Round: 1, Mute: true} }, want: worker.ErrReplayRepartition},
+		"a replay onto the original's": {p: counting("again"), first: counting("app"), edit: func(o *worker.Options) { o.Replay = &worker.Replay{App: "app", Round: 1} }, want: worker.ErrReplayOutputs},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, "in", "out")
+			r.feed("in", 0, 100)
+			if c.first != nil {
+				if err := r.run(c.first, 0, nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			err := r.run(c.p, 0, c.edit)
+			if err == nil || c.want != nil && !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("got %v, expected %v and %q", err, c.want, c.says)
+			}
+			if err != nil && strings.Contains(err.Error(), "canary") {
+				t.Error("the error shows user data")
+			}
+		})
+	}
+}
+
+func TestAFolderInUseIsRefused(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "in", "out")
+	res, err := statestore.NewResources(128 << 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Close()
+	db, err := statestore.Open(statestore.Options{
+		Dir: filepath.Join(r.dir, "state-0", "app-1", "0_0"), Resources: res,
+		Identity: statestore.Identity{App: "app", Incarnation: 1, Task: partition.TaskID{}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	r.feed("in", 0, 10)
+	if err := r.run(counting("app"), 0, nil); !errors.Is(err, statestore.ErrLocked) {
+		t.Errorf("got %v", err)
+	}
 }
