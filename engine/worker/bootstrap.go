@@ -76,12 +76,11 @@ func (w *Worker) prepareApplication(ctx context.Context) error {
 	if err := w.planTopics(user); err != nil {
 		return err
 	}
-	if err := w.ensureInternal(ctx); err != nil {
+	tasks, err := partition.Tasks(w.topology.Partition(w.topicName), w.counts)
+	if err != nil {
 		return err
 	}
-	subs := w.topology.Partition(w.topicName)
-	tasks, err := partition.Tasks(subs, w.counts)
-	if err != nil {
+	if err := w.ensureInternal(ctx); err != nil {
 		return err
 	}
 	w.all, w.owner, w.subs = map[partition.TaskID]partition.Task{}, map[partition.TopicPartition]partition.TaskID{}, map[int32]*topology.SubTopology{}

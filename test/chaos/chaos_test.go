@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 func TestNothingIsLostOrRepeatedWhenWorkersAreKilled(t *testing.T) {
 	kafkabroker.Require(t)
 	args := []string{"--records", "300000", "--keys", "5000", "--groups", "50", "--kills", "4", "--every", "3s", "--wipe", "--zombie", "--checkpoint-interval", "1s"}
-	if os.Getenv("STREAMD_REQUIRE_S3") == "1" {
+	if os.Getenv("REQUIRE_S3") == "1" {
 		args = append(args, "--store-outage", "5s")
 	}
 	if code := command(args); code != 0 {

@@ -107,6 +107,7 @@ func (f *fleet) environ(p *proc) []string {
 		"STREAMD_STORE_URL="+f.run.storeURL,
 		"STREAMD_SESSION_TIMEOUT="+o.SessionTimeout.String(),
 		"STREAMD_COMMIT_INTERVAL="+p.commit.String(),
+		"STREAMD_COMMIT_FLOOR="+(p.commit/10).String(), // a slow worker is slow at low load too
 		"STREAMD_CHECKPOINT_INTERVAL="+o.CheckpointInterval.String(),
 		"STREAMD_MEMORY=512MiB",
 		"STREAMD_HTTP_ADDRESS="+p.address,

@@ -86,17 +86,15 @@ func (r *run) kill(ctx context.Context, i int) error {
 		}
 	}
 	victim := r.fleet.workers[choice%len(r.fleet.workers)]
+	owned := r.outputsOf(ctx, victim)
 	if aimed {
 		r.untilInTransaction(ctx, victim)
 	}
-	owned := r.outputsOf(ctx, victim)
-	k := disruption{Kind: "kill", Worker: victim.name, Settled: !inRebalance, Tasks: len(owned)}
-	k.InTransaction = r.inTransaction(ctx, victim)
 	at := time.Now()
 	if err := r.fleet.kill(victim); err != nil {
 		return err
 	}
-	k.slowest = r.slowestCommit()
+	k := disruption{Kind: "kill", Worker: victim.name, Settled: !inRebalance, Tasks: len(owned), slowest: r.slowestCommit()}
 	state, commit := "", r.opts.CommitInterval
 	if sameState {
 		state = victim.state
@@ -104,10 +102,11 @@ func (r *run) kill(ctx context.Context, i int) error {
 	if slow {
 		commit = r.opts.SlowCommit
 	}
-	// What the dead one had on its way arrives within this time; the new one is not that fast.
+	// What the dead one had on its way arrives within this time; no successor is that fast.
 	if err := wait(ctx, 20*time.Millisecond); err != nil {
 		return err
 	}
+	k.InTransaction = r.inTransaction(ctx, victim)
 	awaited, err := r.awaitOutput(ctx, owned)
 	if err != nil {
 		return err
@@ -162,8 +161,8 @@ func (r *run) outputOf(sub int32) string {
 
 // untilInTransaction waits a little for the worker to have a transaction open.
 func (r *run) untilInTransaction(ctx context.Context, p *proc) {
-	for range 20 {
-		if r.inTransaction(ctx, p) || wait(ctx, 5*time.Millisecond) != nil {
+	for range 100 {
+		if r.inTransaction(ctx, p) || wait(ctx, time.Millisecond) != nil {
 			return
 		}
 	}
@@ -307,9 +306,9 @@ func (r *run) zombie(ctx context.Context) error {
 		return err
 	}
 	p := r.fleet.workers[r.rand.IntN(len(r.fleet.workers))]
-	r.untilInTransaction(ctx, p)
 	owned := r.outputsOf(ctx, p)
-	d := disruption{Kind: "zombie", Worker: p.name, Settled: true, Tasks: len(owned), slowest: r.slowestCommit(), InTransaction: r.inTransaction(ctx, p)}
+	d := disruption{Kind: "zombie", Worker: p.name, Settled: true, Tasks: len(owned), slowest: r.slowestCommit()}
+	r.untilInTransaction(ctx, p)
 	at := time.Now()
 	if err := p.signal(syscall.SIGSTOP); err != nil {
 		return err
@@ -317,6 +316,7 @@ func (r *run) zombie(ctx context.Context) error {
 	if err := wait(ctx, 20*time.Millisecond); err != nil {
 		return err
 	}
+	d.InTransaction = r.inTransaction(ctx, p)
 	awaited, err := r.awaitOutput(ctx, owned)
 	if err != nil {
 		return err
