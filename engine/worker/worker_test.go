@@ -40,6 +40,7 @@ type rig struct {
 	cl     *kgo.Client
 	dir    string
 	logs   bytes.Buffer
+	sink   zapcore.WriteSyncer // into logs; shared by the workers of a test
 }
 
 func newRig(t *testing.T, topics ...string) *rig {
@@ -55,6 +56,7 @@ func newRig(t *testing.T, topics ...string) *rig {
 	}
 	t.Cleanup(cl.Close)
 	r := &rig{t: t, broker: b, cl: cl, dir: t.TempDir()}
+	r.sink = zapcore.Lock(zapcore.AddSync(&r.logs))
 	if err := b.CreateTopics(partitions, topics...); err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +98,7 @@ func (r *rig) run(p *stream.Pipeline, i int, edit func(*worker.Options)) error {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	log := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.Lock(zapcore.AddSync(&r.logs)), zap.DebugLevel))
+	log := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), r.sink, zap.DebugLevel))
 	o := worker.Options{Config: r.config(p.Name(), i), Topology: t, Logger: log, UntilEnd: true}
 	if edit != nil {
 		edit(&o)
