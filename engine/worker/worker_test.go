@@ -256,12 +256,11 @@ func TestARunGoesOnWhereTheLastOneEndedWithOrWithoutItsDisk(t *testing.T) {
 
 func TestAnUndecodableRecordGoesWhereThePolicySays(t *testing.T) {
 	t.Parallel()
-	bad := &kgo.Record{Topic: "in", Partition: 1, Key: binary.BigEndian.AppendUint64(nil, 3), Value: []byte("canary")}
 	for name, policy := range map[string]stream.SourceOption{"fail": stream.OnDecodeError(stream.Fail), "skip": stream.OnDecodeError(stream.Skip), "dead letter": stream.OnDecodeError(stream.DeadLetter("dead"))} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, "in", "out", "dead")
-			r.put(bad)
+			r.put(&kgo.Record{Topic: "in", Partition: 1, Key: binary.BigEndian.AppendUint64(nil, 3), Value: []byte("canary")})
 			r.feed("in", 0, 100)
 			err := r.run(counting("app", policy), 0, nil)
 			if strings.Contains(r.logs.String(), "canary") || err != nil && strings.Contains(err.Error(), "canary") {
