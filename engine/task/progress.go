@@ -119,6 +119,14 @@ func (t *Task) advance() error {
 	return nil
 }
 
+// Expect says that the log of an input is known to hold committed records up to this offset. A task of several inputs
+// waits for them, so as to take all in the order of time.
+func (t *Task) Expect(tp partition.TopicPartition, end int64) {
+	if i, ok := t.source[tp]; ok {
+		t.inputs[i].end = max(t.inputs[i].end, end)
+	}
+}
+
 // Observe says that the log of an input ended at this offset at that time.
 func (t *Task) Observe(tp partition.TopicPartition, end int64, at time.Time) {
 	i, ok := t.source[tp]
@@ -126,7 +134,6 @@ func (t *Task) Observe(tp partition.TopicPartition, end int64, at time.Time) {
 		return
 	}
 	in := &t.inputs[i]
-	in.end = max(in.end, end)
 	if len(in.queue) == 0 && in.next >= end {
 		if in.caughtUp.IsZero() {
 			in.caughtUp = at
