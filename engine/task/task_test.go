@@ -48,11 +48,11 @@ func (s *script) Process(source int, r *operators.Record) error {
 	return nil
 }
 
-func (s *script) Flush() error                       { return nil }
-func (s *script) Due() operators.Time                { return operators.MaxTime }
-func (s *script) Advance(operators.Time) error       { return nil }
-func (s *script) WallDue() operators.Time            { return operators.MaxTime }
-func (s *script) AdvanceWall(operators.Time) error   { return nil }
+func (s *script) Flush() error                     { return nil }
+func (s *script) Due() operators.Time              { return operators.MaxTime }
+func (s *script) Advance(operators.Time) error     { return nil }
+func (s *script) WallDue() operators.Time          { return operators.MaxTime }
+func (s *script) AdvanceWall(operators.Time) error { return nil }
 
 func newTask(t *testing.T, inputs ...string) (*Task, *script) {
 	t.Helper()

@@ -83,7 +83,7 @@ func (r *runner) start() error {
 		ID: r.id, SubTopology: r.sub, Inputs: r.inputs, DB: r.db, Output: r.out, Now: r.d.Now, Run: r.d.run, Timed: r.d.topology.Timed(),
 		Partitions: r.d.outputPartitions(r.sub),
 		Upstream:   task.Upstream(r.d.topology, r.sub, func(int32) int32 { return r.d.partitions }),
-		Listener: &operators.Listener{Skipped: func(e *operators.DecodeError) { r.skipped = append(r.skipped, e) }},
+		Listener:   &operators.Listener{Skipped: func(e *operators.DecodeError) { r.skipped = append(r.skipped, e) }},
 	})
 	if err != nil {
 		return err
