@@ -146,7 +146,8 @@ func (a *windowAggregation[K, V, A]) openAligned(t *task) (emit[K, V], error) {
 		}
 	}
 	w.clock = t.eventClock(a.id, w.act)
-	return w.process, t.atStart(func() error { return w.act(operators.MinTime) })
+	t.atRestart(func() error { return w.act(operators.MinTime) })
+	return w.process, nil
 }
 
 func (w *aligned[K, V, A]) process(k K, v V, t operators.Time) error {
@@ -197,7 +198,7 @@ func (w *aligned[K, V, A]) update(k K, v V, t operators.Time, win Window) error 
 	return nil
 }
 
-// later notes that a window is to be emitted at the next tick.
+// nextTick returns the first tick after the step's watermark; after t where nothing is known of that.
 func (s *windowStep[K, V, A]) nextTick(t operators.Time) operators.Time {
 	if now := s.clock.watermark(); now != operators.MinTime {
 		t = now
@@ -205,6 +206,7 @@ func (s *windowStep[K, V, A]) nextTick(t operators.Time) operators.Time {
 	return floor(t, s.windows.tick) + s.windows.tick
 }
 
+// later notes that a window is to be emitted at the next tick.
 func (w *aligned[K, V, A]) later(key []byte, start, t operators.Time) error {
 	tick := w.nextTick(t)
 	w.clock.set(tick)

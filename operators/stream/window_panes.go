@@ -30,7 +30,8 @@ func (a *windowAggregation[K, V, A]) openPanes(t *task) (emit[K, V], error) {
 		return nil, err
 	}
 	w.clock = t.eventClock(a.id, w.act)
-	return w.process, t.atStart(w.restored)
+	t.atRestart(w.restart)
+	return w.process, nil
 }
 
 func gcd(a, b int64) int64 {
@@ -77,8 +78,8 @@ func (w *panes[K, V, A]) open(pane, watermark operators.Time) operators.Time {
 	return max(first, floor(watermark-w.windows.size-w.windows.grace, w.windows.every)+w.windows.every)
 }
 
-// restored sets the clock by what a restored store holds.
-func (w *panes[K, V, A]) restored() error {
+// restart sets the clock by what the store holds.
+func (w *panes[K, V, A]) restart() error {
 	pane, ok, err := w.rows.First()
 	if err == nil && ok {
 		w.clock.set(w.windows.closes(w.open(pane, w.clock.watermark())))

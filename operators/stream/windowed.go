@@ -99,6 +99,9 @@ func windowed[K, V, A any](g WindowedGroup[K, V], kind topology.Kind, name strin
 	p := g.s.p
 	n := p.addNamed(kind, name, g.s.n.id)
 	n.Timed, n.Hold = true, g.w.grace
+	if g.w.kind == session {
+		n.Hold++ // it closes a millisecond after its end
+	}
 	id, label := n.ID, n.Label
 	g.s.keyed(n)
 	g.late.steps = append(g.late.steps, id)
@@ -107,6 +110,9 @@ func windowed[K, V, A any](g WindowedGroup[K, V], kind topology.Kind, name strin
 	}
 	if f.merge == nil && (g.w.kind == session || g.w.kind == sliding || g.w.kind == hopping) {
 		p.fail(label, fmt.Sprintf("%s windows bring aggregates together, and there is no merge", g.w.kind), "give Aggregate one")
+	}
+	if g.w.kind == sliding && g.w.emit == emitEvery {
+		p.fail(label, "sliding windows cannot be emitted at intervals, since each record has one of its own", "use EmitOnUpdate or EmitOnClose")
 	}
 	keyID := need(p, label, "the key", g.s.key, "add .WithKey(codec) before Group")
 	valueID := need(p, label, "the aggregate", value, "give it a codec")
