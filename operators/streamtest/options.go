@@ -16,7 +16,8 @@ type Option func(*options)
 
 type options struct {
 	partitions int32
-	newestOnly map[string]bool // by topic; "" is every topic
+	newestOnly map[string]bool
+	anyOrder   map[string]bool // by topic; "" is every topic
 }
 
 // defaultPartitions is more than one, so that a key in the wrong place shows.
@@ -41,8 +42,18 @@ func NewestOnly(topics ...string) Option {
 	}
 }
 
+// AnyOrder lets ThreeWays compare the records of each key in these topics without regard to their order: for the results
+// of joins, which come in the order in which the two sides meet.
+func AnyOrder(topics ...string) Option {
+	return func(o *options) {
+		for _, t := range topics {
+			o.anyOrder[t] = true
+		}
+	}
+}
+
 func newOptions(opts []Option) options {
-	o := options{partitions: defaultPartitions, newestOnly: map[string]bool{}}
+	o := options{partitions: defaultPartitions, newestOnly: map[string]bool{}, anyOrder: map[string]bool{}}
 	for _, set := range opts {
 		set(&o)
 	}
