@@ -16,10 +16,19 @@ import (
 // housekeeping is how often the loop looks at what has no event of its own: rounds, ends of bounded runs, trims.
 const housekeeping = 100 * time.Millisecond
 
-// loop runs until the machine has left.
+// loop runs until the machine has left. Once ctx has ended nothing is waited for longer than the drain timeout, also
+// by a step that is in progress and has yet to hear of it.
 func (w *Worker) loop(ctx context.Context) error {
 	tick := time.NewTicker(housekeeping)
 	defer tick.Stop()
+	drain := context.AfterFunc(ctx, func() {
+		select {
+		case <-time.After(w.cfg.DrainTimeout):
+			w.halt(errDrain)
+		case <-w.hard.Done():
+		}
+	})
+	defer drain()
 	stop := ctx.Done()
 	for !w.left {
 		var fetched chan fetch
@@ -41,8 +50,6 @@ func (w *Worker) loop(ctx context.Context) error {
 			w.housekeep()
 		case <-stop:
 			stop = nil
-			deadline := time.AfterFunc(w.cfg.DrainTimeout, func() { w.halt(errDrain) })
-			defer deadline.Stop()
 			w.step(core.Stop{})
 		}
 		w.progress.Store(w.now().UnixNano())
