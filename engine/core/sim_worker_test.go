@@ -264,6 +264,9 @@ func (p *process) do(e core.Effect) {
 		if e.Ack == p.waitAck {
 			p.finishSync()
 		}
+	case core.Checkpoint:
+		p.s.hit("checkpointed before leaving")
+		p.reply(core.Checkpointed{})
 	case core.Rejoin:
 		p.s.hit("rejoined after being fenced")
 		p.leaveGroup()

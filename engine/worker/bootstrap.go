@@ -33,11 +33,9 @@ func (w *Worker) bootstrap(ctx context.Context) error {
 		return err
 	}
 	if err := w.prepareApplication(ctx); err != nil {
-		w.cluster.Close()
 		return err
 	}
 	if w.resources, err = statestore.NewResources(w.budget); err != nil {
-		w.cluster.Close()
 		return err
 	}
 	if os.Getenv("GOMEMLIMIT") == "" {
@@ -64,6 +62,9 @@ func (w *Worker) prepareApplication(ctx context.Context) error {
 		return err
 	}
 	if err := w.loadApplication(ctx); err != nil {
+		return err
+	}
+	if err := w.lockState(); err != nil {
 		return err
 	}
 	if err := w.createOutputs(ctx); err != nil {

@@ -31,9 +31,15 @@ func (w *Worker) loop(ctx context.Context) error {
 	defer drain()
 	stop := ctx.Done()
 	for !w.left {
-		var fetched chan fetch
+		var (
+			fetched chan fetch
+			late    <-chan struct{}
+		)
 		if w.machine.MayProcess() {
 			fetched = w.fetched
+		}
+		if w.machine.Phase() == core.Draining {
+			late = w.hard.Done()
 		}
 		select {
 		case ev := <-w.membership:
@@ -46,11 +52,16 @@ func (w *Worker) loop(ctx context.Context) error {
 			w.step(core.CommitDue{})
 		case d := <-w.published:
 			w.checkpointed(d)
+			w.goOnSaving()
+		case err := <-w.lastRound:
+			w.saveBegun(err)
 		case <-tick.C:
 			w.housekeep()
 		case <-stop:
 			stop = nil
 			w.step(core.Stop{})
+		case <-late:
+			w.leaveUnsaved()
 		}
 		w.progress.Store(w.now().UnixNano())
 	}
@@ -112,6 +123,8 @@ func (w *Worker) do(e core.Effect) core.Event {
 		w.close(e.Tasks)
 	case core.Ack:
 		w.group.Ack(e.Ack)
+	case core.Checkpoint:
+		return w.saveTails(e.Tasks)
 	case core.Rejoin:
 		return w.rejoin()
 	case core.Leave:
@@ -136,16 +149,30 @@ func (w *Worker) member(ev kafka.MembershipEvent) {
 	w.step(ev.Event)
 }
 
+// anchorWait is how long restored tasks wait for others, so that one commit anchors them all: long against a restore
+// from the local disk, short against a download.
+const anchorWait = 200 * time.Millisecond
+
 // schedule sets the timer of the next commit: at once when the input has run dry and the floor has passed since
 // the last commit, at the commit interval otherwise.
 func (w *Worker) schedule() {
 	w.commitTimer.Stop()
-	if w.machine.Phase() != core.Processing {
-		return
+	if !w.machine.AnchorsWait() {
+		w.anchorsSince = time.Time{}
 	}
-	due := w.epoch.began.Add(w.cfg.CommitInterval)
-	if w.epoch.dry {
+	var due time.Time
+	switch {
+	case w.machine.AnchorsWait():
+		if w.anchorsSince.IsZero() {
+			w.anchorsSince = w.now()
+		}
+		due = w.anchorsSince.Add(anchorWait)
+	case w.machine.Phase() != core.Processing:
+		return
+	case w.epoch.dry:
 		due = w.epoch.lastCommit.Add(w.cfg.CommitFloor)
+	default:
+		due = w.epoch.began.Add(w.cfg.CommitInterval)
 	}
 	w.commitTimer.Reset(max(0, due.Sub(w.now())))
 }

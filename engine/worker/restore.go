@@ -7,9 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/streamd/streamd/checkpoint"
@@ -231,11 +229,6 @@ func (w *Worker) committedOf(ctx context.Context, rt *runningTask) (target, erro
 	return to, nil
 }
 
-// stateDir is where a task's state lies on this machine.
-func (w *Worker) stateDir(id partition.TaskID) string {
-	return filepath.Join(w.cfg.StateDir, w.names.App+"-"+strconv.Itoa(w.names.Incarnation), id.String())
-}
-
 // restoreState opens the task's store and brings it to exactly the position record that the committed offsets name,
 // by the plan that checkpoint.Decide makes of the facts: what is on the disk, checkpoints, the changelog.
 func (w *Worker) restoreState(ctx context.Context, rt *runningTask, to target) error {
@@ -347,61 +340,12 @@ func (w *Worker) follow(ctx context.Context, rt *runningTask, step checkpoint.St
 	case checkpoint.FromEmpty:
 		rt.restore = restoreStats{source: "changelog"}
 		if _, ok := rt.db.Position(); ok {
-			return w.replaceLocal(rt, func(string) error { return nil })
+			return w.replaceLocal(rt, "")
 		}
 	case checkpoint.Restore:
 		i := slices.IndexFunc(manifests, func(m checkpoint.Manifest) bool { return m.Round == step.Round })
 		return w.download(ctx, rt, manifests[i])
 	}
-	return nil
-}
-
-// openLocal opens the task's directory. A corrupt one is deleted and begun anew; one of something else is refused.
-func (w *Worker) openLocal(rt *runningTask) error {
-	db, err := statestore.Open(w.storeOptions(rt))
-	if errors.Is(err, statestore.ErrCorrupt) {
-		w.listener.localDiscarded(rt.id, err)
-		if err := statestore.Destroy(w.stateDir(rt.id)); err != nil {
-			return err
-		}
-		db, err = statestore.Open(w.storeOptions(rt))
-	}
-	if err != nil {
-		return err
-	}
-	rt.db = db
-	return nil
-}
-
-func (w *Worker) storeOptions(rt *runningTask) statestore.Options {
-	return statestore.Options{
-		Dir:       w.stateDir(rt.id),
-		Identity:  statestore.Identity{App: w.names.App, Incarnation: w.names.Incarnation, Task: rt.id},
-		Resources: w.resources,
-	}
-}
-
-// replaceLocal closes the store, puts what fill makes in place of its directory, and opens it again.
-func (w *Worker) replaceLocal(rt *runningTask, fill func(dir string) error) error {
-	dir := w.stateDir(rt.id)
-	rt.stopCut()
-	if rt.db != nil {
-		if err := rt.db.Close(); err != nil {
-			return err
-		}
-		rt.db, rt.task = nil, nil
-	}
-	if err := statestore.Destroy(dir); err != nil {
-		return err
-	}
-	if err := fill(dir); err != nil {
-		return err
-	}
-	db, err := statestore.Open(w.storeOptions(rt))
-	if err != nil {
-		return err
-	}
-	rt.db = db
 	return nil
 }
 

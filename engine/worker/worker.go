@@ -64,6 +64,7 @@ type Worker struct {
 	owner     map[partition.TopicPartition]partition.TaskID
 	subs      map[int32]*topology.SubTopology
 	counts    map[string]int32 // partitions of every topic, by its name on the cluster
+	stateLock *statestore.DirLock
 	resources *statestore.Resources
 	budget    int64 // bytes
 	balancer  *groupbalance.Balancer
@@ -80,11 +81,14 @@ type Worker struct {
 	stopFetching    context.CancelFunc
 	epoch           epoch
 	commitTimer     *time.Timer
+	anchorsSince    time.Time // when the first of the restored tasks began to wait for others; zero: none waits
 	effects         []core.Effect
 	pendingFailure  error
 	aborts          int // epochs in a row that were not committed
 	fence           *fence
 	closing         map[partition.TaskID]chan struct{}
+	named           time.Time                 // when idle tasks last committed, to name their checkpoints
+	saving          map[partition.TaskID]bool // tasks whose last checkpoint is yet to be stored
 	left            bool
 	failure         error
 	bounded         *bounded
@@ -99,6 +103,7 @@ type Worker struct {
 	restored   chan restoreResult
 	fetched    chan fetch
 	published  chan published
+	lastRound  chan error // a round for the last checkpoints was started, or could not be
 	progress   atomic.Int64
 	routines   sync.WaitGroup
 	hard       context.Context // ends when nothing may be waited for any more
@@ -140,6 +145,7 @@ type runningTask struct {
 	trimming     atomic.Bool
 
 	changelogBytes int64
+	cutBytes       int64 // of changelogBytes, what the newest stored checkpoint holds
 	lags           map[partition.TopicPartition]int64
 }
 
@@ -168,6 +174,7 @@ func New(o Options) (*Worker, error) {
 		restored:    make(chan restoreResult, 16),
 		fetched:     make(chan fetch, 1),
 		published:   make(chan published, 16),
+		lastRound:   make(chan error, 1),
 	}
 	w.commitTimer.Stop()
 	w.hard, w.halt = context.WithCancelCause(context.Background())
@@ -183,10 +190,11 @@ var errHalted = errors.New("the worker has ended")
 
 // Run joins the application and works until ctx ends (a clean drain: nil), the bounded run is finished (nil), or
 // something fails that does not heal. On return nothing of the worker runs any more.
-func (w *Worker) Run(ctx context.Context) (err error) {
+func (w *Worker) Run(ctx context.Context) error {
 	defer func() {
 		w.halt(errHalted)
 		w.routines.Wait()
+		w.release()
 	}()
 	serve, err := w.serve()
 	if err != nil {
@@ -194,25 +202,32 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 	}
 	defer serve()
 	if err := w.bootstrap(ctx); err != nil {
-		return err
+		return unlessInterrupted(ctx, err)
 	}
-	defer w.release()
 	ctx, finished := context.WithCancel(ctx)
 	defer finished()
 	if w.untilEnd {
 		ends, err := w.cluster.EndOffsets(ctx, w.userSources()...)
 		if err != nil {
-			return err
+			return unlessInterrupted(ctx, err)
 		}
 		w.bounded = &bounded{ends}
 		w.routines.Go(func() { w.watchEnd(ctx, finished) })
 	}
+	defer w.depart()
 	if err := w.join(); err != nil {
 		return err
 	}
 	w.routines.Go(w.watchRounds)
-	err = w.loop(ctx)
-	w.depart()
+	return w.loop(ctx)
+}
+
+// unlessInterrupted gives nil for an error that only says that ctx has ended. Nothing was begun by then that would
+// have to be committed.
+func unlessInterrupted(ctx context.Context, err error) error {
+	if ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))) {
+		return nil
+	}
 	return err
 }
 
@@ -282,11 +297,15 @@ func (w *Worker) leave(err error) {
 	w.left, w.failure = true, err
 }
 
-// depart ends what join has begun.
+// depart ends what join has begun, also where it has failed half-way.
 func (w *Worker) depart() {
 	w.closeConsumer()
-	w.departGroup()
-	w.producer.Close()
+	if w.group != nil {
+		w.departGroup()
+	}
+	if w.producer != nil {
+		w.producer.Close()
+	}
 	for _, done := range w.closing {
 		<-done
 	}
@@ -301,8 +320,17 @@ func (w *Worker) departGroup() {
 	}
 }
 
-// release gives back what bootstrap has taken.
+// release gives back what bootstrap has taken, also where it has failed half-way.
 func (w *Worker) release() {
-	w.cluster.Close()
-	w.resources.Close()
+	if w.cluster != nil {
+		w.cluster.Close()
+	}
+	if w.resources != nil {
+		w.resources.Close()
+	}
+	if w.stateLock != nil {
+		if err := w.stateLock.Close(); err != nil {
+			w.listener.background("give back the state folder", err)
+		}
+	}
 }
