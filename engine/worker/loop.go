@@ -32,11 +32,14 @@ func (w *Worker) loop(ctx context.Context) error {
 	stop := ctx.Done()
 	for !w.left {
 		var (
-			fetched chan fetch
-			late    <-chan struct{}
+			fetched       chan fetch
+			backlog, late <-chan struct{}
 		)
 		if w.machine.MayProcess() {
 			fetched = w.fetched
+			if len(w.backlog) > 0 {
+				backlog = always
+			}
 		}
 		if w.machine.Phase() == core.Draining {
 			late = w.hard.Done()
@@ -48,6 +51,8 @@ func (w *Worker) loop(ctx context.Context) error {
 			w.restoreEnded(r)
 		case f := <-fetched:
 			w.process(f)
+		case <-backlog:
+			w.runBacklog()
 		case <-w.commitTimer.C:
 			w.step(core.CommitDue{})
 		case d := <-w.published:
@@ -67,6 +72,13 @@ func (w *Worker) loop(ctx context.Context) error {
 	}
 	return w.failure
 }
+
+// always is a channel that is always ready.
+var always = func() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
 
 // errDrain ends what a drain waits for. What is not committed by then is done again by the next owner.
 var errDrain = errors.New("the drain took longer than drain-timeout")
@@ -186,7 +198,7 @@ type epoch struct {
 	bytes      int64 // emitted
 }
 
-// process gives fetched records to their tasks, runs the lanes and decides whether to commit.
+// process gives fetched records to their tasks and runs those.
 func (w *Worker) process(f fetch) {
 	if f.consumer != w.consumer {
 		return // of before a rewind
@@ -196,28 +208,7 @@ func (w *Worker) process(f fetch) {
 		return
 	}
 	work, behind := w.enqueue(f.batches)
-	if len(work) == 0 {
-		return
-	}
-	if w.machine.Phase() == core.Idle {
-		w.epoch.began = w.now()
-		if err := w.producer.Begin(); err != nil {
-			w.step(core.TaskFailed{Err: err})
-			return
-		}
-	}
-	before := w.emitted(work)
-	n, err := w.runLanes(work)
-	w.epoch.records += n
-	w.epoch.bytes += w.emitted(work) - before
-	w.epoch.dry = !behind && len(w.fetched) == 0
-	w.step(core.Touched{Tasks: work})
-	switch {
-	case err != nil:
-		w.step(core.TaskFailed{Err: err})
-	case w.epoch.records >= w.cfg.EpochMaxRecords || w.epoch.bytes >= w.cfg.EpochMaxBytes || w.now().Sub(w.epoch.began) >= w.cfg.CommitInterval:
-		w.step(core.CommitDue{})
-	}
+	w.run(work, behind)
 }
 
 // emitted returns how many bytes the tasks have emitted so far.

@@ -8,12 +8,15 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/streamd/streamd/checkpoint"
 	"github.com/streamd/streamd/engine/core"
 	"github.com/streamd/streamd/engine/kafka"
 	"github.com/streamd/streamd/engine/task"
+	"github.com/streamd/streamd/operators/topology"
 	"github.com/streamd/streamd/partition"
 	"github.com/streamd/streamd/statestore"
 )
@@ -185,9 +188,9 @@ func (w *Worker) buildTask(rt *runningTask, at task.Position) error {
 		topics := make([]kafka.Topic, len(rt.sub.Outputs))
 		for i, out := range rt.sub.Outputs {
 			name := w.outputName(out.Topic, out.Internal)
-			topics[i] = kafka.Topic{Name: name, Partitions: w.counts[name], Muted: w.muted(out.Internal)}
+			topics[i] = kafka.Topic{Name: name, Partitions: w.counts[name], Muted: w.muted(out.Internal), Step: writers(rt.sub, out.Topic)}
 		}
-		rt.outbox = kafka.NewOutbox(topics)
+		rt.outbox = kafka.NewOutbox(rt.id.String(), topics)
 		t, err := task.New(task.Options{
 			ID: rt.id, SubTopology: rt.sub, Inputs: w.sourcesOf(rt), DB: rt.db, Output: rt.outbox, Now: w.now,
 			Listener: w.listener.operatorListener(),
@@ -199,6 +202,17 @@ func (w *Worker) buildTask(rt *runningTask, at task.Position) error {
 	}
 	rt.task.Seek(at)
 	return nil
+}
+
+// writers names the steps that write to a topic.
+func writers(sub *topology.SubTopology, topic string) string {
+	var labels []string
+	for _, n := range sub.Nodes {
+		if slices.Contains(n.Writes, topic) {
+			labels = append(labels, strconv.Quote(n.Label))
+		}
+	}
+	return strings.Join(labels, ", ")
 }
 
 // committedOf reads what the group has committed for the task's inputs: all of them in one transaction, so that

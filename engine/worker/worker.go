@@ -80,6 +80,7 @@ type Worker struct {
 	consumer        *kafka.Consumer
 	stopFetching    context.CancelFunc
 	epoch           epoch
+	backlog         []partition.TaskID // tasks that have run out of time with records left
 	commitTimer     *time.Timer
 	anchorsSince    time.Time // when the first of the restored tasks began to wait for others; zero: none waits
 	effects         []core.Effect
@@ -124,6 +125,11 @@ type runningTask struct {
 	restore           restoreStats
 	cancel            context.CancelFunc // of the restore in progress
 	restoreDone       chan struct{}
+
+	// processing
+	slice  int  // records that a lane processes between two looks at the clock
+	more   bool // the last turn has left records
+	paused bool // nothing more is fetched for now
 
 	// of the epoch in progress
 	next         core.Metadata
