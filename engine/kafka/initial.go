@@ -25,7 +25,7 @@ func (p *Producer) CommitInitial(ctx context.Context, commits []OffsetCommit) (o
 		out, err = p.endWithoutRecords(ctx)
 	}
 	switch {
-	case isBusyGroup(err):
+	case isBusyGroup(err), errors.Is(err, kerr.InvalidTxnState): // the latter: who took the id has aborted it already
 		return core.Fenced, err
 	case out == core.Refused && kerr.IsRetriable(err):
 		return core.Unknown, err
