@@ -15,6 +15,7 @@
 //	                        |        abort          |           abort            |
 //	                        +-----------------------+----------------------------+
 //
+//	running --- its lane is stuck ---> held --- it comes back ---> restoring
 //	any state --- revoked, lost, fenced, stop ---> closed (after the epoch that holds its work has ended)
 //
 // # The life of an epoch

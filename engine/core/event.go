@@ -50,6 +50,10 @@ type (
 	}
 	// Touched says that the epoch now holds work of these tasks, or that it shall commit their unchanged positions.
 	Touched struct{ Tasks []partition.TaskID }
+	// Overdue says that lanes have not come back with these tasks for so long that the transaction would time out.
+	Overdue struct{ Tasks []partition.TaskID }
+	// Returned says that a lane has come back with a task that was overdue.
+	Returned struct{ Task partition.TaskID }
 	// CommitDue says that the epoch is old or large enough, that the input has run dry, or that restored tasks have
 	// waited long enough for others.
 	CommitDue struct{}
@@ -80,6 +84,8 @@ func (Revoked) event()          {}
 func (Lost) event()             {}
 func (Restored) event()         {}
 func (Touched) event()          {}
+func (Overdue) event()          {}
+func (Returned) event()         {}
 func (CommitDue) event()        {}
 func (Prepared) event()         {}
 func (Flushed) event()          {}

@@ -45,6 +45,7 @@ const (
 	restoring taskState = iota
 	anchoring           // restored; its first commit is still to come
 	running
+	held    // a lane does not come back with it; restored when it does
 	leaving // revoked or lost; closed when the epoch that holds its work has ended
 )
 
@@ -108,6 +109,12 @@ func (m *Machine) Restoring(id partition.TaskID) bool {
 	return t != nil && t.state == restoring
 }
 
+// Held says whether a lane has not come back with the task.
+func (m *Machine) Held(id partition.TaskID) bool {
+	t := m.tasks[id]
+	return t != nil && t.state == held
+}
+
 // Touched says whether the epoch in progress holds anything of the task.
 func (m *Machine) Touched(id partition.TaskID) bool { return m.touched[id] }
 
@@ -145,6 +152,10 @@ func (m *Machine) Step(ev Event) []Effect {
 		m.restored(ev)
 	case Touched:
 		m.touch(ev)
+	case Overdue:
+		m.overdue(ev)
+	case Returned:
+		m.returned(ev)
 	case CommitDue:
 		m.commitDue()
 	case Prepared:
@@ -300,6 +311,31 @@ func (m *Machine) touch(ev Touched) {
 	m.phase = Processing
 }
 
+// overdue ends an epoch in which lanes are stuck, before its transaction times out. What such a lane still emits goes to
+// a producer that is closed; its task is restored once it comes back.
+func (m *Machine) overdue(ev Overdue) {
+	m.expect(ev, Processing)
+	for _, id := range ev.Tasks {
+		if !m.touched[id] || m.tasks[id].state != running {
+			panic(fmt.Sprintf("core: task %v is overdue and was not processing", id))
+		}
+		m.tasks[id].state = held
+	}
+	m.reset()
+}
+
+func (m *Machine) returned(ev Returned) {
+	if !m.Held(ev.Task) {
+		return // closed meanwhile
+	}
+	if m.touched[ev.Task] { // its epoch has not ended yet: it is rewound with the others
+		m.tasks[ev.Task].state = running
+		return
+	}
+	m.emit(Rewind{[]partition.TaskID{ev.Task}})
+	m.restore(ev.Task)
+}
+
 func (m *Machine) commitDue() {
 	if m.phase != Processing && !m.AnchorsWait() {
 		return
@@ -416,9 +452,11 @@ func (m *Machine) rewind() {
 	ids := m.touchedTasks()
 	var again, closed []partition.TaskID
 	for _, id := range ids {
-		if m.tasks[id].state == leaving {
+		switch m.tasks[id].state {
+		case leaving:
 			closed = append(closed, id)
-		} else {
+		case held:
+		default:
 			again = append(again, id)
 		}
 	}

@@ -28,7 +28,7 @@ import (
 //	revoked <generation> <ack> <task...>
 //	lost <task...>
 //	restored <task> <attempt> [error]
-//	touched <task...>
+//	touched <task...> | overdue <task...> | returned <task>
 //	due | prepared [error] | flushed <outcome> [error] | offsets <outcome> | ended <outcome> | producer-ready
 //	failed | stop | checkpointed
 //
@@ -155,6 +155,10 @@ func parseEvent(words []string) core.Event {
 		return core.Restored{Task: tasksOf(args[:1])[0], Attempt: number(arg(1)), Err: failure(2)}
 	case "touched":
 		return core.Touched{Tasks: tasksOf(args)}
+	case "overdue":
+		return core.Overdue{Tasks: tasksOf(args)}
+	case "returned":
+		return core.Returned{Task: tasksOf(args)[0]}
 	case "due":
 		return core.CommitDue{}
 	case "prepared":

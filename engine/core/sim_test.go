@@ -263,6 +263,9 @@ func (s *sim) act() {
 		t := s.rng.IntN(len(s.visible))
 		s.visible[t] = min(s.visible[t]+2, len(s.broker.inputs[t]))
 	case n < 92:
+		if s.rng.IntN(3) == 0 || !s.faults {
+			p.comeBack()
+		}
 		p.process()
 	default:
 		p.step(core.CommitDue{})
