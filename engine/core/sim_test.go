@@ -486,6 +486,7 @@ var mustHit = []string{
 	"dead worker's request arrived: end transaction: ok",
 	"dead worker's request arrived: produce: fenced",
 	"dead worker's request arrived: produce: ok",
+	"lane overdue",
 	"disk wiped",
 	"fenced an open transaction of another",
 	"fenced at: commit offsets",
@@ -528,6 +529,7 @@ var mustHit = []string{
 	"unknown outcome of an end of transaction, executed: true",
 	"unknown outcome of an offset commit",
 	"worker changed pace",
+	"stuck lane came back",
 }
 
 func runSeed(t *testing.T, seed uint64) {

@@ -21,6 +21,7 @@ import (
 // published is the end of one task's checkpoint.
 type published struct {
 	rt       *runningTask
+	db       *statestore.DB // whose files they are; nil: stateless
 	round    int64
 	manifest checkpoint.Manifest
 	uploaded int64
@@ -133,7 +134,7 @@ func (w *Worker) beginCut(rt *runningTask) {
 	}
 	w.routines.Go(func() {
 		defer cancel()
-		d := published{rt: rt, round: round, err: err, changelogBytes: held}
+		d := published{rt: rt, db: rt.db, round: round, err: err, changelogBytes: held}
 		if err == nil {
 			d.manifest, d.uploaded, d.err = w.publish(ctx, cut, u)
 		}
@@ -217,10 +218,14 @@ func (rt *runningTask) stopCut() {
 // checkpointed takes note of a stored checkpoint. The task's next commit names it.
 func (w *Worker) checkpointed(d published) {
 	rt := d.rt
-	rt.cutting = false
 	if w.tasks[rt.id] != rt {
 		return
 	}
+	if w.machine.Restoring(rt.id) {
+		w.early = append(w.early, d) // the task is in the hands of its restore
+		return
+	}
+	rt.cutting = false
 	if errors.Is(d.err, checkpoint.ErrSuperseded) {
 		return // an earlier owner has stored this task's part of the round; the next round is ours
 	}
@@ -228,10 +233,13 @@ func (w *Worker) checkpointed(d published) {
 	if d.err != nil {
 		return
 	}
-	rt.durableRound, rt.durableAt, rt.cutBytes = d.round, w.now(), d.changelogBytes
-	rt.knownRound = d.round
-	rt.known = tables(d.manifest)
-	rt.stored = append(rt.stored, stored{d.round, d.manifest.Position})
+	rt.durableRound, rt.durableAt, rt.cutBytes = max(rt.durableRound, d.round), w.now(), d.changelogBytes
+	if d.db == rt.db { // else the local state was replaced meanwhile: its tables have the same names and are others
+		rt.knownRound, rt.known = d.round, tables(d.manifest)
+	}
+	if !slices.ContainsFunc(rt.stored, func(s stored) bool { return s.round == d.round }) {
+		rt.stored = append(rt.stored, stored{d.round, d.manifest.Position})
+	}
 	w.publishedRound.Store(w.lowestDurable())
 }
 

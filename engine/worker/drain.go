@@ -69,7 +69,7 @@ func (w *Worker) goOnSaving() {
 	}
 	for id := range w.saving {
 		rt := w.tasks[id]
-		if rt != nil && rt.db != nil && !w.machine.Restoring(id) && !rt.cutting && rt.tail() > drainTail {
+		if w.machine.Running(id) && rt.db != nil && !rt.cutting && rt.tail() > drainTail {
 			w.beginCut(rt)
 		}
 		if rt == nil || !rt.cutting {

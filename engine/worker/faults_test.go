@@ -444,7 +444,9 @@ func TestProcessingGoesOnWhileTheStoreIsAway(t *testing.T) {
 	r.counted(10, with)
 	w := r.start(counting("app"), 0, func(o *worker.Options) {
 		with(o)
-		o.Ready = func() { store.SetHook(func(op fault.Op) fault.Fault { return fault.Fault{Before: fault.Unavailable(op)} }) }
+		o.Ready = func() {
+			store.SetHook(func(op fault.Op) fault.Fault { return fault.Fault{Before: fault.Unavailable(op)} })
+		}
 		o.Config.DrainTimeout = 5 * time.Second
 	})
 	r.feed("in", 100, 100)
@@ -462,4 +464,3 @@ func TestProcessingGoesOnWhileTheStoreIsAway(t *testing.T) {
 		t.Error(diff)
 	}
 }
-

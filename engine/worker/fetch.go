@@ -29,6 +29,9 @@ func (w *Worker) replaceConsumer() error {
 	}
 	from := map[partition.TopicPartition]int64{}
 	for id, rt := range w.tasks {
+		if w.machine.Held(id) {
+			continue
+		}
 		rt.more, rt.paused = false, false
 		if w.machine.Running(id) {
 			rt.task.Seek(nil) // what waits there comes again

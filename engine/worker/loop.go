@@ -53,6 +53,8 @@ func (w *Worker) loop(ctx context.Context) error {
 			w.process(f)
 		case <-backlog:
 			w.runBacklog()
+		case rt := <-w.returned:
+			w.laneReturned(rt)
 		case <-w.commitTimer.C:
 			w.step(core.CommitDue{})
 		case d := <-w.published:
@@ -208,16 +210,7 @@ func (w *Worker) process(f fetch) {
 		return
 	}
 	work, behind := w.enqueue(f.batches)
-	w.run(work, behind)
-}
-
-// emitted returns how many bytes the tasks have emitted so far.
-func (w *Worker) emitted(ids []partition.TaskID) (n int64) {
-	for _, id := range ids {
-		_, bytes := w.tasks[id].outbox.Emitted()
-		n += bytes
-	}
-	return n
+	w.run(w.setAside(work), behind)
 }
 
 // enqueue hands batches to running tasks and returns those with work, and whether an input has more than came.

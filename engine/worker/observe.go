@@ -140,7 +140,7 @@ func (o *observer) slow(rt *runningTask, records int, took time.Duration) {
 
 // stuck says where a task is that has not come back from user code.
 func (o *observer) stuck(id partition.TaskID, stack string) {
-	o.log.Error("a task does not come back from its pipeline's code; nothing is committed meanwhile", zap.Stringer(keyTask, id), zap.String("stack", stack))
+	o.log.Error("a task does not come back from the pipeline's code; its epoch is given up", zap.Stringer(keyTask, id), zap.String("stack", stack))
 }
 
 // operatorListener reports records that a policy keeps from the pipeline.

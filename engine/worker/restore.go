@@ -141,6 +141,11 @@ func (w *Worker) restoreEnded(r restoreResult) {
 		r.rt.outbox.Use(w.producer)
 	}
 	w.step(core.Restored{Task: r.rt.id, Attempt: r.attempt, Err: r.err})
+	early := w.early
+	w.early = nil
+	for _, d := range early {
+		w.checkpointed(d)
+	}
 }
 
 // takeover is the one way to a running task: for a new owner, and for one whose epoch did not commit.
@@ -437,6 +442,10 @@ func (w *Worker) shut(rt *runningTask) {
 		<-rt.restoreDone
 	}
 	rt.stopCut()
+	if !w.laneIsBack(rt) {
+		w.abandoned.Store(true)
+		return
+	}
 	if rt.task != nil {
 		rt.task.Abort()
 	}
@@ -444,5 +453,23 @@ func (w *Worker) shut(rt *runningTask) {
 		if err := rt.db.Close(); err != nil {
 			w.listener.background("close the state of task "+rt.id.String(), err)
 		}
+	}
+}
+
+// laneIsBack waits until no lane has the task. False: everything ends, and one still has it.
+func (w *Worker) laneIsBack(rt *runningTask) bool {
+	if rt.lane == nil {
+		return true
+	}
+	select {
+	case <-rt.lane:
+		return true
+	case <-w.hard.Done():
+	}
+	select {
+	case <-rt.lane:
+		return true
+	default:
+		return false
 	}
 }

@@ -89,6 +89,7 @@ type Worker struct {
 	fence           *fence
 	closing         map[partition.TaskID]chan struct{}
 	named           time.Time                 // when idle tasks last committed, to name their checkpoints
+	early           []published // checkpoints that were stored while their tasks were being restored
 	saving          map[partition.TaskID]bool // tasks whose last checkpoint is yet to be stored
 	left            bool
 	failure         error
@@ -104,7 +105,9 @@ type Worker struct {
 	restored   chan restoreResult
 	fetched    chan fetch
 	published  chan published
-	lastRound  chan error // a round for the last checkpoints was started, or could not be
+	returned   chan *runningTask // by lanes that were stuck
+	abandoned  atomic.Bool       // a lane has not come back at the end
+	lastRound  chan error        // a round for the last checkpoints was started, or could not be
 	progress   atomic.Int64
 	routines   sync.WaitGroup
 	hard       context.Context // ends when nothing may be waited for any more
@@ -127,9 +130,12 @@ type runningTask struct {
 	restoreDone       chan struct{}
 
 	// processing
-	slice  int  // records that a lane processes between two looks at the clock
-	more   bool // the last turn has left records
-	paused bool // nothing more is fetched for now
+	lane    chan struct{} // closed once the lane of the last turn has come back; nil: none had it
+	slice   int           // records that a lane processes between two looks at the clock
+	more    bool          // the last turn has left records
+	paused  bool          // nothing more is fetched for now
+	alone   bool          // it has epochs of its own
+	overdue int           // deadlines missed in a row
 
 	// of the epoch in progress
 	next         core.Metadata
@@ -180,6 +186,7 @@ func New(o Options) (*Worker, error) {
 		restored:    make(chan restoreResult, 16),
 		fetched:     make(chan fetch, 1),
 		published:   make(chan published, 16),
+		returned:    make(chan *runningTask),
 		lastRound:   make(chan error, 1),
 	}
 	w.commitTimer.Stop()
@@ -195,7 +202,8 @@ func (w *Worker) atLeastOnce() bool { return w.cfg.Guarantee == config.AtLeastOn
 var errHalted = errors.New("the worker has ended")
 
 // Run joins the application and works until ctx ends (a clean drain: nil), the bounded run is finished (nil), or
-// something fails that does not heal. On return nothing of the worker runs any more.
+// something fails that does not heal. On return nothing of the worker runs any more, but for user code that has not come
+// back (ErrStuck): the process should end.
 func (w *Worker) Run(ctx context.Context) error {
 	defer func() {
 		w.halt(errHalted)
@@ -220,12 +228,16 @@ func (w *Worker) Run(ctx context.Context) error {
 		w.bounded = &bounded{ends}
 		w.routines.Go(func() { w.watchEnd(ctx, finished) })
 	}
-	defer w.depart()
-	if err := w.join(); err != nil {
-		return err
+	err = w.join()
+	if err == nil {
+		w.routines.Go(w.watchRounds)
+		err = w.loop(ctx)
 	}
-	w.routines.Go(w.watchRounds)
-	return w.loop(ctx)
+	w.depart()
+	if w.abandoned.Load() {
+		return fmt.Errorf("end the worker: %w", errors.Join(ErrStuck, err))
+	}
+	return err
 }
 
 // unlessInterrupted gives nil for an error that only says that ctx has ended. Nothing was begun by then that would
@@ -312,6 +324,9 @@ func (w *Worker) depart() {
 	if w.producer != nil {
 		w.producer.Close()
 	}
+	// A lane that is stuck must not hold the process.
+	deadline := time.AfterFunc(w.cfg.DrainTimeout, func() { w.halt(errDrain) })
+	defer deadline.Stop()
 	for _, done := range w.closing {
 		<-done
 	}
@@ -330,6 +345,9 @@ func (w *Worker) departGroup() {
 func (w *Worker) release() {
 	if w.cluster != nil {
 		w.cluster.Close()
+	}
+	if w.abandoned.Load() {
+		return // the state is still in use
 	}
 	if w.resources != nil {
 		w.resources.Close()
