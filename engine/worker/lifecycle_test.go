@@ -83,24 +83,24 @@ func TestAnIdleTaskNamesItsCheckpointsAndTrimsWhatTheyReplace(t *testing.T) {
 	}
 }
 
-// feedDistinct writes n records of as many keys.
-func (r *rig) feedDistinct(n int) {
-	r.t.Helper()
-	records := make([]*kgo.Record, n)
-	for i := range records {
-		key := binary.BigEndian.AppendUint64(nil, uint64(i))
-		records[i] = &kgo.Record{Topic: "in", Partition: int32(i % partitions), Key: key, Value: binary.BigEndian.AppendUint64(nil, 1)}
-	}
-	r.put(records...)
+// newest keeps the newest value of each key: as much state as there are bytes in the input.
+func newest(app string) *stream.Pipeline {
+	p := stream.NewPipeline(app)
+	stream.From(p, "in", codec.Uint64, codec.Bytes).Group().Reduce("newest", func(_, v []byte) []byte { return v }).Stream().To("out")
+	return p
 }
 
 func TestALeavingWorkerStoresWhatItsSuccessorsWouldReplay(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, "in", "out")
-	const keys = 400_000
-	r.feedDistinct(keys)
+	const keys, bytes = 2000 * partitions, 1000 // per task twice as much as a successor may have to replay
+	records := make([]*kgo.Record, keys)
+	for i := range records {
+		records[i] = &kgo.Record{Topic: "in", Partition: int32(i % partitions), Key: binary.BigEndian.AppendUint64(nil, uint64(i)), Value: make([]byte, bytes)}
+	}
+	r.put(records...)
 	rarely := func(o *worker.Options) { o.Config.CheckpointInterval = time.Hour }
-	w := r.start(counting("app"), 0, rarely)
+	w := r.start(newest("app"), 0, rarely)
 	r.until("everything is processed", func() bool {
 		n := int64(0)
 		ends, err := r.admin().ListCommittedOffsets(context.Background(), "out")
@@ -119,7 +119,7 @@ func TestALeavingWorkerStoresWhatItsSuccessorsWouldReplay(t *testing.T) {
 		t.Fatalf("%d checkpoints were stored before leaving, expected %d", got, partitions)
 	}
 	r.loseDisk(0)
-	if err := r.run(counting("app"), 0, rarely); err != nil {
+	if err := r.run(newest("app"), 0, rarely); err != nil {
 		t.Fatal(err)
 	}
 	for _, line := range r.lines("task running")[partitions:] {

@@ -89,7 +89,7 @@ type Worker struct {
 	fence           *fence
 	closing         map[partition.TaskID]chan struct{}
 	named           time.Time                 // when idle tasks last committed, to name their checkpoints
-	early           []published // checkpoints that were stored while their tasks were being restored
+	early           []published               // checkpoints that were stored while their tasks were being restored
 	saving          map[partition.TaskID]bool // tasks whose last checkpoint is yet to be stored
 	left            bool
 	failure         error
