@@ -187,6 +187,7 @@ func (w *Worker) processUntil(rt *runningTask, until time.Time) (n int, err erro
 // overdue gives up an epoch whose transaction would time out. The stuck tasks stay with their lanes until these come back.
 func (w *Worker) overdue(work, stuck []partition.TaskID) {
 	w.step(core.Touched{Tasks: work})
+	w.backlog = slices.DeleteFunc(w.backlog, func(id partition.TaskID) bool { return slices.Contains(stuck, id) })
 	for _, id := range stuck {
 		rt := w.tasks[id]
 		rt.alone = true
