@@ -49,10 +49,10 @@ func (w *Worker) run(work []partition.TaskID, behind bool) {
 	}
 	if w.machine.Phase() == core.Idle {
 		w.epoch.began = w.now()
-		if err := w.producer.Begin(); err != nil {
-			w.step(core.TaskFailed{Err: err})
-			return
-		}
+	}
+	if err := w.producer.Begin(); err != nil { // once in an epoch, which may have begun with a commit of checkpoints' names
+		w.step(core.TaskFailed{Err: err})
+		return
 	}
 	t, stuck := w.runLanes(work)
 	w.epoch.records += int(t.records.Load())

@@ -83,6 +83,28 @@ func TestAnIdleTaskNamesItsCheckpointsAndTrimsWhatTheyReplace(t *testing.T) {
 	}
 }
 
+func TestNamingTheCheckpointsOfIdleTasksDoesNotDisturbBusyOnes(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "in", "out")
+	// Records come a little more often than commits, so that some meet an epoch that has begun with naming.
+	w := r.start(counting("app"), 0, func(o *worker.Options) {
+		o.Config.CommitFloor, o.Config.CommitInterval = 100*time.Millisecond, 200*time.Millisecond
+	})
+	key, polls := binary.BigEndian.AppendUint64(nil, 7), uint64(0)
+	r.until("idle tasks have named several checkpoints", func() bool {
+		if polls++; polls%4 == 0 {
+			r.put(&kgo.Record{Topic: "in", Partition: 2, Key: key, Value: binary.BigEndian.AppendUint64(nil, polls)})
+		}
+		return r.committed("app", "in")[0].Epoch > 3
+	})
+	if err := w.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if lines := r.lines("epoch not committed; going back to what is"); len(lines) > 0 {
+		t.Errorf("got %v", lines)
+	}
+}
+
 // newest keeps the newest value of each key: as much state as there are bytes in the input.
 func newest(app string) *stream.Pipeline {
 	p := stream.NewPipeline(app)
