@@ -190,6 +190,10 @@ func (t *Task) WaitingIn(tp partition.TopicPartition) (n int) {
 // Processed returns the number of records processed since New, markers not counted.
 func (t *Task) Processed() int64 { return t.counted }
 
+// Last names the step whose user code ran last, and the input record that was processed last: nil if there is none.
+// The record is valid until the next call of Process.
+func (t *Task) Last() (step string, r *operators.Record) { return t.ctx.Node, t.ctx.Record }
+
 // Process processes up to limit waiting records. Of several inputs the one with the earliest record goes first; where
 // one has more that is not here yet, the task may stop and wait for it.
 func (t *Task) Process(limit int) (n int, err error) {

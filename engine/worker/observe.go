@@ -128,6 +128,21 @@ func (o *observer) background(what string, err error) {
 	o.log.Warn("background work failed; it is tried again", zap.String(keyStep, what), zap.Error(err))
 }
 
+// slow names a record that has held its lane for long, or the last of a few that have together.
+func (o *observer) slow(rt *runningTask, records int, took time.Duration) {
+	step, r := rt.task.Last()
+	fields := []zap.Field{zap.Stringer(keyTask, rt.id), zap.String(keyStep, step), zap.Int("records", records), zap.Duration(keyDuration, took)}
+	if r != nil {
+		fields = append(fields, zap.String(keyTopic, r.Topic), zap.Int32(keyPartition, r.Partition), zap.Int64(keyOffset, r.Offset))
+	}
+	o.log.Warn("slow record", fields...)
+}
+
+// stuck says where a task is that has not come back from user code.
+func (o *observer) stuck(id partition.TaskID, stack string) {
+	o.log.Error("a task does not come back from the pipeline's code; its epoch is given up", zap.Stringer(keyTask, id), zap.String("stack", stack))
+}
+
 // operatorListener reports records that a policy keeps from the pipeline.
 func (o *observer) operatorListener() *operators.Listener {
 	return &operators.Listener{

@@ -6,6 +6,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/streamd/streamd/engine/core"
@@ -136,12 +137,15 @@ func (w *Worker) tick() {
 	if !w.begin() {
 		return
 	}
-	before := w.emitted(due)
+	var emitted atomic.Int64
 	err := w.onLanes(due, func(rt *runningTask) error {
+		_, before := rt.outbox.Emitted()
 		_, err := rt.task.Tick(now)
+		_, after := rt.outbox.Emitted()
+		emitted.Add(after - before)
 		return err
 	})
-	w.epoch.bytes += w.emitted(due) - before
+	w.epoch.bytes += emitted.Load()
 	w.epoch.dry = true
 	w.step(core.Touched{Tasks: due})
 	if err != nil {
@@ -180,7 +184,7 @@ func (w *Worker) pace(ids []partition.TaskID) {
 	var pause, resume []partition.TopicPartition
 	for _, id := range ids {
 		rt := w.tasks[id]
-		if rt == nil || len(rt.inputs) < 2 {
+		if rt == nil || rt.paused || len(rt.inputs) < 2 {
 			continue
 		}
 		for _, tp := range rt.inputs {
