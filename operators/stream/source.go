@@ -3,6 +3,7 @@
 package stream
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -14,7 +15,10 @@ import (
 // SourceOption is an option of From.
 type SourceOption func(*sourceOptions)
 
-type sourceOptions struct{ policy topology.DecodePolicy }
+type sourceOptions struct {
+	policy topology.DecodePolicy
+	name   string // of a table's store; "": the topic's
+}
 
 // The policies for records that a source cannot decode, besides DeadLetter.
 const (
@@ -43,25 +47,24 @@ func From[K, V any](p *Pipeline, topic string, key codec.Codec[K], value codec.C
 // FromTopics reads several topics of one format as one stream. If a step with state hangs on it they must have
 // equal partition counts.
 func FromTopics[K, V any](p *Pipeline, topics []string, key codec.Codec[K], value codec.Codec[V], opts ...SourceOption) Stream[K, V] {
+	o, label := newSourceOptions(opts), fromLabel(topics)
+	if o.name != "" {
+		p.fail(label, fmt.Sprintf("it has the option As(%q)", o.name),
+			"leave it out: As names the store of TableFrom, and a stream has none")
+	}
+	src := &sourceNode[K, V]{key: key, value: value, policy: o.policy}
+	src.keyID = need(p, label, "the key", key, "give From a key codec")
+	src.valueID = need(p, label, "the value", value, "give From a value codec")
+	src.read(p, topics...)
+	return Stream[K, V]{p: p, n: &src.node, key: key, value: value}
+}
+
+func newSourceOptions(opts []SourceOption) sourceOptions {
 	o := sourceOptions{policy: Fail}
 	for _, set := range opts {
 		set(&o)
 	}
-	n := p.add(topology.KindSource, "")
-	n.Label = "from:" + strings.Join(topics, ",")
-	if len(topics) == 0 {
-		p.fail(n.Label, "it has no topic", "name at least one")
-	}
-	switch dlq, ok := o.policy.DeadLetterTopic(); {
-	case ok:
-		n.Writes = []string{dlq}
-	case o.policy != Fail && o.policy != Skip:
-		p.fail(n.Label, "decode policy "+strconv.Quote(string(o.policy))+" is not known", "use Fail, Skip or DeadLetter")
-	}
-	src := &sourceNode[K, V]{label: n.Label, key: key, value: value, policy: o.policy}
-	src.keyID = need(p, n.Label, "the key", key, "give From a key codec")
-	src.valueID = need(p, n.Label, "the value", value, "give From a value codec")
-	return src.declare(p, n, false, topics...)
+	return o
 }
 
 type sourceNode[K, V any] struct {
@@ -73,8 +76,30 @@ type sourceNode[K, V any] struct {
 	policy         topology.DecodePolicy
 }
 
-// declare makes the source that of a node.
-func (s *sourceNode[K, V]) declare(p *Pipeline, n *topology.Node, internal bool, topics ...string) Stream[K, V] {
+// read declares the source as one of topics of the user's.
+func (s *sourceNode[K, V]) read(p *Pipeline, topics ...string) {
+	n := p.add(topology.KindSource, "")
+	n.Label = fromLabel(topics)
+	s.label = n.Label
+	if len(topics) == 0 {
+		p.fail(n.Label, "it has no topic", "name at least one")
+	}
+	switch dlq, ok := s.policy.DeadLetterTopic(); {
+	case ok:
+		n.Writes = []string{dlq}
+	case s.policy != Fail && s.policy != Skip:
+		p.fail(n.Label, "decode policy "+strconv.Quote(string(s.policy))+" is not known", "use Fail, Skip or DeadLetter")
+	}
+	s.declare(p, n, false, topics...)
+}
+
+// fromLabel is what a source is called.
+func fromLabel(topics []string) string { return "from:" + strings.Join(topics, ",") }
+
+// declare makes the source that of a node. It returns no Stream, and neither does any other method of sourceNode: repartition
+// topics carry types that contain those of the table they come from, and for the compiler a way from there back to
+// Stream and Table would be an endless chain of types.
+func (s *sourceNode[K, V]) declare(p *Pipeline, n *topology.Node, internal bool, topics ...string) {
 	s.id = n.ID
 	for _, topic := range topics {
 		p.graph.Sources = append(p.graph.Sources, topology.GraphSource{
@@ -82,7 +107,6 @@ func (s *sourceNode[K, V]) declare(p *Pipeline, n *topology.Node, internal bool,
 		})
 	}
 	p.openers[n.ID] = s
-	return Stream[K, V]{p: p, n: &s.node, key: s.key, value: s.value}
 }
 
 func (s *sourceNode[K, V]) open(t *task) (func(*operators.Record) error, error) {
@@ -92,7 +116,7 @@ func (s *sourceNode[K, V]) open(t *task) (func(*operators.Record) error, error) 
 	}
 	ctx, label := t.rt.Context, s.label
 	decodeKey, decodeValue := decoder(s.key), decoder(s.value)
-	keyed, valued := !isBytes(s.key), !isBytes(s.value)
+	keyed, valued := nullOf(s.key) == nil, nullOf(s.value) == nil
 	reject := s.rejector(t)
 	return func(rec *operators.Record) error {
 		ctx.Node = label

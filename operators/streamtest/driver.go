@@ -33,7 +33,8 @@ type Driver struct {
 	now        time.Time
 	sequence   int64
 	skipped    []*operators.DecodeError
-	faults     *faults // nil: none but those asked for
+	faults     *faults         // nil: none but those asked for
+	choose     func(n int) int // nil: the task whose next record is the oldest
 }
 
 // startOfTime is what Now returns at first: any fixed time would do.
@@ -48,7 +49,7 @@ func New(t TB, p *stream.Pipeline, opts ...Option) *Driver {
 func newDriver(t TB, p *stream.Pipeline, o options) *Driver {
 	t.Helper()
 	d := &Driver{
-		t: t, partitions: o.partitions, topics: map[string]*topic{}, now: startOfTime,
+		t: t, partitions: o.partitions, topics: map[string]*topic{}, now: startOfTime, choose: o.choose,
 		disk: vfs.NewCrashableMem(), standbys: vfs.NewMem(),
 	}
 	if o.partitions < 1 {
@@ -230,17 +231,26 @@ func (d *Driver) drain() error {
 	}
 }
 
-// step processes one record: of all that wait, the one that came to be first.
+// step processes one record: of the task that the test chooses, else of all that wait the one that came to be first.
 func (d *Driver) step() (bool, error) {
+	var waiting []*runner
 	var oldest *runner
 	var age int64
 	for _, r := range d.tasks {
-		if sequence, ok := r.next(); ok && (oldest == nil || sequence < age) {
+		sequence, ok := r.next()
+		if !ok {
+			continue
+		}
+		waiting = append(waiting, r)
+		if oldest == nil || sequence < age {
 			oldest, age = r, sequence
 		}
 	}
 	if oldest == nil {
 		return false, nil
+	}
+	if d.choose != nil {
+		return true, waiting[d.choose(len(waiting))].step()
 	}
 	return true, oldest.step()
 }
