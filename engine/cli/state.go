@@ -4,7 +4,6 @@ package cli
 
 import (
 	"context"
-	"encoding/binary"
 	"encoding/json/jsontext"
 	"encoding/json/v2"
 	"errors"
@@ -109,9 +108,6 @@ type entry struct {
 	text   [4]string      // the same, for the table
 }
 
-// rowTimeBytes is the event time in front of a table's values: Unix milliseconds, big-endian, sign bit flipped.
-const rowTimeBytes = 8
-
 func (v *storeView) entry(key, sub, value []byte) (entry, error) {
 	st := v.store
 	e := entry{Key: jsonOf(st.KeyCodec, key)}
@@ -119,13 +115,13 @@ func (v *storeView) entry(key, sub, value []byte) (entry, error) {
 	if st.Kind == topology.MapStore {
 		e.SubKey, e.text[1] = jsonOf(st.SubKeyCodec, sub), textOf(st.SubKeyCodec, sub)
 	}
-	if st.Kind == topology.TableStore {
-		if len(value) < rowTimeBytes {
-			return e, fmt.Errorf("store %s, key %s: %w: its value of %d bytes has no time", st.Name, e.text[0], checkpoint.ErrCorrupt, len(value))
-		}
-		at := time.UnixMilli(int64(binary.BigEndian.Uint64(value) ^ 1<<63)).UTC()
+	ms, timed, value, err := st.Kind.Split(value)
+	if err != nil {
+		return e, fmt.Errorf("store %s, key %s: %w: %w", st.Name, e.text[0], checkpoint.ErrCorrupt, err)
+	}
+	if timed {
+		at := time.UnixMilli(ms).UTC()
 		e.Time, e.text[2] = &at, at.Format(time.RFC3339Nano)
-		value = value[rowTimeBytes:]
 	}
 	e.Value, e.text[3] = jsonOf(st.ValueCodec, value), textOf(st.ValueCodec, value)
 	return e, nil
@@ -247,7 +243,7 @@ func (v *storeView) table() *table {
 	switch v.store.Kind {
 	case topology.MapStore:
 		return newTable("KEY", "SUBKEY", "VALUE")
-	case topology.TableStore:
+	case topology.TableStore, topology.GroupStore:
 		return newTable("KEY", "TIME", "VALUE")
 	}
 	return newTable("KEY", "VALUE")
@@ -257,7 +253,7 @@ func (v *storeView) addRow(t *table, e entry) {
 	switch v.store.Kind {
 	case topology.MapStore:
 		t.row(e.text[0], e.text[1], e.text[3])
-	case topology.TableStore:
+	case topology.TableStore, topology.GroupStore:
 		t.row(e.text[0], e.text[2], e.text[3])
 	default:
 		t.row(e.text[0], e.text[3])

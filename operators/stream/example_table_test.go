@@ -179,3 +179,82 @@ func ExampleTable_WithValue() {
 	run.print()
 	// Output: structured-names: 1={"First":"ann"}
 }
+
+func ExampleTable_GroupBy() {
+	p := stream.NewPipeline("staff")
+	stream.TableFrom(p, "employees", codec.String, codec.String).
+		GroupBy("by-office", func(_, office string) string { return office }).
+		Count("staff-per-office").
+		Stream().
+		To("staff")
+
+	run := newRig(p)
+	run.send("employees", "ann", "oslo", "bob", "oslo", "ann", "rome")
+	run.print()
+	// Output:
+	// staff: oslo=1
+	// staff: oslo=2
+	// staff: oslo=1
+	// staff: rome=1
+}
+
+func ExampleTableGroup_Count() {
+	p := stream.NewPipeline("staff")
+	offices := stream.TableFrom(p, "employees", codec.String, codec.String).
+		GroupBy("by-office", func(_, office string) string { return office }).
+		Count("staff-per-office")
+	stream.Changes(offices).
+		Filter(func(c stream.Change[int64]) bool { return !c.HasNew }).
+		Map(func(stream.Change[int64]) string { return "closed" }).
+		To("closed-offices")
+
+	run := newRig(p)
+	run.send("employees", "ann", "oslo", "ann", "rome")
+	run.print()
+	// Output: closed-offices: oslo=closed
+}
+
+func ExampleTableGroup_Reduce() {
+	p := stream.NewPipeline("wealth")
+	stream.TableFrom(p, "balances", codec.String, codec.JSON[int64]()).
+		GroupBy("by-bank", func(account string, _ int64) string { return account[:2] }).
+		Reduce("total",
+			func(total, balance int64) int64 { return total + balance },
+			func(total, balance int64) int64 { return total - balance }).
+		Stream().
+		To("totals", codec.Int64)
+
+	run := newRig(p)
+	run.send("balances", "DE-1", "100", "DE-2", "50", "DE-1", "70")
+	run.print()
+	// Output:
+	// totals: DE=100
+	// totals: DE=150
+	// totals: DE=120
+}
+
+func ExampleTableGroup_Aggregate() {
+	type Load struct{ Jobs, Minutes int }
+	type Job struct {
+		Machine string
+		Minutes int
+	}
+	p := stream.NewPipeline("load")
+	stream.TableFrom(p, "jobs", codec.String, codec.JSON[Job]()).
+		GroupBy("by-machine", func(_ string, j Job) string { return j.Machine }).
+		Aggregate("load", func() Load { return Load{} },
+			func(l Load, j Job) Load { return Load{l.Jobs + 1, l.Minutes + j.Minutes} },
+			func(l Load, j Job) Load { return Load{l.Jobs - 1, l.Minutes - j.Minutes} },
+			codec.JSON[Load]()).
+		Stream().
+		To("loads")
+
+	run := newRig(p)
+	run.send("jobs", "1", `{"Machine":"a","Minutes":5}`, "2", `{"Machine":"a","Minutes":7}`, "1", `{"Machine":"b","Minutes":5}`)
+	run.print()
+	// Output:
+	// loads: a={"Jobs":1,"Minutes":5}
+	// loads: a={"Jobs":2,"Minutes":12}
+	// loads: a={"Jobs":1,"Minutes":7}
+	// loads: b={"Jobs":1,"Minutes":5}
+}

@@ -3,6 +3,8 @@
 package topology
 
 import (
+	"encoding/binary"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -63,11 +65,38 @@ const (
 	// TableStore holds the rows of a table: 8 bytes of event time (big-endian, sign bit flipped, the newest
 	// record that touched the row), then the value.
 	TableStore StoreKind = "table"
+	// GroupStore holds aggregates of groups of rows: 8 bytes that count the rows of the group (big-endian), then as
+	// TableStore.
+	GroupStore StoreKind = "group"
 	// ValueStore holds one value per key.
 	ValueStore StoreKind = "value"
 	// MapStore holds values by key and sub-key.
 	MapStore StoreKind = "map"
 )
+
+const (
+	countBytes = 8
+	timeBytes  = 8
+)
+
+// Split takes an entry of a store of this kind apart: the event time, if the kind has one, and the value.
+func (k StoreKind) Split(entry []byte) (at operators.Time, timed bool, value []byte, err error) {
+	value = entry
+	switch k {
+	case GroupStore:
+		if len(value) < countBytes {
+			return 0, false, nil, fmt.Errorf("entry of %d bytes has no number of rows", len(entry))
+		}
+		value = value[countBytes:]
+	case TableStore:
+	default:
+		return 0, false, value, nil
+	}
+	if len(value) < timeBytes {
+		return 0, false, nil, fmt.Errorf("entry of %d bytes has no time", len(entry))
+	}
+	return operators.Time(binary.BigEndian.Uint64(value) ^ 1<<63), true, value[timeBytes:], nil
+}
 
 // Store is one store of a sub-topology.
 type Store struct {
