@@ -70,7 +70,10 @@ func derive[K, V, W any](t Table[K, V], kind topology.Kind, fn func(K, V) (W, bo
 			}
 			c.enter()
 			w, ok := fn(k, r.value)
-			return row[W]{time: r.time, value: w}, ok, nil
+			if !ok {
+				return row[W]{}, false, nil
+			}
+			return row[W]{time: r.time, value: w}, true, nil
 		}, nil
 	}
 	return Table[K, W]{p: t.p, n: out, key: t.key, value: carry[W](t.p, t.value)}

@@ -79,3 +79,16 @@ func (g *Graph) components() sets {
 	}
 	return s
 }
+
+// Above returns the node and those of its sub-topology from which records reach it.
+func (g *Graph) Above(node int) map[int]bool {
+	above := map[int]bool{node: true}
+	for id := node; id >= 0; id-- { // Parents come before their children.
+		if above[id] {
+			for _, p := range g.Nodes[id].Parents {
+				above[p] = true
+			}
+		}
+	}
+	return above
+}

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package stream_test
+
+import (
+	"github.com/streamd/streamd/operators/codec"
+	"github.com/streamd/streamd/operators/stream"
+)
+
+func ExampleStream_Join() {
+	p := stream.NewPipeline("orders-with-names")
+	names := stream.TableFrom(p, "names", codec.String, codec.String)
+	stream.From(p, "orders", codec.String, codec.String).
+		Join(names, func(order, name string) string { return order + " for " + name }).
+		To("named-orders")
+
+	run := newRig(p)
+	run.send("names", "7", "ann")
+	run.send("orders", "7", "tea", "8", "rum")
+	run.print()
+	// Output: named-orders: 7=tea for ann
+}
+
+func ExampleStream_LeftJoin() {
+	p := stream.NewPipeline("orders-with-names")
+	names := stream.TableFrom(p, "names", codec.String, codec.String)
+	stream.From(p, "orders", codec.String, codec.String).
+		LeftJoin(names, func(order, name string, found bool) string {
+			if !found {
+				name = "somebody"
+			}
+			return order + " for " + name
+		}).
+		To("named-orders")
+
+	run := newRig(p)
+	run.send("names", "7", "ann")
+	run.send("orders", "7", "tea", "8", "rum")
+	run.print()
+	// Output:
+	// named-orders: 7=tea for ann
+	// named-orders: 8=rum for somebody
+}
+
+func ExampleTable_Join() {
+	p := stream.NewPipeline("profiles")
+	names := stream.TableFrom(p, "names", codec.String, codec.String)
+	stream.TableFrom(p, "cities", codec.String, codec.String).
+		Join(names, func(city, name string) string { return name + " of " + city }).
+		Stream().
+		To("profiles")
+
+	run := newRig(p)
+	run.send("names", "7", "ann")
+	run.send("cities", "7", "oslo", "8", "rome")
+	run.send("names", "8", "bob", "7", "anne")
+	run.print()
+	// Output:
+	// profiles: 7=ann of oslo
+	// profiles: 8=bob of rome
+	// profiles: 7=anne of oslo
+}
+
+func ExampleTable_LeftJoin() {
+	p := stream.NewPipeline("profiles")
+	names := stream.TableFrom(p, "names", codec.String, codec.String)
+	stream.TableFrom(p, "cities", codec.String, codec.String).
+		LeftJoin(names, func(city, name string, found bool) string {
+			if !found {
+				name = "somebody"
+			}
+			return name + " of " + city
+		}).
+		Stream().
+		To("profiles")
+
+	run := newRig(p)
+	run.send("cities", "7", "oslo")
+	run.send("names", "7", "ann", "8", "bob")
+	run.remove("names", "7")
+	run.print()
+	// Output:
+	// profiles: 7=somebody of oslo
+	// profiles: 7=ann of oslo
+	// profiles: 7=somebody of oslo
+}
+
+func ExampleTable_OuterJoin() {
+	p := stream.NewPipeline("profiles")
+	names := stream.TableFrom(p, "names", codec.String, codec.String)
+	stream.TableFrom(p, "cities", codec.String, codec.String).
+		OuterJoin(names, func(city string, hasCity bool, name string, hasName bool) string {
+			switch {
+			case !hasCity:
+				return name + " of nowhere"
+			case !hasName:
+				return "somebody of " + city
+			default:
+				return name + " of " + city
+			}
+		}).
+		Stream().
+		To("profiles")
+
+	run := newRig(p)
+	run.send("names", "7", "ann")
+	run.send("cities", "8", "rome", "7", "oslo")
+	run.print()
+	// Output:
+	// profiles: 7=ann of nowhere
+	// profiles: 8=somebody of rome
+	// profiles: 7=ann of oslo
+}
