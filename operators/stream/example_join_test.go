@@ -111,3 +111,53 @@ func ExampleTable_OuterJoin() {
 	// profiles: 8=somebody of rome
 	// profiles: 7=ann of oslo
 }
+
+func ExampleTable_JoinForeign() {
+	type Order struct{ Item, Customer string }
+	p := stream.NewPipeline("orders-with-names")
+	names := stream.TableFrom(p, "names", codec.String, codec.String)
+	stream.TableFrom(p, "orders", codec.String, codec.JSON[Order]()).
+		JoinForeign("named-orders",
+			func(o Order) (string, bool) { return o.Customer, o.Customer != "" },
+			names,
+			func(o Order, name string) string { return o.Item + " for " + name }).
+		Stream().
+		To("named-orders")
+
+	run := newRig(p)
+	run.send("names", "7", "ann")
+	run.send("orders", "1", `{"Item":"tea","Customer":"7"}`, "2", `{"Item":"rum","Customer":"7"}`, "3", `{"Item":"ale"}`)
+	run.send("names", "7", "anne")
+	run.print()
+	// Output:
+	// named-orders: 1=tea for ann
+	// named-orders: 2=rum for ann
+	// named-orders: 1=tea for anne
+	// named-orders: 2=rum for anne
+}
+
+func ExampleTable_LeftJoinForeign() {
+	p := stream.NewPipeline("cities-with-countries")
+	countries := stream.TableFrom(p, "countries", codec.String, codec.String)
+	stream.TableFrom(p, "country-of-city", codec.String, codec.String).
+		LeftJoinForeign("located",
+			func(country string) (string, bool) { return country, true },
+			countries,
+			func(code, country string, found bool) string {
+				if !found {
+					return "country " + code
+				}
+				return country
+			}).
+		Stream().
+		To("located-cities")
+
+	run := newRig(p)
+	run.send("country-of-city", "oslo", "no", "rome", "it")
+	run.send("countries", "no", "Norway")
+	run.print()
+	// Output:
+	// located-cities: oslo=country no
+	// located-cities: rome=country it
+	// located-cities: oslo=Norway
+}

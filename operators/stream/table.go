@@ -205,6 +205,25 @@ func (s *storeRef[R]) open(t *task) (*statestore.Value[R], error) {
 	return store, nil
 }
 
+// mapRef is storeRef for a map store.
+type mapRef[R any] struct {
+	name  string
+	codec statestore.ValueCodec[R]
+}
+
+func (s *mapRef[R]) open(t *task) (*statestore.Map[R], error) {
+	if made, ok := t.made[s]; ok {
+		return made.(*statestore.Map[R]), nil
+	}
+	id, err := t.store(s.name)
+	if err != nil {
+		return nil, err
+	}
+	store := statestore.NewMap(t.rt.DB, id, s.codec)
+	t.made[s] = store
+	return store, nil
+}
+
 // keptIn makes s the store of the table's rows; rowOf finds the row in an entry.
 func keptIn[K, V, R any](n *tableNode[K, V], s *storeRef[R], rowOf func(*R) row[V]) {
 	n.reads = []int{n.id}

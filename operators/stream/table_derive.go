@@ -10,12 +10,22 @@ import (
 // Filter is the table of the rows whose value satisfies keep. A row that no longer does is deleted from it. It keeps
 // nothing itself.
 func (t Table[K, V]) Filter(keep func(V) bool) Table[K, V] {
-	return derive(t, "filter", func(_ K, v V) (V, bool) { return v, keep(v) })
+	return derive(t, "filter", func(_ K, v V) (kept V, ok bool) {
+		if !keep(v) {
+			return kept, false
+		}
+		return v, true
+	})
 }
 
 // FilterKV is the table of the rows that satisfy keep, as Filter.
 func (t Table[K, V]) FilterKV(keep func(K, V) bool) Table[K, V] {
-	return derive(t, "filter", func(k K, v V) (V, bool) { return v, keep(k, v) })
+	return derive(t, "filter", func(k K, v V) (kept V, ok bool) {
+		if !keep(k, v) {
+			return kept, false
+		}
+		return v, true
+	})
 }
 
 // Map is the table with each value replaced by fn of it. It keeps nothing itself: fn is called for the old and the
@@ -29,7 +39,7 @@ func (t Table[K, V]) MapWithKey[W any](fn func(K, V) W) Table[K, W] {
 	return derive(t, "map", func(k K, v V) (W, bool) { return fn(k, v), true })
 }
 
-// derive declares a table whose rows are computed from those of another; fn says which it has.
+// derive declares a table whose rows are computed from those of another; fn returns none as the zero value.
 func derive[K, V, W any](t Table[K, V], kind topology.Kind, fn func(K, V) (W, bool)) Table[K, W] {
 	n := t.p.add(kind, "", t.n.id)
 	out := &tableNode[K, W]{id: n.ID, label: n.Label, key: t.key, reads: t.n.reads, above: []func(){t.n.wantOld}}
@@ -70,10 +80,7 @@ func derive[K, V, W any](t Table[K, V], kind topology.Kind, fn func(K, V) (W, bo
 			}
 			c.enter()
 			w, ok := fn(k, r.value)
-			if !ok {
-				return row[W]{}, false, nil
-			}
-			return row[W]{time: r.time, value: w}, true, nil
+			return row[W]{time: r.time, value: w}, ok, nil
 		}, nil
 	}
 	return Table[K, W]{p: t.p, n: out, key: t.key, value: carry[W](t.p, t.value)}
