@@ -37,7 +37,8 @@ type Options struct {
 	DB       *statestore.DB // nil for a stateless sub-topology
 	Output   operators.Output
 	Now      func() time.Time
-	Listener *operators.Listener // may be nil
+	Listener *operators.Listener              // may be nil
+	Globals  map[string]operators.GlobalStore // by topic
 }
 
 // Task is one running task.
@@ -70,7 +71,7 @@ func New(o Options) (*Task, error) {
 			t.source[tp] = i
 		}
 	}
-	proc, err := o.SubTopology.New(&operators.Runtime{Task: o.ID, DB: o.DB, Output: o.Output, Context: &t.ctx, Now: o.Now, Listener: o.Listener})
+	proc, err := o.SubTopology.New(&operators.Runtime{Task: o.ID, DB: o.DB, Output: o.Output, Context: &t.ctx, Now: o.Now, Listener: o.Listener, Globals: o.Globals})
 	if err != nil {
 		return nil, fmt.Errorf("build task %v: %w", o.ID, err)
 	}

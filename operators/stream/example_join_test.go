@@ -161,3 +161,58 @@ func ExampleTable_LeftJoinForeign() {
 	// located-cities: rome=country it
 	// located-cities: oslo=Norway
 }
+
+func ExampleGlobalTableFrom() {
+	p := stream.NewPipeline("flights-with-airports")
+	airports := stream.GlobalTableFrom(p, "airports", codec.String, codec.String)
+	stream.From(p, "flights", codec.String, codec.String).
+		JoinGlobal(airports,
+			func(_, airport string) string { return airport },
+			func(_, name string) string { return "to " + name }).
+		To("destinations")
+
+	run := newRig(p)
+	run.send("airports", "OSL", "Oslo", "FCO", "Rome")
+	run.send("flights", "SK 1", "FCO")
+	run.print()
+	// Output: destinations: SK 1=to Rome
+}
+
+func ExampleStream_JoinGlobal() {
+	p := stream.NewPipeline("known-countries")
+	countries := stream.GlobalTableFrom(p, "countries", codec.String, codec.String)
+	stream.From(p, "visits", codec.String, codec.String).
+		JoinGlobal(countries,
+			func(_, code string) string { return code },
+			func(_, country string) string { return country }).
+		To("visits-with-country")
+
+	run := newRig(p)
+	run.send("countries", "no", "Norway")
+	run.send("visits", "1", "no", "2", "xx")
+	run.print()
+	// Output: visits-with-country: 1=Norway
+}
+
+func ExampleStream_LeftJoinGlobal() {
+	p := stream.NewPipeline("all-visits")
+	countries := stream.GlobalTableFrom(p, "countries", codec.String, codec.String)
+	stream.From(p, "visits", codec.String, codec.String).
+		LeftJoinGlobal(countries,
+			func(_, code string) string { return code },
+			func(code, country string, found bool) string {
+				if !found {
+					return "unknown " + code
+				}
+				return country
+			}).
+		To("visits-with-country")
+
+	run := newRig(p)
+	run.send("countries", "no", "Norway")
+	run.send("visits", "1", "no", "2", "xx")
+	run.print()
+	// Output:
+	// visits-with-country: 1=Norway
+	// visits-with-country: 2=unknown xx
+}

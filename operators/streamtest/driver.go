@@ -33,6 +33,7 @@ type Driver struct {
 	now        time.Time
 	sequence   int64
 	skipped    []*operators.DecodeError
+	globals    []*global       // of the process
 	faults     *faults         // nil: none but those asked for
 	choose     func(n int) int // nil: the task whose next record is the oldest
 }
@@ -58,6 +59,9 @@ func newDriver(t TB, p *stream.Pipeline, o options) *Driver {
 	var err error
 	if d.topology, err = p.Build(); err != nil {
 		t.Fatalf("streamtest: pipeline %q does not build:\n%v", p.Name(), err)
+	}
+	for _, g := range d.topology.Globals {
+		d.topic(g.Topic, false)
 	}
 	d.makeTasks()
 	// Every task and its standby need a share of the budget. It is a limit, not taken at once.
@@ -120,6 +124,7 @@ func (d *Driver) nextSequence() int64 {
 // start begins a process on what is on the disk.
 func (d *Driver) start() {
 	d.t.Helper()
+	d.startGlobals()
 	for _, r := range d.tasks {
 		if err := r.start(); err != nil {
 			d.fail("restart: %v", err)
@@ -233,6 +238,9 @@ func (d *Driver) drain() error {
 
 // step processes one record: of the task that the test chooses, else of all that wait the one that came to be first.
 func (d *Driver) step() (bool, error) {
+	if err := d.applyGlobals(); err != nil {
+		return false, err
+	}
 	var waiting []*runner
 	var oldest *runner
 	var age int64

@@ -79,7 +79,7 @@ func (r *runner) start() error {
 	r.skipped = nil
 	var err error
 	r.task, err = task.New(task.Options{
-		ID: r.id, SubTopology: r.sub, Inputs: r.inputs, DB: r.db, Output: r.out, Now: r.d.Now,
+		ID: r.id, SubTopology: r.sub, Inputs: r.inputs, DB: r.db, Output: r.out, Now: r.d.Now, Globals: r.d.globalStores(),
 		Listener: &operators.Listener{Skipped: func(e *operators.DecodeError) { r.skipped = append(r.skipped, e) }},
 	})
 	if err != nil {

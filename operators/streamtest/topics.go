@@ -34,7 +34,7 @@ func (d *Driver) In[K, V any](topic string, key codec.Codec[K], value codec.Code
 	return &Input[K, V]{d: d, topic: topic, key: key, value: value}
 }
 
-// source finds the user topic that a sub-topology reads.
+// source finds the user topic that a sub-topology reads, or a global table.
 func (d *Driver) source(name string) topology.Source {
 	d.t.Helper()
 	var names []string
@@ -48,6 +48,12 @@ func (d *Driver) source(name string) topology.Source {
 			}
 			names = append(names, src.Topic)
 		}
+	}
+	for _, g := range d.topology.Globals {
+		if g.Topic == name {
+			return topology.Source{Topic: g.Topic, KeyCodec: g.KeyCodec, ValueCodec: g.ValueCodec}
+		}
+		names = append(names, g.Topic)
 	}
 	d.fail("pipeline %q does not read topic %q; it reads %s", d.topology.App, name, list(names))
 	return topology.Source{}

@@ -23,6 +23,8 @@ type Node struct {
 	// Writes are the topics that the node writes: a sink's, a repartition's logical name (which is internal),
 	// or a source's dead-letter topic.
 	Writes []string `json:"writes,omitempty"`
+	// Globals are the topics of the global tables that the node looks up.
+	Globals []string `json:"globals,omitempty"`
 }
 
 // Graph is what the DSL builds: nodes in the order of declaration, so that parents come before children.
@@ -31,6 +33,7 @@ type Graph struct {
 	Nodes   []Node
 	Sources []GraphSource
 	Stores  []Store // ID is filled in by Compile
+	Globals []Global
 	Dropped []string
 }
 

@@ -21,6 +21,8 @@ type Topology struct {
 	Version       int           `json:"version"` // of the JSON form
 	App           string        `json:"app"`
 	SubTopologies []SubTopology `json:"subTopologies"` // ordered by id, without gaps
+	// Globals are the topics of which every worker holds all rows, sorted by topic.
+	Globals []Global `json:"globals,omitempty"`
 	// Dropped names the stores and repartition topics that the pipeline says it no longer wants.
 	Dropped []string `json:"dropped,omitempty"`
 }
@@ -40,6 +42,17 @@ type SubTopology struct {
 // Stateful says whether tasks of the sub-topology need a database and a changelog. If so, all its sources are
 // expected to have equal partition counts: partition n of each of them belongs to task n.
 func (s *SubTopology) Stateful() bool { return len(s.Stores) > 0 }
+
+// Global is a topic that every worker reads as a whole, into a table that its tasks look up.
+type Global struct {
+	Topic         string       `json:"topic"`
+	KeyCodec      string       `json:"keyCodec"`
+	ValueCodec    string       `json:"valueCodec"`
+	OnDecodeError DecodePolicy `json:"onDecodeError"` // Fail or Skip
+
+	// New makes the table of one process, empty. It is nil in a decoded topology.
+	New func(*operators.Listener) operators.GlobalStore `json:"-"`
+}
 
 // Source is one topic that a sub-topology reads.
 type Source struct {

@@ -78,7 +78,7 @@ func (g *Graph) checkTopics() []error {
 		if src.Internal {
 			continue
 		}
-		errs = append(errs, g.checkTopic(src.Node, src.Topic)...)
+		errs = append(errs, g.checkTopic(g.Nodes[src.Node].Label, src.Topic)...)
 		if _, ok := read[src.Topic]; ok {
 			errs = append(errs, Finding(g.Nodes[src.Node].Label,
 				fmt.Sprintf("the topic %q is read twice", src.Topic),
@@ -86,13 +86,23 @@ func (g *Graph) checkTopics() []error {
 		}
 		read[src.Topic] = src.Node
 	}
+	globals := make(map[string]bool)
+	for _, t := range g.Globals {
+		label := "global:" + t.Topic
+		errs = append(errs, g.checkTopic(label, t.Topic)...)
+		if globals[t.Topic] {
+			errs = append(errs, Finding(label, fmt.Sprintf("the topic %q is a global table twice", t.Topic),
+				"call GlobalTableFrom once and use the table that it returns in both places"))
+		}
+		globals[t.Topic] = true
+	}
 	for _, n := range g.Nodes {
 		if n.Kind == KindRepartition {
 			continue
 		}
 		for _, topic := range n.Writes {
-			errs = append(errs, g.checkTopic(n.ID, topic)...)
-			if _, ok := read[topic]; ok {
+			errs = append(errs, g.checkTopic(n.Label, topic)...)
+			if _, ok := read[topic]; ok || globals[topic] {
 				errs = append(errs, Finding(n.Label,
 					fmt.Sprintf("the topic %q is both read and written by this pipeline", topic),
 					"use the stream itself, or Repartition, instead of a topic in between"))
@@ -102,15 +112,15 @@ func (g *Graph) checkTopics() []error {
 	return errs
 }
 
-func (g *Graph) checkTopic(node int, topic string) []error {
+func (g *Graph) checkTopic(label, topic string) []error {
 	if !validTopic(topic) {
-		return []error{Finding(g.Nodes[node].Label, fmt.Sprintf("%q is not a valid topic name", topic),
+		return []error{Finding(label, fmt.Sprintf("%q is not a valid topic name", topic),
 			"use 1 to 249 letters, digits, '.', '-' and '_'")}
 	}
 	rest, ours := strings.CutPrefix(topic, g.App+"-")
 	internal := strings.HasSuffix(rest, "-repartition") || strings.HasSuffix(rest, "-changelog")
 	if ours && internal && strings.Trim(rest[:1], "0123456789") == "" {
-		return []error{Finding(g.Nodes[node].Label, fmt.Sprintf("the topic %q has a name that internal topics have", topic),
+		return []error{Finding(label, fmt.Sprintf("the topic %q has a name that internal topics have", topic),
 			"use another topic, or another name for the pipeline")}
 	}
 	return nil
