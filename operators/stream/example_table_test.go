@@ -164,6 +164,23 @@ func ExampleTable_Store() {
 	// Output: updates: 1=bob
 }
 
+func ExampleTable_Repartition() {
+	p := stream.NewPipeline("managers")
+	managerOf := stream.TableFrom(p, "manager-of", codec.String, codec.String)
+	managerOf.
+		JoinForeign("manager-of-manager",
+			func(manager string) (string, bool) { return manager, true },
+			managerOf.Repartition("managers"),
+			func(manager, above string) string { return above + " through " + manager }).
+		Stream().
+		To("bosses")
+
+	run := newRig(p)
+	run.send("manager-of", "bob", "ann", "cem", "bob")
+	run.print()
+	// Output: bosses: cem=ann through bob
+}
+
 func ExampleTable_WithValue() {
 	type Name struct{ First string }
 	p := stream.NewPipeline("names")

@@ -30,6 +30,9 @@ func GlobalTableFrom[K, V any](p *Pipeline, topic string, key codec.Codec[K], va
 	if o.policy != Fail && o.policy != Skip {
 		p.fail(label, fmt.Sprintf("decode policy %q is not for global tables", o.policy), "use Fail or Skip")
 	}
+	if o.eventTime != nil || o.outOfOrder != 0 {
+		p.fail(label, "it has an option of event time", "leave EventTime and OutOfOrder out: the rows of a global table have no time")
+	}
 	g := topology.Global{Topic: topic, OnDecodeError: o.policy,
 		KeyCodec:   need(p, label, "the key", key, "give GlobalTableFrom a key codec"),
 		ValueCodec: need(p, label, "the value", value, "give GlobalTableFrom a value codec"),

@@ -4,8 +4,10 @@ package stream
 
 import (
 	"fmt"
+	"reflect"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/streamd/streamd/operators"
 	"github.com/streamd/streamd/operators/codec"
@@ -16,8 +18,21 @@ import (
 type SourceOption func(*sourceOptions)
 
 type sourceOptions struct {
-	policy topology.DecodePolicy
-	name   string // of a table's store; "": the topic's
+	policy     topology.DecodePolicy
+	name       string // of a table's store; "": the topic's
+	eventTime  any    // func(K, V) time.Time
+	outOfOrder time.Duration
+}
+
+// EventTime takes a record's time from its content instead of its Kafka timestamp. K and V are those of the source.
+func EventTime[K, V any](of func(K, V) time.Time) SourceOption {
+	return func(o *sourceOptions) { o.eventTime = of }
+}
+
+// OutOfOrder says by how much event time a record may come after a newer one of its partition without being late.
+// The default is zero: within a partition time never goes back. A larger bound makes windows close that much later.
+func OutOfOrder(d time.Duration) SourceOption {
+	return func(o *sourceOptions) { o.outOfOrder = d }
 }
 
 // The policies for records that a source cannot decode, besides DeadLetter.
@@ -52,7 +67,10 @@ func FromTopics[K, V any](p *Pipeline, topics []string, key codec.Codec[K], valu
 		p.fail(label, fmt.Sprintf("it has the option As(%q)", o.name),
 			"leave it out: As names the store of TableFrom, and a stream has none")
 	}
-	src := &sourceNode[K, V]{key: key, value: value, policy: o.policy}
+	src := &sourceNode[K, V]{key: key, value: value, policy: o.policy, outOfOrder: outOfOrderOf(p, label, o)}
+	if of := eventTimeOf[K, V](p, label, o); of != nil {
+		src.time = func(k K, v V, _ operators.Time) operators.Time { return of(k, v).UnixMilli() }
+	}
 	src.keyID = need(p, label, "the key", key, "give From a key codec")
 	src.valueID = need(p, label, "the value", value, "give From a value codec")
 	src.read(p, topics...)
@@ -67,6 +85,26 @@ func newSourceOptions(opts []SourceOption) sourceOptions {
 	return o
 }
 
+// eventTimeOf returns what EventTime gave, nil if nothing.
+func eventTimeOf[K, V any](p *Pipeline, label string, o sourceOptions) func(K, V) time.Time {
+	if o.eventTime == nil {
+		return nil
+	}
+	of, ok := o.eventTime.(func(K, V) time.Time)
+	if !ok {
+		p.fail(label, fmt.Sprintf("EventTime has a %T", o.eventTime), fmt.Sprintf("give it a %v", reflect.TypeFor[func(K, V) time.Time]()))
+	}
+	return of
+}
+
+// outOfOrderOf returns what OutOfOrder gave, in milliseconds.
+func outOfOrderOf(p *Pipeline, label string, o sourceOptions) int64 {
+	if o.outOfOrder < 0 {
+		p.fail(label, fmt.Sprintf("OutOfOrder(%v) is negative", o.outOfOrder), "give a bound of zero or more")
+	}
+	return o.outOfOrder.Milliseconds()
+}
+
 type sourceNode[K, V any] struct {
 	node[K, V]
 	label          string
@@ -74,6 +112,8 @@ type sourceNode[K, V any] struct {
 	value          codec.Codec[V]
 	keyID, valueID string
 	policy         topology.DecodePolicy
+	time           func(K, V, operators.Time) operators.Time // of a record with this timestamp; nil: just that
+	outOfOrder     int64                                     // milliseconds
 }
 
 // read declares the source as one of topics of the user's.
@@ -104,6 +144,7 @@ func (s *sourceNode[K, V]) declare(p *Pipeline, n *topology.Node, internal bool,
 	for _, topic := range topics {
 		p.graph.Sources = append(p.graph.Sources, topology.GraphSource{
 			Node: n.ID, Topic: topic, Internal: internal, KeyCodec: s.keyID, ValueCodec: s.valueID, OnDecodeError: s.policy,
+			OutOfOrder: s.outOfOrder,
 		})
 	}
 	p.openers[n.ID] = s
@@ -114,12 +155,12 @@ func (s *sourceNode[K, V]) open(t *task) (func(*operators.Record) error, error) 
 	if err != nil {
 		return nil, err
 	}
-	ctx, label := t.rt.Context, s.label
+	ctx, label, timeOf := t.rt.Context, s.label, s.time
 	decodeKey, decodeValue := decoder(s.key), decoder(s.value)
 	keyed, valued := nullOf(s.key) == nil, nullOf(s.value) == nil
 	reject := s.rejector(t)
 	return func(rec *operators.Record) error {
-		ctx.Node = label
+		ctx.Node, ctx.Time = label, operators.MinTime
 		if keyed && rec.Key == nil {
 			return reject(rec, operators.PartKey, operators.ErrNullKey)
 		}
@@ -134,7 +175,12 @@ func (s *sourceNode[K, V]) open(t *task) (func(*operators.Record) error, error) 
 		if err != nil {
 			return reject(rec, operators.PartValue, err)
 		}
-		return next(k, v, rec.Time)
+		at := rec.Time
+		if timeOf != nil {
+			at = timeOf(k, v, at)
+		}
+		ctx.Time = at
+		return next(k, v, at)
 	}, nil
 }
 

@@ -18,11 +18,19 @@ func As(name string) SourceOption {
 // TableFrom reads a topic as a table: each record replaces the one of its key before it, and one with a null value
 // deletes the row. Of two records of a key the one with the higher offset is newer, whatever their times. The rows
 // are kept in a store, which has the topic's name unless As gives it another. A record without a key follows the policy
-// for records that do not decode.
+// for records that do not decode. EventTime takes the time of a record from its value; one without keeps its timestamp.
 func TableFrom[K, V any](p *Pipeline, topic string, key codec.Codec[K], value codec.Codec[V], opts ...SourceOption) Table[K, V] {
 	o := newSourceOptions(opts)
 	label := fromLabel([]string{topic})
-	src := &sourceNode[K, optional[V]]{key: key, value: optionalCodec[V]{value}, policy: o.policy}
+	src := &sourceNode[K, optional[V]]{key: key, value: optionalCodec[V]{value}, policy: o.policy, outOfOrder: outOfOrderOf(p, label, o)}
+	if of := eventTimeOf[K, V](p, label, o); of != nil {
+		src.time = func(k K, v optional[V], timestamp operators.Time) operators.Time {
+			if !v.has {
+				return timestamp
+			}
+			return of(k, v.value).UnixMilli()
+		}
+	}
 	src.keyID = need(p, label, "the key", key, "give TableFrom a key codec")
 	src.valueID = need(p, label, "the value", value, "give TableFrom a value codec")
 	src.read(p, topic)
@@ -72,6 +80,33 @@ func (t Table[K, V]) Store(name string) Table[K, V] {
 			return set(k, optional[V]{value: c.New, has: c.HasNew}, tm)
 		}, nil
 	})
+	return table
+}
+
+// Repartition sends the table's changes to where their keys live, through the repartition topic of this name, and keeps
+// the rows there in the store of this name: a copy that belongs to a sub-topology of its own. That is what the join of
+// a table with itself by foreign key needs, and a join of tables whose keys are encoded differently.
+func (t Table[K, V]) Repartition(name string, key ...codec.Codec[K]) Table[K, V] {
+	t.n.wantOld() // Without the old side, rows that a Filter takes out would be missed.
+	n := t.p.addNamed(topology.KindRepartition, name, t.n.id)
+	c := choose(t.p, n.Label, key, t.key)
+	w := &writer[K, optional[V]]{label: n.Label, key: c, value: optionalCodec[V]{t.value}}
+	src := &sourceNode[K, optional[V]]{key: c, value: w.value, keyID: idOf(c)}
+	src.valueID = need(t.p, n.Label, "the value", t.value, "add .WithValue(codec) before it")
+	through(t.p, n, w, src)
+	t.n.children = append(t.n.children, func(tk *task) (emitChange[K, V], error) {
+		write, err := w.open(tk)
+		if err != nil {
+			return nil, err
+		}
+		return func(k K, c Change[V], tm operators.Time) error {
+			return write(k, optional[V]{value: c.New, has: c.HasNew}, tm)
+		}, nil
+	})
+	kept := t.p.add("table", "", src.id)
+	kept.Label = w.label
+	keep, table := newKeeper(t.p, kept, c, t.value, "")
+	src.children = append(src.children, keep.open)
 	return table
 }
 

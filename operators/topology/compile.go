@@ -37,6 +37,7 @@ func Compile(g *Graph, newProcessor Maker) (*Topology, error) {
 			return newProcessor(&t.SubTopologies[i], rt)
 		}
 	}
+	errs = append(errs, t.checkLoops()...)
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
@@ -57,7 +58,7 @@ func (g *Graph) split(t *Topology) []int {
 		sub := &t.SubTopologies[index[root]]
 		sub.Sources = append(sub.Sources, Source{
 			Topic: src.Topic, Internal: src.Internal, KeyCodec: src.KeyCodec, ValueCodec: src.ValueCodec,
-			OnDecodeError: src.OnDecodeError, Node: src.Node,
+			OnDecodeError: src.OnDecodeError, OutOfOrder: src.OutOfOrder, Node: src.Node,
 		})
 	}
 	of := make([]int, len(g.Nodes))

@@ -25,6 +25,11 @@ type Node struct {
 	Writes []string `json:"writes,omitempty"`
 	// Globals are the topics of the global tables that the node looks up.
 	Globals []string `json:"globals,omitempty"`
+	// Timed says that the step acts when event time passes.
+	Timed bool `json:"timed,omitzero"`
+	// Hold is by how many milliseconds of event time the step's results may trail what went into them: a window
+	// that waits for late records before it emits.
+	Hold int64 `json:"hold,omitzero"`
 }
 
 // Graph is what the DSL builds: nodes in the order of declaration, so that parents come before children.
@@ -44,6 +49,7 @@ type GraphSource struct {
 	Internal             bool
 	KeyCodec, ValueCodec string
 	OnDecodeError        DecodePolicy
+	OutOfOrder           int64
 }
 
 // sets is a union-find over node ids.

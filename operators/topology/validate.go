@@ -5,6 +5,7 @@ package topology
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -124,6 +125,48 @@ func (g *Graph) checkTopic(label, topic string) []error {
 			"use another topic, or another name for the pipeline")}
 	}
 	return nil
+}
+
+// checkLoops reports the repartition topics through which a sub-topology would send records to itself.
+func (t *Topology) checkLoops() []error {
+	// A sub-topology is settled once all that write to it are; those in a loop, and behind one, never are.
+	settled := make(map[int32]bool)
+	for range t.SubTopologies {
+		for i := range t.SubTopologies {
+			s := &t.SubTopologies[i]
+			settled[s.ID] = settled[s.ID] || !slices.ContainsFunc(s.Sources, func(src Source) bool {
+				return src.Internal && slices.ContainsFunc(t.Writers(src.Topic), func(w int32) bool { return !settled[w] })
+			})
+		}
+	}
+	var errs []error
+	for i := range t.SubTopologies {
+		s := &t.SubTopologies[i]
+		if settled[s.ID] {
+			continue
+		}
+		for _, src := range s.Sources {
+			if src.Internal && slices.ContainsFunc(t.Writers(src.Topic), func(w int32) bool { return t.reaches(s.ID, w) }) {
+				errs = append(errs, Finding(src.Topic, "what it sends can come back to it, so that event time and the end of a bounded run would wait for themselves",
+					"add .Repartition(name) to the stream or table where it comes back: in a join of a table with itself, to one side"))
+			}
+		}
+	}
+	return errs
+}
+
+// reaches says whether records of a sub-topology get to another.
+func (t *Topology) reaches(from, to int32) bool {
+	seen := map[int32]bool{from: true}
+	for range t.SubTopologies {
+		for i := range t.SubTopologies {
+			s := &t.SubTopologies[i]
+			seen[s.ID] = seen[s.ID] || slices.ContainsFunc(s.Sources, func(src Source) bool {
+				return src.Internal && slices.ContainsFunc(t.Writers(src.Topic), func(w int32) bool { return seen[w] })
+			})
+		}
+	}
+	return seen[to]
 }
 
 func (g *Graph) checkDropped() []error {
