@@ -33,6 +33,8 @@ func (w *Worker) loop(ctx context.Context) error {
 			w.restoreEnded(r)
 		case f := <-fetched:
 			w.process(f)
+		case f := <-w.changed:
+			w.globalsChanged(f)
 		case <-w.commitTimer.C:
 			w.step(core.CommitDue{})
 		case d := <-w.published:

@@ -19,6 +19,7 @@ import (
 	"github.com/streamd/streamd/engine/core"
 	"github.com/streamd/streamd/engine/kafka"
 	"github.com/streamd/streamd/engine/task"
+	"github.com/streamd/streamd/operators"
 	"github.com/streamd/streamd/operators/topology"
 	"github.com/streamd/streamd/partition"
 	"github.com/streamd/streamd/partition/groupbalance"
@@ -71,6 +72,7 @@ type Worker struct {
 	// owned by the loop
 	machine         *core.Machine
 	tasks           map[partition.TaskID]*runningTask
+	globals         map[string]operators.GlobalStore // by topic; read by the lanes
 	group           *kafka.Group
 	membershipNo    uint64
 	generation      int32
@@ -99,6 +101,7 @@ type Worker struct {
 	membership chan kafka.MembershipEvent
 	restored   chan restoreResult
 	fetched    chan fetch
+	changed    chan fetch // of global tables
 	observed   chan observation
 	published  chan published
 	progress   atomic.Int64
@@ -169,6 +172,7 @@ func New(o Options) (*Worker, error) {
 		membership:  make(chan kafka.MembershipEvent, 64),
 		restored:    make(chan restoreResult, 16),
 		fetched:     make(chan fetch, 1),
+		changed:     make(chan fetch),
 		observed:    make(chan observation),
 		paused:      map[partition.TopicPartition]bool{},
 		published:   make(chan published, 16),
@@ -201,6 +205,9 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer w.release()
+	if err := w.startGlobals(ctx); err != nil {
+		return err
+	}
 	ctx, finished := context.WithCancel(ctx)
 	defer finished()
 	if w.untilEnd {
