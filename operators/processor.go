@@ -9,15 +9,16 @@ import (
 	"github.com/streamd/streamd/statestore"
 )
 
-// Runtime is what one task gives to the Processor it runs. All fields but Listener are required, and DB
-// only where the sub-topology has stores.
+// Runtime is what one task gives to the Processor it runs. All fields but Listener are required, DB
+// only where the sub-topology has stores and Globals where it looks them up.
 type Runtime struct {
 	Task     partition.TaskID
 	DB       *statestore.DB
 	Output   Output
 	Context  *Context
-	Now      func() time.Time // the wall clock, through the engine so that a run can be repeated
-	Listener *Listener        // may be nil
+	Now      func() time.Time       // the wall clock, through the engine so that a run can be repeated
+	Listener *Listener              // may be nil
+	Globals  map[string]GlobalStore // by topic: those of topology.Topology.Globals
 }
 
 // Context tells what a task is doing right now. There is one per task; Processors write it, and the

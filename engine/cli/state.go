@@ -5,7 +5,6 @@ package cli
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"encoding/json/jsontext"
 	"encoding/json/v2"
 	"errors"
@@ -110,9 +109,6 @@ type entry struct {
 	text   [4]string      // the same, for the table
 }
 
-// rowTimeBytes is the event time in front of a table's values: Unix milliseconds, big-endian, sign bit flipped.
-const rowTimeBytes = 8
-
 func (v *storeView) entry(key, sub, value []byte) (entry, error) {
 	st := v.store
 	e := entry{Key: jsonOf(st.KeyCodec, key)}
@@ -120,12 +116,12 @@ func (v *storeView) entry(key, sub, value []byte) (entry, error) {
 	if st.SubKeyCodec != "" {
 		e.SubKey, e.text[1] = jsonOf(st.SubKeyCodec, sub), textOf(st.SubKeyCodec, sub)
 	}
-	if st.Kind == topology.TableStore {
-		if len(value) < rowTimeBytes {
-			return e, fmt.Errorf("store %s, key %s: %w: its value of %d bytes has no time", st.Name, e.text[0], checkpoint.ErrCorrupt, len(value))
-		}
-		e.setTime(int64(binary.BigEndian.Uint64(value) ^ 1<<63))
-		value = value[rowTimeBytes:]
+	ms, timed, value, err := st.Kind.Split(value)
+	if err != nil {
+		return e, fmt.Errorf("store %s, key %s: %w: %w", st.Name, e.text[0], checkpoint.ErrCorrupt, err)
+	}
+	if timed {
+		e.setTime(ms)
 	}
 	e.Value, e.text[3] = jsonOf(st.ValueCodec, value), textOf(st.ValueCodec, value)
 	return e, nil
@@ -223,7 +219,7 @@ func (v *storeView) lookUp(r *statestore.Reader, key []byte, sub []string) ([]en
 		}
 	}
 	switch {
-	case v.store.Kind == topology.WindowStore:
+	case v.store.Kind.Windowed():
 		return v.lookUpWindows(r, key, subKey, len(sub) > 0)
 	case v.store.Kind != topology.MapStore:
 		value, ok, err := r.Get(id, key)
@@ -296,7 +292,7 @@ func (v *storeView) columns(all [4]string) []string {
 	if v.store.SubKeyCodec != "" {
 		list = append(list, all[1])
 	}
-	if v.store.Kind == topology.TableStore || v.store.Kind == topology.WindowStore {
+	if v.store.Kind.Windowed() || v.store.Kind == topology.TableStore || v.store.Kind == topology.GroupStore {
 		list = append(list, all[2])
 	}
 	return append(list, all[3])
@@ -391,7 +387,7 @@ func (v *storeView) each(ctx context.Context, r *statestore.Reader, prefix []byt
 	switch v.store.Kind {
 	case topology.MapStore:
 		return v.eachOfMap(r, prefix, take)
-	case topology.WindowStore:
+	case topology.WindowStore, topology.WindowTableStore:
 		return v.eachOfWindows(r, prefix, take)
 	}
 	rows, ended := r.Scan(statestore.StoreID(v.store.ID), prefix)

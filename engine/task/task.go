@@ -38,7 +38,8 @@ type Options struct {
 	DB       *statestore.DB // nil for a stateless sub-topology
 	Output   operators.Output
 	Now      func() time.Time
-	Listener *operators.Listener // may be nil
+	Listener *operators.Listener              // may be nil
+	Globals  map[string]operators.GlobalStore // by topic
 
 	// Upstream has, for each source that is a repartition topic, the tasks that write it.
 	Upstream [][]partition.TaskID
@@ -97,7 +98,7 @@ func New(o Options) (*Task, error) {
 	t.ordered = len(t.source) > 1 && o.SubTopology.Stateful()
 	t.out = newAnnouncer(o)
 	t.startTime()
-	proc, err := o.SubTopology.New(&operators.Runtime{Task: o.ID, DB: o.DB, Output: o.Output, Context: &t.ctx, Now: o.Now, Listener: o.Listener})
+	proc, err := o.SubTopology.New(&operators.Runtime{Task: o.ID, DB: o.DB, Output: o.Output, Context: &t.ctx, Now: o.Now, Listener: o.Listener, Globals: o.Globals})
 	if err != nil {
 		return nil, fmt.Errorf("build task %v: %w", o.ID, err)
 	}

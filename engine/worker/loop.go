@@ -55,6 +55,8 @@ func (w *Worker) loop(ctx context.Context) error {
 			w.runBacklog()
 		case rt := <-w.returned:
 			w.laneReturned(rt)
+		case f := <-w.changed:
+			w.globalsChanged(f)
 		case <-w.commitTimer.C:
 			w.step(core.CommitDue{})
 		case d := <-w.published:

@@ -19,6 +19,7 @@ import (
 	"github.com/streamd/streamd/engine/core"
 	"github.com/streamd/streamd/engine/kafka"
 	"github.com/streamd/streamd/engine/task"
+	"github.com/streamd/streamd/operators"
 	"github.com/streamd/streamd/operators/topology"
 	"github.com/streamd/streamd/partition"
 	"github.com/streamd/streamd/partition/groupbalance"
@@ -72,6 +73,7 @@ type Worker struct {
 	// owned by the loop
 	machine         *core.Machine
 	tasks           map[partition.TaskID]*runningTask
+	globals         map[string]operators.GlobalStore // by topic; read by the lanes
 	group           *kafka.Group
 	membershipNo    uint64
 	generation      int32
@@ -106,6 +108,7 @@ type Worker struct {
 	membership chan kafka.MembershipEvent
 	restored   chan restoreResult
 	fetched    chan fetch
+	changed    chan fetch // of global tables
 	observed   chan observation
 	published  chan published
 	returned   chan *runningTask // by lanes that were stuck
@@ -188,6 +191,7 @@ func New(o Options) (*Worker, error) {
 		membership:  make(chan kafka.MembershipEvent, 64),
 		restored:    make(chan restoreResult, 16),
 		fetched:     make(chan fetch, 1),
+		changed:     make(chan fetch),
 		observed:    make(chan observation),
 		paused:      map[partition.TopicPartition]bool{},
 		published:   make(chan published, 16),
@@ -221,6 +225,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	defer serve()
 	if err := w.bootstrap(ctx); err != nil {
+		return unlessInterrupted(ctx, err)
+	}
+	if err := w.startGlobals(ctx); err != nil {
 		return unlessInterrupted(ctx, err)
 	}
 	ctx, finished := context.WithCancel(ctx)

@@ -46,10 +46,16 @@ func decoder[T any](c codec.Codec[T]) func([]byte) (T, error) {
 	return c.Decode
 }
 
+// nullable is a codec besides that of Bytes whose type has a null. Its Decode gets nil for it.
+type nullable[T any] interface{ null(T) bool }
+
 // nullOf returns what tells a null of c, or nil if c has none.
 func nullOf[T any](c codec.Codec[T]) func(T) bool {
 	if isBytes(c) {
 		return any(func(b []byte) bool { return b == nil }).(func(T) bool)
+	}
+	if n, ok := c.(nullable[T]); ok {
+		return n.null
 	}
 	return nil
 }

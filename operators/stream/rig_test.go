@@ -31,6 +31,8 @@ type rig struct {
 	next  map[string]int64 // next offset by topic
 	queue []output         // on repartition topics
 	skips []*operators.DecodeError
+
+	globals map[string]operators.GlobalStore
 }
 
 type rigTask struct {
@@ -69,7 +71,10 @@ func tryRig(p *stream.Pipeline) (*rig, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &rig{topo: topo, res: res, next: make(map[string]int64)}
+	r := &rig{topo: topo, res: res, next: make(map[string]int64), globals: make(map[string]operators.GlobalStore)}
+	for _, g := range topo.Globals {
+		r.globals[g.Topic] = g.New(nil)
+	}
 	fs := vfs.NewMem()
 	for i := range topo.SubTopologies {
 		t := &rigTask{sub: &topo.SubTopologies[i], rig: r}
@@ -84,7 +89,7 @@ func tryRig(p *stream.Pipeline) (*rig, error) {
 			}
 		}
 		t.proc, err = t.sub.New(&operators.Runtime{
-			Task: id, DB: t.db, Output: t, Context: &t.ctx,
+			Task: id, DB: t.db, Output: t, Context: &t.ctx, Globals: r.globals,
 			Now:      func() time.Time { return time.UnixMilli(1000) },
 			Listener: &operators.Listener{Skipped: func(e *operators.DecodeError) { r.skips = append(r.skips, e) }},
 		})
@@ -137,6 +142,9 @@ func (r *rig) feed(rec operators.Record, internal bool) error {
 			}
 			return r.drain()
 		}
+	}
+	if g := r.globals[rec.Topic]; g != nil {
+		return g.Apply(&rec)
 	}
 	return fmt.Errorf("no source reads %q", rec.Topic)
 }

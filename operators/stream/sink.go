@@ -40,7 +40,7 @@ func (s Stream[K, V]) KeyBy[K2 any](name string, fn func(V) K2, key ...codec.Cod
 			return write(fn(v), v, t)
 		}, nil
 	})
-	return w.readBack(s.p, n, "give it to KeyBy(name, fn, codec)")
+	return readBack(s.p, n, w, "give it to KeyBy(name, fn, codec)")
 }
 
 // Repartition sends each record to where its key lives, through the repartition topic of this name. It
@@ -49,19 +49,26 @@ func (s Stream[K, V]) Repartition(name string, key ...codec.Codec[K]) Stream[K, 
 	n := s.p.addNamed(topology.KindRepartition, name, s.n.id)
 	w := &writer[K, V]{label: n.Label, key: choose(s.p, n.Label, key, s.key), value: s.value}
 	s.n.children = append(s.n.children, w.open)
-	return w.readBack(s.p, n, "give it to Repartition(name, codec)")
+	return readBack(s.p, n, w, "give it to Repartition(name, codec)")
 }
 
-// readBack makes w the writer of a repartition topic, and declares the source that reads it.
-func (w *writer[K, V]) readBack(p *Pipeline, n *topology.Node, giveKey string) Stream[K, V] {
+// readBack makes w the writer of a repartition topic, and returns the stream that is read from it.
+func readBack[K, V any](p *Pipeline, n *topology.Node, w *writer[K, V], giveKey string) Stream[K, V] {
+	keyID := need(p, w.label, "the key", w.key, giveKey)
+	valueID := need(p, w.label, "the value", w.value, "add .WithValue(codec) before it")
+	src := &sourceNode[K, V]{key: w.key, value: w.value, keyID: keyID, valueID: valueID}
+	through(p, n, w, src)
+	return Stream[K, V]{p: p, n: &src.node, key: w.key, value: w.value}
+}
+
+// through makes w the writer of node n's repartition topic, and src the source that reads it.
+func through[K, K2, V any](p *Pipeline, n *topology.Node, w *writer[K, V], src *sourceNode[K2, V]) {
 	w.topic, w.internal = n.Label, true
 	n.Writes = []string{w.topic}
-	src := &sourceNode[K, V]{label: "from:" + w.label, key: w.key, value: w.value, policy: Fail}
-	src.keyID = need(p, w.label, "the key", w.key, giveKey)
-	src.valueID = need(p, w.label, "the value", w.value, "add .WithValue(codec) before it")
 	from := p.add(topology.KindSource, "")
-	from.Label = src.label
-	return src.declare(p, from, true, w.topic)
+	from.Label = "from:" + w.label
+	src.label, src.policy = from.Label, Fail
+	src.declare(p, from, true, w.topic)
 }
 
 // writer encodes records for an output topic.

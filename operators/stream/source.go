@@ -19,7 +19,8 @@ type SourceOption func(*sourceOptions)
 
 type sourceOptions struct {
 	policy     topology.DecodePolicy
-	eventTime  any // func(K, V) time.Time
+	name       string // of a table's store; "": the topic's
+	eventTime  any    // func(K, V) time.Time
 	outOfOrder time.Duration
 }
 
@@ -61,34 +62,47 @@ func From[K, V any](p *Pipeline, topic string, key codec.Codec[K], value codec.C
 // FromTopics reads several topics of one format as one stream. If a step with state hangs on it they must have
 // equal partition counts.
 func FromTopics[K, V any](p *Pipeline, topics []string, key codec.Codec[K], value codec.Codec[V], opts ...SourceOption) Stream[K, V] {
+	o, label := newSourceOptions(opts), fromLabel(topics)
+	if o.name != "" {
+		p.fail(label, fmt.Sprintf("it has the option As(%q)", o.name),
+			"leave it out: As names the store of TableFrom, and a stream has none")
+	}
+	src := &sourceNode[K, V]{key: key, value: value, policy: o.policy, outOfOrder: outOfOrderOf(p, label, o)}
+	if of := eventTimeOf[K, V](p, label, o); of != nil {
+		src.time = func(k K, v V, _ operators.Time) operators.Time { return of(k, v).UnixMilli() }
+	}
+	src.keyID = need(p, label, "the key", key, "give From a key codec")
+	src.valueID = need(p, label, "the value", value, "give From a value codec")
+	src.read(p, topics...)
+	return Stream[K, V]{p: p, n: &src.node, key: key, value: value}
+}
+
+func newSourceOptions(opts []SourceOption) sourceOptions {
 	o := sourceOptions{policy: Fail}
 	for _, set := range opts {
 		set(&o)
 	}
-	n := p.add(topology.KindSource, "")
-	n.Label = "from:" + strings.Join(topics, ",")
-	if len(topics) == 0 {
-		p.fail(n.Label, "it has no topic", "name at least one")
+	return o
+}
+
+// eventTimeOf returns what EventTime gave, nil if nothing.
+func eventTimeOf[K, V any](p *Pipeline, label string, o sourceOptions) func(K, V) time.Time {
+	if o.eventTime == nil {
+		return nil
 	}
-	switch dlq, ok := o.policy.DeadLetterTopic(); {
-	case ok:
-		n.Writes = []string{dlq}
-	case o.policy != Fail && o.policy != Skip:
-		p.fail(n.Label, "decode policy "+strconv.Quote(string(o.policy))+" is not known", "use Fail, Skip or DeadLetter")
+	of, ok := o.eventTime.(func(K, V) time.Time)
+	if !ok {
+		p.fail(label, fmt.Sprintf("EventTime has a %T", o.eventTime), fmt.Sprintf("give it a %v", reflect.TypeFor[func(K, V) time.Time]()))
 	}
-	src := &sourceNode[K, V]{label: n.Label, key: key, value: value, policy: o.policy, outOfOrder: o.outOfOrder.Milliseconds()}
+	return of
+}
+
+// outOfOrderOf returns what OutOfOrder gave, in milliseconds.
+func outOfOrderOf(p *Pipeline, label string, o sourceOptions) int64 {
 	if o.outOfOrder < 0 {
-		p.fail(n.Label, fmt.Sprintf("OutOfOrder(%v) is negative", o.outOfOrder), "give a bound of zero or more")
+		p.fail(label, fmt.Sprintf("OutOfOrder(%v) is negative", o.outOfOrder), "give a bound of zero or more")
 	}
-	if o.eventTime != nil {
-		var ok bool
-		if src.eventTime, ok = o.eventTime.(func(K, V) time.Time); !ok {
-			p.fail(n.Label, fmt.Sprintf("EventTime has a %T", o.eventTime), fmt.Sprintf("give it a %v", reflect.TypeFor[func(K, V) time.Time]()))
-		}
-	}
-	src.keyID = need(p, n.Label, "the key", key, "give From a key codec")
-	src.valueID = need(p, n.Label, "the value", value, "give From a value codec")
-	return src.declare(p, n, false, topics...)
+	return o.outOfOrder.Milliseconds()
 }
 
 type sourceNode[K, V any] struct {
@@ -98,12 +112,34 @@ type sourceNode[K, V any] struct {
 	value          codec.Codec[V]
 	keyID, valueID string
 	policy         topology.DecodePolicy
-	eventTime      func(K, V) time.Time // nil: the record's timestamp
-	outOfOrder     int64                // milliseconds
+	time           func(K, V, operators.Time) operators.Time // of a record with this timestamp; nil: just that
+	outOfOrder     int64                                     // milliseconds
 }
 
-// declare makes the source that of a node.
-func (s *sourceNode[K, V]) declare(p *Pipeline, n *topology.Node, internal bool, topics ...string) Stream[K, V] {
+// read declares the source as one of topics of the user's.
+func (s *sourceNode[K, V]) read(p *Pipeline, topics ...string) {
+	n := p.add(topology.KindSource, "")
+	n.Label = fromLabel(topics)
+	s.label = n.Label
+	if len(topics) == 0 {
+		p.fail(n.Label, "it has no topic", "name at least one")
+	}
+	switch dlq, ok := s.policy.DeadLetterTopic(); {
+	case ok:
+		n.Writes = []string{dlq}
+	case s.policy != Fail && s.policy != Skip:
+		p.fail(n.Label, "decode policy "+strconv.Quote(string(s.policy))+" is not known", "use Fail, Skip or DeadLetter")
+	}
+	s.declare(p, n, false, topics...)
+}
+
+// fromLabel is what a source is called.
+func fromLabel(topics []string) string { return "from:" + strings.Join(topics, ",") }
+
+// declare makes the source that of a node. It returns no Stream, and neither does any other method of sourceNode: repartition
+// topics carry types that contain those of the table they come from, and for the compiler a way from there back to
+// Stream and Table would be an endless chain of types.
+func (s *sourceNode[K, V]) declare(p *Pipeline, n *topology.Node, internal bool, topics ...string) {
 	s.id = n.ID
 	for _, topic := range topics {
 		p.graph.Sources = append(p.graph.Sources, topology.GraphSource{
@@ -112,7 +148,6 @@ func (s *sourceNode[K, V]) declare(p *Pipeline, n *topology.Node, internal bool,
 		})
 	}
 	p.openers[n.ID] = s
-	return Stream[K, V]{p: p, n: &s.node, key: s.key, value: s.value}
 }
 
 func (s *sourceNode[K, V]) open(t *task) (func(*operators.Record) error, error) {
@@ -120,9 +155,9 @@ func (s *sourceNode[K, V]) open(t *task) (func(*operators.Record) error, error) 
 	if err != nil {
 		return nil, err
 	}
-	ctx, label, eventTime := t.rt.Context, s.label, s.eventTime
+	ctx, label, timeOf := t.rt.Context, s.label, s.time
 	decodeKey, decodeValue := decoder(s.key), decoder(s.value)
-	keyed, valued := !isBytes(s.key), !isBytes(s.value)
+	keyed, valued := nullOf(s.key) == nil, nullOf(s.value) == nil
 	reject := s.rejector(t)
 	return func(rec *operators.Record) error {
 		ctx.Node, ctx.Time = label, operators.MinTime
@@ -141,8 +176,8 @@ func (s *sourceNode[K, V]) open(t *task) (func(*operators.Record) error, error) 
 			return reject(rec, operators.PartValue, err)
 		}
 		at := rec.Time
-		if eventTime != nil {
-			at = eventTime(k, v).UnixMilli()
+		if timeOf != nil {
+			at = timeOf(k, v, at)
 		}
 		ctx.Time = at
 		return next(k, v, at)

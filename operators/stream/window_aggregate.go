@@ -31,14 +31,14 @@ const (
 
 // stores returns what the aggregation keeps.
 func (a *windowAggregation[K, V, A]) stores(keyID, valueID string) []topology.Store {
-	result := topology.Store{Name: a.label, Kind: topology.WindowStore, KeyCodec: keyID, ValueCodec: valueID}
+	result := topology.Store{Name: a.label, Kind: topology.WindowTableStore, KeyCodec: keyID, ValueCodec: valueID}
 	extra := func(state string) topology.Store {
 		return topology.Store{Name: a.label + state, Kind: topology.WindowStore, KeyCodec: keyID, ValueCodec: "mark"}
 	}
 	stores := []topology.Store{result}
 	switch a.windows.kind {
 	case session:
-		stores[0].Kind = topology.SessionStore
+		stores[0].Kind, stores[0].ValueCodec = topology.SessionStore, "sessions:"+valueID
 		stores = append(stores, extra(dueState))
 	case sliding:
 		stores[0].SubKeyCodec = codec.Int64.ID()

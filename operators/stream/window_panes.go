@@ -17,7 +17,7 @@ type panes[K, V, A any] struct {
 	*windowStep[K, V, A]
 	width int64
 	rows  *statestore.Window[windowRow[A]]
-	fresh func(A) (A, error) // a copy that merge may change
+	fresh func(A) (A, error) // a copy that merge may change; nil: an assignment makes one
 }
 
 func (a *windowAggregation[K, V, A]) openPanes(t *task) (emit[K, V], error) {
@@ -157,6 +157,8 @@ func (w *panes[K, V, A]) combine(all []*paneKeys[A], first *paneKeys[A]) (value 
 			value = w.folder.merge(value, p.row.value)
 		case w.folder.init != nil:
 			value = w.folder.merge(w.folder.init(), p.row.value)
+		case w.fresh == nil:
+			value = p.row.value
 		default:
 			value, err = w.fresh(p.row.value)
 		}

@@ -16,7 +16,7 @@ type windowRow[A any] struct {
 	pending bool
 }
 
-// windowRowCodec lays a window's row out as topology.WindowStore says.
+// windowRowCodec lays a window's row out as topology.WindowTableStore says.
 type windowRowCodec[A any] struct{ row rowCodec[A] }
 
 func newWindowRowCodec[A any](value codec.Codec[A]) windowRowCodec[A] {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/streamd/streamd/operators"
-	"github.com/streamd/streamd/operators/codec"
 	"github.com/streamd/streamd/statestore"
 )
 
@@ -124,6 +123,8 @@ func (w *slides[K, V, A]) combine(end operators.Time) (value A, err error) {
 			value = w.folder.merge(value, r.value)
 		case w.folder.init != nil:
 			value = w.folder.merge(w.folder.init(), r.value)
+		case w.fresh == nil:
+			value = r.value
 		default:
 			value, err = w.fresh(r.value)
 		}
@@ -175,16 +176,4 @@ func (w *slides[K, V, A]) close(key []byte, end operators.Time) error {
 		return err
 	}
 	return w.emit(key, Window{end - w.size + 1, end + 1}, value, end)
-}
-
-// copier returns what makes a copy of a value that may be changed without changing the original.
-func copier[A any](c codec.Codec[A]) func(A) (A, error) {
-	var buf []byte
-	return func(v A) (A, error) {
-		var err error
-		if buf, err = c.Append(buf[:0], v); err != nil {
-			return v, err
-		}
-		return c.Decode(buf)
-	}
 }

@@ -34,8 +34,10 @@ type Driver struct {
 	now        time.Time
 	sequence   int64
 	skipped    []*operators.DecodeError
-	faults     *faults // nil: none but those asked for
-	run        string  // names the bounded run, once Finish was called
+	globals    []*global       // of the process
+	choose     func(n int) int // nil: the task whose next record is the oldest
+	faults     *faults         // nil: none but those asked for
+	run        string          // names the bounded run, once Finish was called
 	finishing  bool
 }
 
@@ -51,7 +53,7 @@ func New(t TB, p *stream.Pipeline, opts ...Option) *Driver {
 func newDriver(t TB, p *stream.Pipeline, o options) *Driver {
 	t.Helper()
 	d := &Driver{
-		t: t, partitions: o.partitions, topics: map[string]*topic{}, now: startOfTime,
+		t: t, partitions: o.partitions, topics: map[string]*topic{}, now: startOfTime, choose: o.choose,
 		disk: vfs.NewCrashableMem(), standbys: vfs.NewMem(),
 	}
 	if o.partitions < 1 {
@@ -60,6 +62,9 @@ func newDriver(t TB, p *stream.Pipeline, o options) *Driver {
 	var err error
 	if d.topology, err = p.Build(); err != nil {
 		t.Fatalf("streamtest: pipeline %q does not build:\n%v", p.Name(), err)
+	}
+	for _, g := range d.topology.Globals {
+		d.topic(g.Topic, false)
 	}
 	d.makeTasks()
 	// Every task and its standby need a share of the budget. It is a limit, not taken at once.
@@ -122,6 +127,7 @@ func (d *Driver) nextSequence() int64 {
 // start begins a process on what is on the disk.
 func (d *Driver) start() {
 	d.t.Helper()
+	d.startGlobals()
 	for _, r := range d.tasks {
 		if err := r.start(); err != nil {
 			d.fail("restart: %v", err)
@@ -301,18 +307,30 @@ func (d *Driver) drain() error {
 	}
 }
 
-// step processes one record: of all that wait, the one that came to be first. What tasks tell each other of event time
-// does not count as one.
+// step processes one record: of the task that the test chooses, else of all that wait the one that came to be first. What
+// tasks tell each other of event time does not count as one.
 func (d *Driver) step() (more, counts bool, err error) {
+	if err := d.applyGlobals(); err != nil {
+		return false, false, err
+	}
+	var waiting []*runner
 	var oldest *runner
 	var age int64
 	for _, r := range d.tasks {
-		if sequence, ok := r.next(); ok && (oldest == nil || sequence < age) {
+		sequence, ok := r.next()
+		if !ok {
+			continue
+		}
+		waiting = append(waiting, r)
+		if oldest == nil || sequence < age {
 			oldest, age = r, sequence
 		}
 	}
 	if oldest == nil {
 		return false, false, nil
+	}
+	if d.choose != nil {
+		oldest = waiting[d.choose(len(waiting))]
 	}
 	before := oldest.task.Processed()
 	err = oldest.step()

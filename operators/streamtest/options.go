@@ -16,8 +16,9 @@ type Option func(*options)
 
 type options struct {
 	partitions int32
-	newestOnly map[string]bool
-	anyOrder   map[string]bool // by topic; "" is every topic
+	newestOnly map[string]bool // by topic; "" is every topic
+	anyOrder   map[string]bool
+	choose     func(n int) int
 }
 
 // defaultPartitions is more than one, so that a key in the wrong place shows.
@@ -26,6 +27,13 @@ const defaultPartitions = 3
 // Partitions sets the number of partitions of every topic. The default is 3.
 func Partitions(n int) Option {
 	return func(o *options) { o.partitions = int32(n) }
+}
+
+// Order lets the test say which task goes next: choose is given the number of tasks for which records wait, and
+// returns one of them, counted from 0. A cluster keeps the order of the records in a partition, and no other: with a
+// random choice a test shows that its results do not rest on more.
+func Order(choose func(tasks int) int) Option {
+	return func(o *options) { o.choose = choose }
 }
 
 // NewestOnly lets ThreeWays compare only the newest value of each key in these topics, or in all if none is

@@ -80,7 +80,8 @@ func (r *runner) start() error {
 	r.skipped = nil
 	var err error
 	r.task, err = task.New(task.Options{
-		ID: r.id, SubTopology: r.sub, Inputs: r.inputs, DB: r.db, Output: r.out, Now: r.d.Now, Run: r.d.run, Timed: r.d.topology.Timed(),
+		ID: r.id, SubTopology: r.sub, Inputs: r.inputs, DB: r.db, Output: r.out, Now: r.d.Now, Run: r.d.run,
+		Globals: r.d.globalStores(), Timed: r.d.topology.Timed(),
 		Partitions: r.d.outputPartitions(r.sub),
 		Upstream:   task.Upstream(r.d.topology, r.sub, func(int32) int32 { return r.d.partitions }),
 		Listener:   &operators.Listener{Skipped: func(e *operators.DecodeError) { r.skipped = append(r.skipped, e) }},

@@ -26,7 +26,7 @@ type State[K, V any] struct {
 // The codecs must be those of the pipeline.
 func (d *Driver) State[K, V any](store string, key codec.Codec[K], value codec.Codec[V]) *State[K, V] {
 	d.t.Helper()
-	sub, st := d.store(store, topology.TableStore, topology.ValueStore)
+	sub, st := d.store(store, topology.TableStore, topology.GroupStore, topology.ValueStore)
 	d.sameCodec(store, "keys", st.KeyCodec, key.ID())
 	d.sameCodec(store, "values", st.ValueCodec, value.ID())
 	return &State[K, V]{d: d, store: st, sub: sub, key: key, value: value}
@@ -92,12 +92,11 @@ func (s *State[K, V]) Get(k K) (v V, found bool) {
 	return v, found
 }
 
-// rowTimeBytes are in front of each value of a topology.TableStore.
-const rowTimeBytes = 8
-
 func (s *State[K, V]) decode(raw []byte) (V, error) {
-	if s.store.Kind == topology.TableStore {
-		raw = raw[min(rowTimeBytes, len(raw)):]
+	_, _, raw, err := s.store.Kind.Split(raw)
+	if err != nil {
+		var none V
+		return none, err
 	}
 	return s.value.Decode(raw)
 }

@@ -21,6 +21,7 @@ func Compile(g *Graph, newProcessor Maker) (*Topology, error) {
 		return nil, err
 	}
 	t := &Topology{Version: version, App: g.App, Dropped: slices.Sorted(slices.Values(g.Dropped))}
+	t.Globals = slices.SortedFunc(slices.Values(g.Globals), func(a, b Global) int { return cmp.Compare(a.Topic, b.Topic) })
 	ids := g.split(t)
 	var errs []error
 	for _, st := range g.Stores {
@@ -36,6 +37,7 @@ func Compile(g *Graph, newProcessor Maker) (*Topology, error) {
 			return newProcessor(&t.SubTopologies[i], rt)
 		}
 	}
+	errs = append(errs, t.checkLoops()...)
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}

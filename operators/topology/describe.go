@@ -60,6 +60,9 @@ func (t *Topology) text(b *strings.Builder) {
 		for _, n := range s.Nodes {
 			labels[n.ID] = n.Label
 			fmt.Fprintf(b, "  step   %s (%s)%s\n", n.Label, n.Kind, afterParents(n, labels))
+			for _, g := range n.Globals {
+				fmt.Fprintf(b, "  look up topic %s\n", g)
+			}
 		}
 		for _, st := range s.Stores {
 			key := st.KeyCodec
@@ -71,6 +74,12 @@ func (t *Topology) text(b *strings.Builder) {
 		for _, out := range s.Outputs {
 			fmt.Fprintf(b, "  write  %s\n", topicName(out.Topic, out.Internal))
 		}
+	}
+	if len(t.Globals) > 0 {
+		b.WriteString("\nin every worker\n")
+	}
+	for _, g := range t.Globals {
+		fmt.Fprintf(b, "  read   topic %s [%s, %s] on decode error: %s\n", g.Topic, g.KeyCodec, g.ValueCodec, g.OnDecodeError)
 	}
 	for _, name := range t.Dropped {
 		fmt.Fprintf(b, "\ndropped %s\n", name)
@@ -108,6 +117,9 @@ func (s *SubTopology) arrows() (in, out []edge) {
 		in = append(in, edge{node: src.Node, topic: src.Topic, internal: src.Internal})
 	}
 	for _, n := range s.Nodes {
+		for _, topic := range n.Globals {
+			in = append(in, edge{node: n.ID, topic: topic})
+		}
 		for _, topic := range n.Writes {
 			out = append(out, edge{node: n.ID, topic: topic, internal: n.Kind == KindRepartition})
 		}

@@ -23,6 +23,8 @@ type Node struct {
 	// Writes are the topics that the node writes: a sink's, a repartition's logical name (which is internal),
 	// or a source's dead-letter topic.
 	Writes []string `json:"writes,omitempty"`
+	// Globals are the topics of the global tables that the node looks up.
+	Globals []string `json:"globals,omitempty"`
 	// Timed says that the step acts when event time passes.
 	Timed bool `json:"timed,omitzero"`
 	// Hold is by how many milliseconds of event time the step's results may trail what went into them: a window
@@ -36,6 +38,7 @@ type Graph struct {
 	Nodes   []Node
 	Sources []GraphSource
 	Stores  []Store // ID is filled in by Compile
+	Globals []Global
 	Dropped []string
 }
 
@@ -84,4 +87,17 @@ func (g *Graph) components() sets {
 		}
 	}
 	return s
+}
+
+// Above returns the node and those of its sub-topology from which records reach it.
+func (g *Graph) Above(node int) map[int]bool {
+	above := map[int]bool{node: true}
+	for id := node; id >= 0; id-- { // Parents come before their children.
+		if above[id] {
+			for _, p := range g.Nodes[id].Parents {
+				above[p] = true
+			}
+		}
+	}
+	return above
 }

@@ -3,6 +3,8 @@
 package topology
 
 import (
+	"encoding/binary"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -19,6 +21,8 @@ type Topology struct {
 	Version       int           `json:"version"` // of the JSON form
 	App           string        `json:"app"`
 	SubTopologies []SubTopology `json:"subTopologies"` // ordered by id, without gaps
+	// Globals are the topics of which every worker holds all rows, sorted by topic.
+	Globals []Global `json:"globals,omitempty"`
 	// Dropped names the stores and repartition topics that the pipeline says it no longer wants.
 	Dropped []string `json:"dropped,omitempty"`
 }
@@ -38,6 +42,17 @@ type SubTopology struct {
 // Stateful says whether tasks of the sub-topology need a database and a changelog. If so, all its sources are
 // expected to have equal partition counts: partition n of each of them belongs to task n.
 func (s *SubTopology) Stateful() bool { return len(s.Stores) > 0 }
+
+// Global is a topic that every worker reads as a whole, into a table that its tasks look up.
+type Global struct {
+	Topic         string       `json:"topic"`
+	KeyCodec      string       `json:"keyCodec"`
+	ValueCodec    string       `json:"valueCodec"`
+	OnDecodeError DecodePolicy `json:"onDecodeError"` // Fail or Skip
+
+	// New makes the table of one process, empty. It is nil in a decoded topology.
+	New func(*operators.Listener) operators.GlobalStore `json:"-"`
+}
 
 // Source is one topic that a sub-topology reads.
 type Source struct {
@@ -66,17 +81,55 @@ const (
 	// TableStore holds the rows of a table: 8 bytes of event time (big-endian, sign bit flipped, the newest
 	// record that touched the row), then the value.
 	TableStore StoreKind = "table"
+	// GroupStore holds aggregates of groups of rows: 8 bytes that count the rows of the group (big-endian), then as
+	// TableStore.
+	GroupStore StoreKind = "group"
 	// ValueStore holds one value per key.
 	ValueStore StoreKind = "value"
 	// MapStore holds values by key and sub-key.
 	MapStore StoreKind = "map"
 	// WindowStore holds values by time, key and, where there are several, sub-key.
 	WindowStore StoreKind = "window"
+	// WindowTableStore is a WindowStore of aggregates: a byte of flags, 8 bytes of event time as in a TableStore, then the
+	// value. The entry's time is the start of its window.
+	WindowTableStore StoreKind = "window-table"
 	// SessionStore holds per key the open sessions: a byte of flags, 8 bytes of the time at which the key is looked at
 	// next, their number as a uvarint, and for each its first and its last time, 8 bytes each, and the value after 4
 	// bytes of its length.
 	SessionStore StoreKind = "session"
 )
+
+const (
+	countBytes = 8
+	timeBytes  = 8
+)
+
+// Windowed says whether the store's entries are led by a time.
+func (k StoreKind) Windowed() bool { return k == WindowStore || k == WindowTableStore }
+
+// Split takes an entry of a store of this kind apart: the event time, if the kind has one, and the value.
+func (k StoreKind) Split(entry []byte) (at operators.Time, timed bool, value []byte, err error) {
+	value = entry
+	switch k {
+	case GroupStore:
+		if len(value) < countBytes {
+			return 0, false, nil, fmt.Errorf("entry of %d bytes has no number of rows", len(entry))
+		}
+		value = value[countBytes:]
+	case WindowTableStore:
+		if len(value) == 0 {
+			return 0, false, nil, fmt.Errorf("entry of %d bytes has no flags", len(entry))
+		}
+		value = value[1:]
+	case TableStore:
+	default:
+		return 0, false, value, nil
+	}
+	if len(value) < timeBytes {
+		return 0, false, nil, fmt.Errorf("entry of %d bytes has no time", len(entry))
+	}
+	return operators.Time(binary.BigEndian.Uint64(value) ^ 1<<63), true, value[timeBytes:], nil
+}
 
 // Store is one store of a sub-topology.
 type Store struct {

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package stream
+
+import (
+	"fmt"
+
+	"github.com/streamd/streamd/operators"
+	"github.com/streamd/streamd/operators/codec"
+	"github.com/streamd/streamd/operators/topology"
+)
+
+// In all joins a value that may be absent is followed by a bool that says whether it is there.
+
+// Join looks up each record's key in the table and emits fn of the record's value and the row's; a record without a
+// row goes nowhere. Changes of the table emit nothing: they count for the records that come after them. Within a
+// task, records of the stream and of the table are processed in the order of their times. Both must have the
+// same keys, and topics of equal partition counts.
+func (s Stream[K, V]) Join[T, W any](t Table[K, T], fn func(v V, t T) W) Stream[K, W] {
+	return joinStream(s, t, "join", func(v V, t T, found bool) (w W, ok bool) {
+		if !found {
+			return w, false
+		}
+		return fn(v, t), true
+	})
+}
+
+// LeftJoin is Join for every record: fn is told whether there is a row.
+func (s Stream[K, V]) LeftJoin[T, W any](t Table[K, T], fn func(v V, t T, found bool) W) Stream[K, W] {
+	return joinStream(s, t, "left-join", func(v V, t T, found bool) (W, bool) { return fn(v, t, found), true })
+}
+
+// joinStream declares a step that looks up rows; fn says what it emits.
+func joinStream[K, V, T, W any](s Stream[K, V], t Table[K, T], kind topology.Kind, fn func(V, T, bool) (W, bool)) Stream[K, W] {
+	n := s.p.add(kind, "", s.n.id)
+	out, label := &node[K, W]{id: n.ID}, n.Label
+	joined := Stream[K, W]{p: s.p, n: out, key: t.key, value: carry[W](s.p, s.value)}
+	s.keyed(n)
+	if !meets(s.p, n, t.p, t.n.id, s.key, t.key) {
+		return joined
+	}
+	s.n.children = append(s.n.children, func(tk *task) (emit[K, V], error) {
+		next, err := out.open(tk)
+		if err != nil {
+			return nil, err
+		}
+		rows, err := t.n.rows(tk)
+		if err != nil {
+			return nil, err
+		}
+		c, keys := caller{ctx: tk.rt.Context, label: label}, newKeyEncoder(t.key)
+		return func(k K, v V, tm operators.Time) error {
+			c.enter()
+			key, err := keys.encode(c.ctx, k)
+			if err != nil {
+				return err
+			}
+			r, found, err := rows(k, key)
+			if err != nil {
+				return err
+			}
+			c.enter()
+			w, ok := fn(v, r.value, found)
+			if !ok {
+				return nil
+			}
+			return next(k, w, tm)
+		}, nil
+	})
+	return joined
+}
+
+// meets makes another step a parent of node n, and reports what keeps the two from having the same keys in the same
+// tasks.
+func meets[K any](p *Pipeline, n *topology.Node, other *Pipeline, parent int, a, b codec.Codec[K]) bool {
+	if other != p {
+		p.fail(n.Label, fmt.Sprintf("it joins a table of pipeline %q", other.Name()), "join tables of one pipeline")
+		return false
+	}
+	n.Parents = append(n.Parents, parent)
+	if a != nil && b != nil && a.ID() != b.ID() {
+		p.fail(n.Label, fmt.Sprintf("its sides encode their keys as %q and %q, so that equal keys may be in several partitions", a.ID(), b.ID()),
+			"give both topics one key codec, or send one side to its keys again with Repartition(name, codec)")
+		return false
+	}
+	return true
+}
