@@ -4,6 +4,7 @@ package model
 
 import (
 	"strconv"
+	"time"
 
 	"github.com/streamd/streamd/operators/codec/jsonscan"
 )
@@ -45,3 +46,10 @@ func (w *Writer) Text(before, v string) {
 
 // End closes the object and returns the grown slice with the first error.
 func (w *Writer) End() ([]byte, error) { return append(w.dst, '}'), w.err }
+
+// Time appends a time, given in Unix milliseconds, as a string of a layout without characters that JSON escapes. It is
+// UTC.
+func (w *Writer) Time(before string, millis int64, layout string) {
+	w.dst = append(append(w.dst, before...), '"')
+	w.dst = append(time.UnixMilli(millis).UTC().AppendFormat(w.dst, layout), '"')
+}
