@@ -62,10 +62,10 @@ func genCommand(c *choice) *cobra.Command {
 	g.addFlags(f)
 	f.Int64Var(&g.events, "events", 1_000_000, "`number` of events of all three kinds; with --live 0 is no end")
 	f.Uint64Var(&g.seed, "seed", 1, "`number` that all random choices follow from")
-	f.Int64Var(&g.rate, "rate", 10_000, "events a second of event time")
+	f.Int64Var(&g.rate, "rate", 10_000, "`number` of events a second of event time")
 	f.StringVar(&g.base, "base", model.DefaultBase.Format(time.RFC3339), "`time` of the first event")
 	f.Int32Var(&g.partitions, "partitions", 4, "`number` of partitions of topics that are created")
-	f.Int64Var(&g.live, "live", 0, "events a second of the `clock`, at its time; 0: all at once")
+	f.Int64Var(&g.live, "live", 0, "`number` of events a second of the clock, with its time; 0: all at once")
 	f.BoolVar(&g.more, "append", false, "put the events behind those that are there")
 	addOutput(f, &g.output)
 	return cmd
