@@ -19,18 +19,24 @@ const out = "results"
 
 var topics = model.TopicsOf("")
 
-// send puts events into the topics of a driver that the query reads, one topic after the other. Where bids come first,
-// everything that they refer to is late.
+// send puts events into the topics that the query reads, one topic after the other. Where bids come first, everything
+// that they refer to is late.
 func send(d *streamtest.Driver, reads map[string]bool, in reference.Input, bidsFirst bool) {
 	sends := []func(){
 		func() {
-			sendAll(d, reads, topics.Person, model.People, in.People, func(p model.Person) (int64, int64) { return p.DateTime, p.ID })
+			if reads[topics.Person] {
+				sendAll(d.In(topics.Person, model.Key, model.People), in.People, func(p model.Person) (int64, int64) { return p.DateTime, p.ID })
+			}
 		},
 		func() {
-			sendAll(d, reads, topics.Auction, model.Auctions, in.Auctions, func(a model.Auction) (int64, int64) { return a.DateTime, a.ID })
+			if reads[topics.Auction] {
+				sendAll(d.In(topics.Auction, model.Key, model.Auctions), in.Auctions, func(a model.Auction) (int64, int64) { return a.DateTime, a.ID })
+			}
 		},
 		func() {
-			sendAll(d, reads, topics.Bid, model.Bids, in.Bids, func(b model.Bid) (int64, int64) { return b.DateTime, b.Auction })
+			if reads[topics.Bid] {
+				sendAll(d.In(topics.Bid, model.Key, model.Bids), in.Bids, func(b model.Bid) (int64, int64) { return b.DateTime, b.Auction })
+			}
 		},
 	}
 	if bidsFirst {
@@ -41,11 +47,7 @@ func send(d *streamtest.Driver, reads map[string]bool, in reference.Input, bidsF
 	}
 }
 
-func sendAll[T any](d *streamtest.Driver, reads map[string]bool, topic string, c codec.Codec[T], events []T, of func(T) (at, key int64)) {
-	if !reads[topic] {
-		return
-	}
-	to := d.In(topic, model.Key, c)
+func sendAll[T any](to *streamtest.Input[int64, T], events []T, of func(T) (at, key int64)) {
 	for _, e := range events {
 		at, key := of(e)
 		to.SendAt(time.UnixMilli(at), key, e)
@@ -72,7 +74,7 @@ func readsOf(t *testing.T, name string) map[string]bool {
 	return reads
 }
 
-// events makes the first n events of a seed at a rate, and says which are of one kind.
+// events makes the first n events of a seed at a rate.
 func events(n, rate int64) reference.Input {
 	g := model.NewGenerator(7, rate, model.DefaultBase)
 	return reference.Generate(g, 0, n)
