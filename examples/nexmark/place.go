@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -100,14 +101,36 @@ func (c *connection) Close() error {
 	return c.closeBroker()
 }
 
-// create creates a topic if it does not exist.
+const (
+	// seenEvery is how often a new topic is looked for, seenTimeout how long.
+	seenEvery   = 50 * time.Millisecond
+	seenTimeout = 30 * time.Second
+)
+
+// create creates a topic if it does not exist, and waits until the brokers know it: they learn of it after the answer.
 func (c *connection) create(ctx context.Context, topic string, partitions int32) error {
 	admin := kadm.NewClient(c.Client)
-	_, err := admin.CreateTopic(ctx, partitions, -1, nil, topic)
-	if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
+	if _, err := admin.CreateTopic(ctx, partitions, -1, nil, topic); err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
 		return fmt.Errorf("create topic %s: %w", topic, err)
 	}
-	return nil
+	ctx, cancel := context.WithTimeout(ctx, seenTimeout)
+	defer cancel()
+	tick := time.NewTicker(seenEvery)
+	defer tick.Stop()
+	for {
+		ends, err := admin.ListEndOffsets(ctx, topic)
+		if err == nil {
+			err = ends.Error()
+		}
+		if err == nil && len(ends[topic]) > 0 {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for topic %s to be there: %w", topic, errors.Join(ctx.Err(), err))
+		}
+	}
 }
 
 // createInputs creates the topics that the events go to. Those that exist must have as many partitions and, unless more
