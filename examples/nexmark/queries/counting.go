@@ -27,29 +27,34 @@ func rankOf(price int64) int {
 // bidNumbers is the codec of bids without their texts, for repartition topics.
 var bidNumbers = codec.New("nexmark-bid-numbers",
 	func(dst []byte, b model.Bid) ([]byte, error) {
-		dst = binary.AppendVarint(dst, b.Auction)
-		dst = binary.AppendVarint(dst, b.Bidder)
-		dst = binary.AppendVarint(dst, b.Price)
-		return binary.AppendVarint(dst, b.DateTime), nil
+		return appendNumbers(dst, b.Auction, b.Bidder, b.Price, b.DateTime), nil
 	},
 	func(src []byte) (b model.Bid, err error) {
-		for _, to := range []*int64{&b.Auction, &b.Bidder, &b.Price, &b.DateTime} {
-			v, n := binary.Varint(src)
-			if n <= 0 {
-				return model.Bid{}, errors.New("nexmark-bid-numbers ends within a number")
-			}
-			*to, src = v, src[n:]
-		}
-		if len(src) > 0 {
-			return model.Bid{}, errors.New("nexmark-bid-numbers goes on behind its last number")
-		}
-		return b, nil
+		var n [4]int64
+		err = readNumbers(src, n[:])
+		return model.Bid{Auction: n[0], Bidder: n[1], Price: n[2], DateTime: n[3]}, err
 	})
 
-// seen is how often something has been seen, in all and by rank.
-type seen struct {
-	Total int64        `json:"total"`
-	Ranks [ranks]int64 `json:"ranks"`
+func appendNumbers(dst []byte, numbers ...int64) []byte {
+	for _, n := range numbers {
+		dst = binary.AppendVarint(dst, n)
+	}
+	return dst
+}
+
+// readNumbers reads as many numbers as there is room for, from all of src.
+func readNumbers(src []byte, to []int64) error {
+	for i := range to {
+		v, n := binary.Varint(src)
+		if n <= 0 {
+			return errors.New("the bytes end within a number")
+		}
+		to[i], src = v, src[n:]
+	}
+	if len(src) > 0 {
+		return errors.New("there are bytes behind the last number")
+	}
+	return nil
 }
 
 // count is what one bid adds to the counts of its group.
@@ -60,36 +65,68 @@ type count struct {
 	time                        int64
 }
 
-// Counts are the bids of a group, its different bidders and its different auctions.
+// Counts are the bids of a group, its different bidders and its different auctions: of each first all, then those of
+// each rank.
 type Counts struct {
-	Bids     seen  `json:"bids"`
-	Bidders  seen  `json:"bidders"`
-	Auctions seen  `json:"auctions"`
-	Last     int64 `json:"last"` // time of the last bid
+	numbers [len(countNames)]int64
+	last    int64 // time of the last bid
 }
 
+// countNames are what stands before the numbers in a row.
+var countNames = [...]string{
+	`,"total_bids":`, `,"rank1_bids":`, `,"rank2_bids":`, `,"rank3_bids":`,
+	`,"total_bidders":`, `,"rank1_bidders":`, `,"rank2_bidders":`, `,"rank3_bidders":`,
+	`,"total_auctions":`, `,"rank1_auctions":`, `,"rank2_auctions":`, `,"rank3_auctions":`,
+}
+
+// Where the numbers of each kind begin.
+const (
+	bidsAt     = 0
+	biddersAt  = bidsAt + 1 + ranks
+	auctionsAt = biddersAt + 1 + ranks
+)
+
 func (c Counts) add(n count) Counts {
-	add := func(to *seen, total, ofRank bool) {
-		if total {
-			to.Total++
+	add := func(at int, isNew, newOfRank bool) {
+		if isNew {
+			c.numbers[at]++
 		}
-		if ofRank {
-			to.Ranks[n.rank]++
+		if newOfRank {
+			c.numbers[at+1+n.rank]++
 		}
 	}
-	add(&c.Bids, true, true)
-	add(&c.Bidders, n.bidder, n.bidderOfRank)
-	add(&c.Auctions, n.auction, n.auctionOfRank)
-	c.Last = max(c.Last, n.time)
+	add(bidsAt, true, true)
+	add(biddersAt, n.bidder, n.bidderOfRank)
+	add(auctionsAt, n.auction, n.auctionOfRank)
+	c.last = max(c.last, n.time)
 	return c
 }
+
+// write appends the numbers to a row.
+func (c *Counts) write(w *model.Writer) {
+	for i, name := range countNames {
+		w.Int(name, c.numbers[i])
+	}
+}
+
+var countsCodec = codec.New("nexmark-counts",
+	func(dst []byte, c Counts) ([]byte, error) {
+		return appendNumbers(appendNumbers(dst, c.numbers[:]...), c.last), nil
+	},
+	func(src []byte) (c Counts, err error) {
+		var n [len(c.numbers) + 1]int64
+		err = readNumbers(src, n[:])
+		copy(c.numbers[:], n[:])
+		c.last = n[len(c.numbers)]
+		return c, err
+	})
 
 // counted counts the bids of each key. The newest counts of a key are emitted once per commit.
 func counted[K any](bids stream.Stream[K, model.Bid]) stream.Stream[K, Counts] {
 	return bids.
 		Process("distinct", distinct).
 		Group().
-		Aggregate("counts", func() Counts { return Counts{} }, Counts.add, codec.JSON[Counts]()).
+		Aggregate("counts", func() Counts { return Counts{} }, Counts.add, countsCodec).
 		Stream(stream.EmitPerCommit())
 }
 
@@ -131,27 +168,3 @@ var rankSets = codec.New("nexmark-ranks",
 		}
 		return rankSet(src[0]), nil
 	})
-
-// CountRow is how counts are written.
-type CountRow struct {
-	Bids          int64 `json:"total_bids"`
-	Rank1Bids     int64 `json:"rank1_bids"`
-	Rank2Bids     int64 `json:"rank2_bids"`
-	Rank3Bids     int64 `json:"rank3_bids"`
-	Bidders       int64 `json:"total_bidders"`
-	Rank1Bidders  int64 `json:"rank1_bidders"`
-	Rank2Bidders  int64 `json:"rank2_bidders"`
-	Rank3Bidders  int64 `json:"rank3_bidders"`
-	Auctions      int64 `json:"total_auctions"`
-	Rank1Auctions int64 `json:"rank1_auctions"`
-	Rank2Auctions int64 `json:"rank2_auctions"`
-	Rank3Auctions int64 `json:"rank3_auctions"`
-}
-
-func (c Counts) row() CountRow {
-	return CountRow{
-		c.Bids.Total, c.Bids.Ranks[0], c.Bids.Ranks[1], c.Bids.Ranks[2],
-		c.Bidders.Total, c.Bidders.Ranks[0], c.Bidders.Ranks[1], c.Bidders.Ranks[2],
-		c.Auctions.Total, c.Auctions.Ranks[0], c.Auctions.Ranks[1], c.Auctions.Ranks[2],
-	}
-}

@@ -29,7 +29,7 @@ func newSideInput() sideInput {
 
 type joinedBid struct {
 	model.Bid
-	Value string `json:"value"`
+	value string
 }
 
 func (side sideInput) join(b model.Bid) joinedBid {
@@ -42,6 +42,6 @@ func writeJoinedBid(dst []byte, b joinedBid) ([]byte, error) {
 	w.Int(`,"bidder":`, b.Bidder)
 	w.Int(`,"price":`, b.Price)
 	w.Int(`,"dateTime":`, b.DateTime)
-	w.Text(`,"value":`, b.Value)
+	w.Text(`,"value":`, b.value)
 	return w.End()
 }

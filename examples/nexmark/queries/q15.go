@@ -3,6 +3,8 @@
 package queries
 
 import (
+	"time"
+
 	"github.com/streamd/streamd/examples/nexmark/model"
 	"github.com/streamd/streamd/operators/codec"
 )
@@ -13,12 +15,18 @@ func q15(s *site) {
 		WithValue(bidNumbers).
 		KeyBy("by-day", func(b model.Bid) int64 { return dayOf(b.DateTime) }, codec.Int64)
 	counted(byDay).
-		MapWithKey(func(day int64, c Counts) DayCounts { return DayCounts{dayText(day), c.row()} }).
-		To(s.out, codec.JSON[DayCounts]())
+		MapWithKey(func(day int64, c Counts) dayCounts { return dayCounts{day, c} }).
+		To(s.out, rows(writeDayCounts))
 }
 
-// DayCounts is a result of q15.
-type DayCounts struct {
-	Day      string `json:"day"`
-	CountRow `json:",inline"`
+type dayCounts struct {
+	day int64
+	Counts
+}
+
+func writeDayCounts(dst []byte, c dayCounts) ([]byte, error) {
+	w := model.Write(dst)
+	w.Time(`{"day":`, c.day*dayMillis, time.DateOnly)
+	c.write(&w)
+	return w.End()
 }

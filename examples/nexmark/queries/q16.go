@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/streamd/streamd/examples/nexmark/model"
-	"github.com/streamd/streamd/operators/codec"
 )
 
 // q16 is q15 for each channel, with the minute of the last bid.
@@ -15,17 +14,20 @@ func q16(s *site) {
 		WithValue(bidNumbers).
 		KeyBy("by-channel", func(b model.Bid) channelDay { return channelDay{b.Channel, dayOf(b.DateTime)} }, channelDays)
 	counted(byChannel).
-		MapWithKey(func(k channelDay, c Counts) ChannelCounts {
-			minute := time.UnixMilli(c.Last).UTC().Format(minuteLayout)
-			return ChannelCounts{k.channel, dayText(k.day), minute, c.row()}
-		}).
-		To(s.out, codec.JSON[ChannelCounts]())
+		MapWithKey(func(k channelDay, c Counts) channelCounts { return channelCounts{k, c} }).
+		To(s.out, rows(writeChannelCounts))
 }
 
-// ChannelCounts is a result of q16.
-type ChannelCounts struct {
-	Channel  string `json:"channel"`
-	Day      string `json:"day"`
-	Minute   string `json:"minute"`
-	CountRow `json:",inline"`
+type channelCounts struct {
+	channelDay
+	Counts
+}
+
+func writeChannelCounts(dst []byte, c channelCounts) ([]byte, error) {
+	w := model.Write(dst)
+	w.Text(`{"channel":`, c.channel)
+	w.Time(`,"day":`, c.day*dayMillis, time.DateOnly)
+	w.Time(`,"minute":`, c.last, minuteLayout)
+	c.write(&w)
+	return w.End()
 }

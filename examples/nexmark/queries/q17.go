@@ -31,11 +31,12 @@ type PriceDays struct {
 
 // PriceDay are the statistics of an auction on a day.
 type PriceDay struct {
-	Day  int64 `json:"day"`
-	Bids seen  `json:"bids"`
-	Min  int64 `json:"min"`
-	Max  int64 `json:"max"`
-	Sum  int64 `json:"sum"`
+	Day   int64        `json:"day"`
+	Bids  int64        `json:"bids"`
+	Ranks [ranks]int64 `json:"ranks"` // bids of each rank
+	Min   int64        `json:"min"`
+	Max   int64        `json:"max"`
+	Sum   int64        `json:"sum"`
 }
 
 // add counts a bid in place.
@@ -53,8 +54,8 @@ func (d PriceDays) add(b model.Bid) PriceDays {
 }
 
 func (d *PriceDay) add(price int64) {
-	d.Bids.Total++
-	d.Bids.Ranks[rankOf(price)]++
+	d.Bids++
+	d.Ranks[rankOf(price)]++
 	d.Min, d.Max = min(d.Min, price), max(d.Max, price)
 	d.Sum += price
 }
@@ -74,6 +75,5 @@ type PriceRow struct {
 }
 
 func (d *PriceDay) row(auction int64) PriceRow {
-	return PriceRow{auction, dayText(d.Day), d.Bids.Total, d.Bids.Ranks[0], d.Bids.Ranks[1], d.Bids.Ranks[2], d.Min, d.Max,
-		d.Sum / d.Bids.Total, d.Sum}
+	return PriceRow{auction, dayText(d.Day), d.Bids, d.Ranks[0], d.Ranks[1], d.Ranks[2], d.Min, d.Max, d.Sum / d.Bids, d.Sum}
 }
