@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 
@@ -20,11 +21,14 @@ import (
 func main() {
 	root, err := command(os.Args[1:])
 	if err != nil {
-		root = &cobra.Command{Use: "nexmark", SilenceErrors: true, SilenceUsage: true, DisableFlagParsing: true,
-			RunE: func(*cobra.Command, []string) error { return err }}
+		fmt.Fprintf(os.Stderr, "nexmark: %v\nrun 'nexmark --help' for how to use it\n", err)
+		os.Exit(exitUsage)
 	}
 	os.Exit(cli.Execute(context.Background(), root, os.Args[1:]))
 }
+
+// exitUsage is the exit code that the engine's commands have for a wrong command line.
+const exitUsage = 2
 
 // choice is which pipeline the program is about: one binary has them all.
 type choice struct{ query, prefix, out string }
