@@ -124,7 +124,7 @@ func TestEveryQueryGivesTheRowsOfTheReference(t *testing.T) {
 				d.Crash()
 				d.Process(5000)
 				d.Commit()
-				d.Run()
+				d.Finish()
 				check(t, name, d, in)
 			})
 		}
