@@ -7,6 +7,9 @@
 // Every topic and every store of a pipeline has a key codec and a value codec. A codec is explicit and
 // typed: no reflection decides per record what a value is.
 //
+// JSON reads any type. Where the cost of decoding decides, make a codec of functions (New), with package jsonscan for
+// JSON that reads only the members that are wanted.
+//
 // # Mental model
 //
 // A Codec is stateless and has an identity. The identity is kept in topologies and manifests, so that a
