@@ -301,8 +301,8 @@ func (m *meetingTask[K, L, R, W]) emit(stored []byte, v W, at operators.Time) er
 type joinBuffer[V any] struct {
 	label   string
 	segment int64
-	keep    int64 // by how much the watermark must be past a record for none to meet it any more
-	alone   bool  // records that meet none have a result too
+	keep    int64     // by how much the watermark must be past a record for none to meet it any more
+	alone   bool      // records that meet none have a result too
 	own     func(V) V // nil: a value can be kept as it is
 	rows    *statestore.Window[[]joinRow[V]]
 	due     *statestore.Window[mark] // keys with records that have met none, by when they never will
