@@ -88,6 +88,12 @@ const (
 	ValueStore StoreKind = "value"
 	// MapStore holds values by key and sub-key.
 	MapStore StoreKind = "map"
+	// WindowStore holds values by time, key and, where there are several, sub-key.
+	WindowStore StoreKind = "window"
+	// SessionStore holds per key the open sessions: a byte of flags, 8 bytes of the time at which the key is looked at
+	// next, their number as a uvarint, and for each its first and its last time, 8 bytes each, and the value after 4
+	// bytes of its length.
+	SessionStore StoreKind = "session"
 )
 
 const (
@@ -120,7 +126,7 @@ type Store struct {
 	Name        string    `json:"name"` // the step's name; "step.state" for state that a Process step declares
 	Kind        StoreKind `json:"kind"`
 	KeyCodec    string    `json:"keyCodec"`
-	SubKeyCodec string    `json:"subKeyCodec,omitempty"` // MapStore only
+	SubKeyCodec string    `json:"subKeyCodec,omitempty"` // MapStore, and WindowStore where it has one
 	ValueCodec  string    `json:"valueCodec"`
 	Node        int       `json:"node"` // id of the owning node
 }
