@@ -28,7 +28,8 @@
 //
 // # Concurrency
 //
-// Runtime, Context, Processor and Output are used by one goroutine at a time: the lane that runs the task.
+// Runtime, Context, Processor and Output are used by one goroutine at a time: the lane that runs the task. A GlobalStore
+// is read by all of them, and changed only while none of them runs.
 //
 // # Failure behaviour
 //

@@ -292,7 +292,7 @@ func (v *storeView) columns(all [4]string) []string {
 	if v.store.SubKeyCodec != "" {
 		list = append(list, all[1])
 	}
-	if v.store.Kind.Windowed() || v.store.Kind == topology.TableStore || v.store.Kind == topology.GroupStore {
+	if k := v.store.Kind; k.Windowed() || k == topology.TableStore || k == topology.GroupStore {
 		list = append(list, all[2])
 	}
 	return append(list, all[3])

@@ -28,6 +28,10 @@
 // FlatMapKV change it, which leaves records where their former key put them: before a step that
 // relies on keys, Repartition sends them to where they belong. KeyBy does both in one.
 //
+// What flows from a table are changes of its rows, deletions included. A change's old side is computed and kept from being
+// overwritten only where a later step needs it. Filter, Map and joins of tables have no store: their rows are computed
+// from those of the tables they are made from.
+//
 // # Names
 //
 // Steps that own state or a topic take a name first: it is the identity of both, across restarts and
@@ -47,7 +51,10 @@
 //   - I3: a step's user functions are called by one goroutine at a time within a task, and by several tasks
 //     at once: functions given to verbs must not share mutable state, while Process makes its own per task.
 //   - I4: the engine's part of a record's way allocates nothing per record; codecs and user code may.
-//   - I5: output records carry the headers and the time of the input record that caused them.
+//   - I5: output records carry the headers of the input record that caused them, and the newest time of what went into
+//     them.
+//   - I6: a change's old side is what the change of its key before it left; a change of a side of a join is at most
+//     one change of the result.
 //
 // Values that user functions receive are theirs: nothing changes under them afterwards. The one exception
 // are aggregates, which the state owns (see Aggregate).

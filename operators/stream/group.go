@@ -106,7 +106,7 @@ func (a *aggregation[K, V, A]) open(t *task) (emit[K, V], error) {
 	keys := newKeyEncoder(a.key)
 	var apart func(A) (A, error)
 	if a.table.old {
-		apart = copier(a.value)
+		apart = snapshots(a.value)
 	}
 	return func(k K, v V, tm operators.Time) error {
 		ctx.Node = label

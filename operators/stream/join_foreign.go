@@ -188,42 +188,43 @@ func (f *foreign[K, V, F, R, W]) openRequests(t *task) (emitChange[K, V], error)
 		if err := store.Put(pk, is); err != nil {
 			return fmt.Errorf("step %q: update its store: %w", f.name, err)
 		}
-		return f.request(send, pk, was, is, ch, tm)
+		r := request[V]{kind: end, version: is.version, pk: pk}
+		if f.keepsLeft || is.to != nil {
+			r.row = optional[V]{value: ch.New, has: ch.HasNew}
+		}
+		return ask(send, r, was.to, is.to, tm)
 	}, nil
 }
 
-// request tells the rows of right which a row refers to and referred to before.
-func (f *foreign[K, V, F, R, W]) request(send emit[[]byte, request[V]], pk []byte, was, is reference, ch Change[V], tm operators.Time) error {
-	r := request[V]{kind: end, version: is.version, pk: pk}
-	if f.keepsLeft || is.to != nil {
-		r.row = optional[V]{value: ch.New, has: ch.HasNew}
-	}
+// ask tells the rows of right which a row referred to before and refers to now; nil: to none.
+func ask[V any](send emit[[]byte, request[V]], r request[V], was, is []byte, tm operators.Time) error {
 	switch {
-	case is.to == nil && was.to == nil:
+	case is == nil && was == nil:
 		// Any task can answer this. That of the row's own key gets all such requests of the row in order.
-		return send(pk, r, tm)
-	case is.to == nil:
-		return send(was.to, r, tm)
-	case was.to != nil && !bytes.Equal(was.to, is.to):
-		if err := send(was.to, request[V]{kind: leave, version: is.version, pk: pk}, tm); err != nil {
+		return send(r.pk, r, tm)
+	case is == nil:
+		return send(was, r, tm)
+	case was != nil && !bytes.Equal(was, is):
+		if err := send(was, request[V]{kind: leave, version: r.version, pk: r.pk}, tm); err != nil {
 			return err
 		}
 	}
 	r.kind = match
-	return send(is.to, r, tm)
+	return send(is, r, tm)
 }
 
-// answering is what the steps beside right share: subscriptions, and how they are answered.
+// answering is how the steps beside right answer.
 type answering[V, R, W any] struct {
 	caller
 	send emit[[]byte, answer[W]]
 	pair pairing[V, R, W]
 }
 
-func (a *answering[V, R, W]) answer(pk []byte, version uint64, l optional[V], r R, hasR bool, tm operators.Time) error {
+// answer tells the result of a request, with the row of right or without.
+func (a *answering[V, R, W]) answer(q request[V], r R, hasR bool, tm operators.Time) error {
 	a.enter()
-	w, ok := a.pair(l.value, l.has, r, hasR)
-	return a.send(pk, answer[W]{version: version, row: optional[W]{value: w, has: ok}}, tm)
+	w, ok := a.pair(q.row.value, q.row.has, r, hasR)
+	return a.send(q.pk, answer[W]{version: q.version, row: optional[W]{value: w, has: ok}}, tm)
 }
 
 func (f *foreign[K, V, F, R, W]) openAnswering(t *task) (*answering[V, R, W], error) {
@@ -255,7 +256,7 @@ func (f *foreign[K, V, F, R, W]) openMatches(t *task) (emit[[]byte, request[V]],
 				return nil
 			}
 			var none R
-			return a.answer(q.pk, q.version, q.row, none, false, tm)
+			return a.answer(q, none, false, tm)
 		}
 		if err := subscriptions.Put(to, q.pk, subscription[V]{version: q.version, row: row[V]{time: tm, value: q.row.value}}); err != nil {
 			return fmt.Errorf("step %q: update its store: %w", f.name, err)
@@ -268,7 +269,7 @@ func (f *foreign[K, V, F, R, W]) openMatches(t *task) (emit[[]byte, request[V]],
 		if err != nil {
 			return err
 		}
-		return a.answer(q.pk, q.version, q.row, r.value, found, latest(tm, true, r.time, found))
+		return a.answer(q, r.value, found, latest(tm, true, r.time, found))
 	}, nil
 }
 
@@ -290,8 +291,8 @@ func (f *foreign[K, V, F, R, W]) openRight(t *task) (emitChange[F, R], error) {
 			return err
 		}
 		for pk, s := range subscriptions.Range(key) {
-			l := optional[V]{value: s.row.value, has: true}
-			if err := a.answer(pk, s.version, l, ch.New, ch.HasNew, latest(tm, true, s.row.time, true)); err != nil {
+			q := request[V]{version: s.version, pk: pk, row: optional[V]{value: s.row.value, has: true}}
+			if err := a.answer(q, ch.New, ch.HasNew, max(tm, s.row.time)); err != nil {
 				return err
 			}
 		}

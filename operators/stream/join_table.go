@@ -36,7 +36,7 @@ func joinStream[K, V, T, W any](s Stream[K, V], t Table[K, T], kind topology.Kin
 	out, label := &node[K, W]{id: n.ID}, n.Label
 	joined := Stream[K, W]{p: s.p, n: out, key: t.key, value: carry[W](s.p, s.value)}
 	s.keyed(n)
-	if !meets(s.p, n, t.p, t.n.id, s.key, t.key) {
+	if !meets(s.p, n, t, s.key) {
 		return joined
 	}
 	s.n.children = append(s.n.children, func(tk *task) (emit[K, V], error) {
@@ -70,16 +70,16 @@ func joinStream[K, V, T, W any](s Stream[K, V], t Table[K, T], kind topology.Kin
 	return joined
 }
 
-// meets makes another step a parent of node n, and reports what keeps the two from having the same keys in the same
-// tasks.
-func meets[K any](p *Pipeline, n *topology.Node, other *Pipeline, parent int, a, b codec.Codec[K]) bool {
-	if other != p {
-		p.fail(n.Label, fmt.Sprintf("it joins a table of pipeline %q", other.Name()), "join tables of one pipeline")
+// meets makes a table a parent of node n, which has another parent with keys of this codec, and reports what keeps the two
+// from having the same keys in the same tasks.
+func meets[K, T any](p *Pipeline, n *topology.Node, t Table[K, T], key codec.Codec[K]) bool {
+	if t.p != p {
+		p.fail(n.Label, fmt.Sprintf("it joins a table of pipeline %q", t.p.Name()), "join tables of one pipeline")
 		return false
 	}
-	n.Parents = append(n.Parents, parent)
-	if a != nil && b != nil && a.ID() != b.ID() {
-		p.fail(n.Label, fmt.Sprintf("its sides encode their keys as %q and %q, so that equal keys may be in several partitions", a.ID(), b.ID()),
+	n.Parents = append(n.Parents, t.n.id)
+	if key != nil && t.key != nil && key.ID() != t.key.ID() {
+		p.fail(n.Label, fmt.Sprintf("its sides encode their keys as %q and %q, so that equal keys may be in several partitions", key.ID(), t.key.ID()),
 			"give both topics one key codec, or send one side to its keys again with Repartition(name, codec)")
 		return false
 	}

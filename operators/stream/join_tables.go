@@ -51,7 +51,7 @@ func joinTables[K, L, R, W any](l Table[K, L], r Table[K, R], kind topology.Kind
 	out := &tableNode[K, W]{id: n.ID, label: n.Label, key: l.key, above: []func(){l.n.wantOld, r.n.wantOld}}
 	out.reads = slices.Concat(l.n.reads, r.n.reads)
 	joined := Table[K, W]{p: l.p, n: out, key: l.key, value: carry[W](l.p, l.value)}
-	if !meets(l.p, n, r.p, r.n.id, l.key, r.key) || !separate(l.p, n, l.n.id, l.n.reads, r.n.id, r.n.reads) {
+	if !meets(l.p, n, r, l.key) || !separate(l.p, n, l.n, r.n) {
 		return joined
 	}
 	swapped := func(r R, hasR bool, l L, hasL bool) (W, bool) { return pair(l, hasL, r, hasR) }
@@ -131,11 +131,11 @@ func latest(a operators.Time, hasA bool, b operators.Time, hasB bool) operators.
 
 // separate reports two tables of which one is made from the other, or both from a third. A change of what they share would reach the
 // join twice, and the first time find the second already in the store: it would emit a row that never was.
-func separate(p *Pipeline, n *topology.Node, left int, leftReads []int, right int, rightReads []int) bool {
+func separate[K, L, R any](p *Pipeline, n *topology.Node, l *tableNode[K, L], r *tableNode[K, R]) bool {
 	for _, side := range []struct {
 		reads []int
 		other int
-	}{{leftReads, right}, {rightReads, left}} {
+	}{{l.reads, r.id}, {r.reads, l.id}} {
 		above := p.graph.Above(side.other)
 		for _, id := range side.reads {
 			if above[id] {

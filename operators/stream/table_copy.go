@@ -3,30 +3,19 @@
 package stream
 
 import (
-	"fmt"
 	"reflect"
 	"time"
 
 	"github.com/streamd/streamd/operators/codec"
 )
 
-// copier returns what copies a value through its codec, or nil if an assignment does. Aggregates are changed in place;
+// snapshots returns what copies a value through its codec, or nil if an assignment does. Aggregates are changed in place;
 // where the value before is still needed, the change is made to a copy.
-func copier[V any](c codec.Codec[V]) func(V) (V, error) {
+func snapshots[V any](c codec.Codec[V]) func(V) (V, error) {
 	if !shares(reflect.TypeFor[V]()) {
 		return nil
 	}
-	var buf []byte
-	return func(v V) (V, error) {
-		var err error
-		if buf, err = c.Append(buf[:0], v); err != nil {
-			return v, fmt.Errorf("encode value as %s: %w", c.ID(), err)
-		}
-		if v, err = c.Decode(buf); err != nil {
-			return v, fmt.Errorf("decode value as %s: %w", c.ID(), err)
-		}
-		return v, nil
-	}
+	return copier(c)
 }
 
 // shares says whether two variables of a type can share memory that one of them changes.

@@ -175,7 +175,7 @@ func (s *groups[K, V, A]) open(t *task) (emit[K, Change[V]], error) {
 	keys, own := newKeyEncoder(s.key), ownerOf[A]()
 	var apart func(A) (A, error)
 	if s.table.old {
-		apart = copier(s.value)
+		apart = snapshots(s.value)
 	}
 	return func(k K, ch Change[V], tm operators.Time) error {
 		ctx.Node = label

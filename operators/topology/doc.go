@@ -34,7 +34,8 @@
 //   - I2: a name belongs to at most one step of a pipeline.
 //   - I3: no user topic is both read and written by one pipeline.
 //   - I4: the sources of a stateful sub-topology have equal partition counts; placement refuses others.
-//   - I5: the fingerprint depends on stateful parts only: never on stateless steps, labels or outputs.
+//   - I5: no sub-topology sends records to itself, be it by way of others.
+//   - I6: the fingerprint depends on stateful parts only: never on stateless steps, labels or outputs.
 //
 // # Concurrency
 //
