@@ -98,7 +98,7 @@ func joinStreams[K, L, R, W any](l Stream[K, L], r Stream[K, R], j pairs[L, R, W
 		p.fail(label, "its window is not valid", j.window.wrong)
 	}
 	l.keyed(n)
-	if !meets(p, n, r.p, r.n.id, l.key, r.key) {
+	if !meets(p, n, r.side(), l.key) {
 		return result
 	}
 	r.keyed(n)

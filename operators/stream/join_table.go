@@ -36,7 +36,7 @@ func joinStream[K, V, T, W any](s Stream[K, V], t Table[K, T], kind topology.Kin
 	out, label := &node[K, W]{id: n.ID}, n.Label
 	joined := Stream[K, W]{p: s.p, n: out, key: t.key, value: carry[W](s.p, s.value)}
 	s.keyed(n)
-	if !meets(s.p, n, t, s.key) {
+	if !meets(s.p, n, t.side(), s.key) {
 		return joined
 	}
 	s.n.children = append(s.n.children, func(tk *task) (emit[K, V], error) {
@@ -70,16 +70,27 @@ func joinStream[K, V, T, W any](s Stream[K, V], t Table[K, T], kind topology.Kin
 	return joined
 }
 
-// meets makes a table a parent of node n, which has another parent with keys of this codec, and reports what keeps the two
-// from having the same keys in the same tasks.
-func meets[K, T any](p *Pipeline, n *topology.Node, t Table[K, T], key codec.Codec[K]) bool {
-	if t.p != p {
-		p.fail(n.Label, fmt.Sprintf("it joins a table of pipeline %q", t.p.Name()), "join tables of one pipeline")
+// joinSide is a stream or a table that a step joins with its input.
+type joinSide[K any] struct {
+	what string
+	p    *Pipeline
+	node int
+	key  codec.Codec[K]
+}
+
+func (t Table[K, V]) side() joinSide[K]  { return joinSide[K]{"table", t.p, t.n.id, t.key} }
+func (s Stream[K, V]) side() joinSide[K] { return joinSide[K]{"stream", s.p, s.n.id, s.key} }
+
+// meets makes the side a parent of node n, which has another parent with keys of this codec, and reports what keeps the
+// two from having the same keys in the same tasks.
+func meets[K any](p *Pipeline, n *topology.Node, side joinSide[K], key codec.Codec[K]) bool {
+	if side.p != p {
+		p.fail(n.Label, fmt.Sprintf("it joins a %s of pipeline %q", side.what, side.p.Name()), fmt.Sprintf("join %ss of one pipeline", side.what))
 		return false
 	}
-	n.Parents = append(n.Parents, t.n.id)
-	if key != nil && t.key != nil && key.ID() != t.key.ID() {
-		p.fail(n.Label, fmt.Sprintf("its sides encode their keys as %q and %q, so that equal keys may be in several partitions", key.ID(), t.key.ID()),
+	n.Parents = append(n.Parents, side.node)
+	if key != nil && side.key != nil && key.ID() != side.key.ID() {
+		p.fail(n.Label, fmt.Sprintf("its sides encode their keys as %q and %q, so that equal keys may be in several partitions", key.ID(), side.key.ID()),
 			"give both topics one key codec, or send one side to its keys again with Repartition(name, codec)")
 		return false
 	}

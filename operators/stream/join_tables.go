@@ -51,7 +51,7 @@ func joinTables[K, L, R, W any](l Table[K, L], r Table[K, R], kind topology.Kind
 	out := &tableNode[K, W]{id: n.ID, label: n.Label, key: l.key, above: []func(){l.n.wantOld, r.n.wantOld}}
 	out.reads = slices.Concat(l.n.reads, r.n.reads)
 	joined := Table[K, W]{p: l.p, n: out, key: l.key, value: carry[W](l.p, l.value)}
-	if !meets(l.p, n, r, l.key) || !separate(l.p, n, l.n, r.n) {
+	if !meets(l.p, n, r.side(), l.key) || !separate(l.p, n, l.n, r.n) {
 		return joined
 	}
 	swapped := func(r R, hasR bool, l L, hasL bool) (W, bool) { return pair(l, hasL, r, hasR) }

@@ -3,6 +3,7 @@
 package stream
 
 import (
+	"fmt"
 	"reflect"
 	"time"
 
@@ -16,6 +17,21 @@ func snapshots[V any](c codec.Codec[V]) func(V) (V, error) {
 		return nil
 	}
 	return copier(c)
+}
+
+// copier returns what copies a value through its codec.
+func copier[V any](c codec.Codec[V]) func(V) (V, error) {
+	var buf []byte
+	return func(v V) (V, error) {
+		var err error
+		if buf, err = c.Append(buf[:0], v); err != nil {
+			return v, fmt.Errorf("encode value as %s: %w", c.ID(), err)
+		}
+		if v, err = c.Decode(buf); err != nil {
+			return v, fmt.Errorf("decode value as %s: %w", c.ID(), err)
+		}
+		return v, nil
+	}
 }
 
 // shares says whether two variables of a type can share memory that one of them changes.

@@ -25,7 +25,7 @@ func (a *windowAggregation[K, V, A]) openPanes(t *task) (emit[K, V], error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &panes[K, V, A]{windowStep: step, width: gcd(a.windows.size, a.windows.every), fresh: copier(a.value)}
+	w := &panes[K, V, A]{windowStep: step, width: gcd(a.windows.size, a.windows.every), fresh: snapshots(a.value)}
 	if w.rows, err = a.rows(t); err != nil {
 		return nil, err
 	}

@@ -31,7 +31,7 @@ func (a *windowAggregation[K, V, A]) openSliding(t *task) (emit[K, V], error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &slides[K, V, A]{windowStep: step, size: a.windows.size, fresh: copier(a.value)}
+	w := &slides[K, V, A]{windowStep: step, size: a.windows.size, fresh: snapshots(a.value)}
 	if w.rows, err = a.rows(t); err != nil {
 		return nil, err
 	}
