@@ -3,6 +3,7 @@
 package operators
 
 import (
+	"context"
 	"time"
 
 	"github.com/streamd/streamd/partition"
@@ -37,6 +38,10 @@ type Listener struct {
 	// DeadLettered reports a record that was sent to a dead-letter topic, by the topic's name.
 	DeadLettered func(err *DecodeError, topic string)
 }
+
+// Opening finds out what a pipeline needs to know of the world before it runs, as the ids of schemas. It may be called
+// again.
+type Opening func(ctx context.Context) error
 
 // Processor runs the fused steps of one sub-topology for one task.
 type Processor interface {

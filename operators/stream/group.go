@@ -65,7 +65,7 @@ func aggregate[K, V, A any](s Stream[K, V], kind topology.Kind, name string, val
 	}
 	s.p.addStore(n, topology.Store{
 		Name: n.Label, Kind: topology.TableStore,
-		KeyCodec:   need(s.p, n.Label, "the key", s.key, "add .WithKey(codec) before Group"),
+		KeyCodec:   needKey(s.p, n.Label, "the key", s.key, "add .WithKey(codec) before Group"),
 		ValueCodec: need(s.p, n.Label, "the aggregate", value, giveValue),
 	})
 	a := &aggregation[K, V, A]{label: n.Label, key: s.key, value: value, fold: fold, table: &tableNode[K, A]{id: n.ID}}

@@ -37,7 +37,7 @@ func (s Stream[K, V]) Process[W any](name string, open func(*Setup) Handler[K, V
 	step.stateful = len(declared.stores) > 0
 	if step.stateful {
 		s.keyed(n)
-		keyID := need(s.p, n.Label, "the key", s.key, "add .WithKey(codec) before Process, whose states are kept by key")
+		keyID := needKey(s.p, n.Label, "the key", s.key, "add .WithKey(codec) before Process, whose states are kept by key")
 		for _, st := range declared.stores {
 			st.KeyCodec = keyID
 			s.p.addStore(n, st)

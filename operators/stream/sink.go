@@ -17,9 +17,11 @@ func (s Stream[K, V]) To(topic string, value ...codec.Codec[V]) {
 	n := s.p.add(topology.KindSink, "", s.n.id)
 	n.Label = "to:" + topic
 	n.Writes = []string{topic}
-	w := &writer[K, V]{label: n.Label, topic: topic, key: s.key, value: choose(s.p, n.Label, value, s.value)}
-	need(s.p, n.Label, "the key", w.key, "add .WithKey(codec) before To")
+	w := &writer[K, V]{label: n.Label, topic: topic, key: s.key, value: optional(s.p, n.Label, value, s.value)}
+	needKey(s.p, n.Label, "the key", w.key, "add .WithKey(codec) before To")
 	need(s.p, n.Label, "the value", w.value, fmt.Sprintf("give it to To(%q, codec)", topic))
+	opensForWriting(s.p, w.key)
+	opensForWriting(s.p, w.value)
 	s.n.children = append(s.n.children, w.open)
 }
 
@@ -27,7 +29,7 @@ func (s Stream[K, V]) To(topic string, value ...codec.Codec[V]) {
 // repartition topic of this name. The codec is needed if K2 has none of its own (see UseCodec).
 func (s Stream[K, V]) KeyBy[K2 any](name string, fn func(V) K2, key ...codec.Codec[K2]) Stream[K2, V] {
 	n := s.p.addNamed(topology.KindRepartition, name, s.n.id)
-	w := &writer[K2, V]{label: n.Label, key: choose(s.p, n.Label, key, carry[K2](s.p, s.key)), value: s.value}
+	w := &writer[K2, V]{label: n.Label, key: choose(s.p, n.Label, key, carry[K2](s.p, s.key)), value: own(s.value)}
 	s.n.children = append(s.n.children, func(t *task) (emit[K, V], error) {
 		write, err := w.open(t)
 		if err != nil {
@@ -46,7 +48,7 @@ func (s Stream[K, V]) KeyBy[K2 any](name string, fn func(V) K2, key ...codec.Cod
 // belongs between MapKV or FlatMapKV and a step that relies on keys.
 func (s Stream[K, V]) Repartition(name string, key ...codec.Codec[K]) Stream[K, V] {
 	n := s.p.addNamed(topology.KindRepartition, name, s.n.id)
-	w := &writer[K, V]{label: n.Label, key: choose(s.p, n.Label, key, s.key), value: s.value}
+	w := &writer[K, V]{label: n.Label, key: choose(s.p, n.Label, key, s.key), value: own(s.value)}
 	s.n.children = append(s.n.children, w.open)
 	return w.readBack(s.p, n, "give it to Repartition(name, codec)")
 }
@@ -56,7 +58,7 @@ func (w *writer[K, V]) readBack(p *Pipeline, n *topology.Node, giveKey string) S
 	w.topic, w.internal = n.Label, true
 	n.Writes = []string{w.topic}
 	src := &sourceNode[K, V]{label: "from:" + w.label, key: w.key, value: w.value, policy: Fail}
-	src.keyID = need(p, w.label, "the key", w.key, giveKey)
+	src.keyID = needKey(p, w.label, "the key", w.key, giveKey)
 	src.valueID = need(p, w.label, "the value", w.value, "add .WithValue(codec) before it")
 	from := p.add(topology.KindSource, "")
 	from.Label = src.label

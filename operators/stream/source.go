@@ -3,6 +3,7 @@
 package stream
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -59,8 +60,10 @@ func FromTopics[K, V any](p *Pipeline, topics []string, key codec.Codec[K], valu
 		p.fail(n.Label, "decode policy "+strconv.Quote(string(o.policy))+" is not known", "use Fail, Skip or DeadLetter")
 	}
 	src := &sourceNode[K, V]{label: n.Label, key: key, value: value, policy: o.policy}
-	src.keyID = need(p, n.Label, "the key", key, "give From a key codec")
+	src.keyID = needKey(p, n.Label, "the key", key, "give From a key codec")
 	src.valueID = need(p, n.Label, "the value", value, "give From a value codec")
+	opensForReading(p, key)
+	opensForReading(p, value)
 	return src.declare(p, n, false, topics...)
 }
 
@@ -82,7 +85,11 @@ func (s *sourceNode[K, V]) declare(p *Pipeline, n *topology.Node, internal bool,
 		})
 	}
 	p.openers[n.ID] = s
-	return Stream[K, V]{p: p, n: &s.node, key: s.key, value: s.value}
+	out := Stream[K, V]{p: p, n: &s.node, key: own(s.key), value: own(s.value)}
+	if s.key != nil && out.key.ID() != s.keyID {
+		out.moved = fmt.Sprintf("the keys of %s are encoded as %q, where the bytes of one key may change", n.Label, s.keyID)
+	}
+	return out
 }
 
 func (s *sourceNode[K, V]) open(t *task) (func(*operators.Record) error, error) {

@@ -98,7 +98,7 @@ func (s *Setup) Map[S, V any](name string, sub codec.Codec[S], value codec.Codec
 	st := &MapState[S, V]{setup: s, name: s.stateName(name), sub: sub, own: ownerOf[V]()}
 	if s.p != nil {
 		s.declare(name, topology.Store{Kind: topology.MapStore,
-			SubKeyCodec: need(s.p, s.step, fmt.Sprintf("the sub-key of state %q", name), sub, "give Map a codec"),
+			SubKeyCodec: needKey(s.p, s.step, fmt.Sprintf("the sub-key of state %q", name), sub, "give Map a codec"),
 			ValueCodec:  need(s.p, s.step, fmt.Sprintf("the value of state %q", name), value, "give Map a codec")})
 		return st
 	}

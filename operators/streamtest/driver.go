@@ -4,6 +4,7 @@ package streamtest
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -57,6 +58,11 @@ func newDriver(t TB, p *stream.Pipeline, o options) *Driver {
 	var err error
 	if d.topology, err = p.Build(); err != nil {
 		t.Fatalf("streamtest: pipeline %q does not build:\n%v", p.Name(), err)
+	}
+	for _, open := range d.topology.Openings {
+		if err := open(context.Background()); err != nil {
+			d.fail("start pipeline %q: %v", p.Name(), err)
+		}
 	}
 	d.makeTasks()
 	// Every task and its standby need a share of the budget. It is a limit, not taken at once.

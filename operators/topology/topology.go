@@ -21,6 +21,10 @@ type Topology struct {
 	SubTopologies []SubTopology `json:"subTopologies"` // ordered by id, without gaps
 	// Dropped names the stores and repartition topics that the pipeline says it no longer wants.
 	Dropped []string `json:"dropped,omitempty"`
+
+	// Openings are to be called by each process before it makes its first Processor; an error ends it. There are
+	// none in a decoded topology.
+	Openings []operators.Opening `json:"-"`
 }
 
 // SubTopology is a part of the pipeline that one task runs as a whole.

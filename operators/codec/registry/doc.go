@@ -30,7 +30,8 @@
 //   - I3: a pipeline registers only what it writes.
 //
 // Keys can have schemas too, but then the bytes of a key, and with them its partition, change with each version of its
-// schema, and differ between the producers of a topic. A plain codec is the better choice for them.
+// schema, and differ between the producers of a topic. So records of such a topic count as not being where their key
+// belongs: a Repartition comes before a step that relies on keys. A plain codec is the better choice for keys.
 //
 // # Concurrency
 //
