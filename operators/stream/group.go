@@ -63,10 +63,12 @@ func aggregate[K, V, A any](s Stream[K, V], kind topology.Kind, name string, val
 	if kind == "reduce" {
 		giveValue = "add .WithValue(codec) before Group"
 	}
+	value = own(value)
 	s.p.addStore(n, topology.Store{
 		Name: n.Label, Kind: topology.TableStore,
-		KeyCodec:   needKey(s.p, n.Label, "the key", s.key, "add .WithKey(codec) before Group"),
-		ValueCodec: need(s.p, n.Label, "the aggregate", value, giveValue),
+		KeyCodec:          needKey(s.p, n.Label, "the key", s.key, "add .WithKey(codec) before Group"),
+		ValueCodec:        need(s.p, n.Label, "the aggregate", value, giveValue),
+		FormerValueCodecs: former(value),
 	})
 	a := &aggregation[K, V, A]{label: n.Label, key: s.key, value: value, fold: fold, table: &tableNode[K, A]{id: n.ID}}
 	s.n.children = append(s.n.children, a.open)
@@ -94,7 +96,7 @@ func (a *aggregation[K, V, A]) open(t *task) (emit[K, V], error) {
 	if err != nil {
 		return nil, err
 	}
-	store := statestore.NewValue(t.rt.DB, id, rowCodec[A]{value: a.value})
+	store := statestore.NewValue(t.rt.DB, id, rowCodec[A]{value: codec.Stored(a.value)})
 	next, err := a.table.open(t)
 	if err != nil {
 		return nil, err

@@ -158,6 +158,14 @@ func need[T any](p *Pipeline, step, what string, c codec.Codec[T], todo string) 
 	return c.ID()
 }
 
+// former is codec.Former, and empty for no codec.
+func former[T any](c codec.Codec[T]) []string {
+	if c == nil {
+		return nil
+	}
+	return codec.Former(c)
+}
+
 // needKey is need for keys, which say where a record and its state live.
 func needKey[T any](p *Pipeline, step, what string, c codec.Codec[T], todo string) string {
 	if c != nil && codec.Ambiguous(c) {

@@ -62,6 +62,7 @@ func (w *writer[K, V]) readBack(p *Pipeline, n *topology.Node, giveKey string) S
 	src.valueID = need(p, w.label, "the value", w.value, "add .WithValue(codec) before it")
 	from := p.add(topology.KindSource, "")
 	from.Label = src.label
+	src.former = former(w.value)
 	return src.declare(p, from, true, w.topic)
 }
 
@@ -81,6 +82,9 @@ func (w *writer[K, V]) open(t *task) (emit[K, V], error) {
 	}
 	ctx, out, label, key, value := t.rt.Context, t.rt.Output, w.label, w.key, w.value
 	nullKey, nullValue := nullOf(key), nullOf(value)
+	if w.internal {
+		value = codec.Stored(value)
+	}
 	return func(k K, v V, tm operators.Time) error {
 		ctx.Node = label
 		e := operators.Emission{Topic: topic, Partition: -1, Time: tm}

@@ -73,15 +73,17 @@ type sourceNode[K, V any] struct {
 	key            codec.Codec[K]
 	value          codec.Codec[V]
 	keyID, valueID string
+	internal       bool
+	former         []string // of an internal topic's values
 	policy         topology.DecodePolicy
 }
 
 // declare makes the source that of a node.
 func (s *sourceNode[K, V]) declare(p *Pipeline, n *topology.Node, internal bool, topics ...string) Stream[K, V] {
-	s.id = n.ID
+	s.id, s.internal = n.ID, internal
 	for _, topic := range topics {
 		p.graph.Sources = append(p.graph.Sources, topology.GraphSource{
-			Node: n.ID, Topic: topic, Internal: internal, KeyCodec: s.keyID, ValueCodec: s.valueID, OnDecodeError: s.policy,
+			Node: n.ID, Topic: topic, Internal: internal, KeyCodec: s.keyID, ValueCodec: s.valueID, FormerValueCodecs: s.former, OnDecodeError: s.policy,
 		})
 	}
 	p.openers[n.ID] = s
@@ -99,6 +101,9 @@ func (s *sourceNode[K, V]) open(t *task) (func(*operators.Record) error, error) 
 	}
 	ctx, label := t.rt.Context, s.label
 	decodeKey, decodeValue := decoder(s.key), decoder(s.value)
+	if s.internal {
+		decodeValue = unversioned(s.value, decodeValue)
+	}
 	keyed, valued := !isBytes(s.key), !isBytes(s.value)
 	reject := s.rejector(t)
 	return func(rec *operators.Record) error {

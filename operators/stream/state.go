@@ -32,9 +32,10 @@ type ValueState[V any] struct {
 
 // Value declares a state of one value per key. The name is its identity within the step.
 func (s *Setup) Value[V any](name string, value codec.Codec[V]) *ValueState[V] {
+	value = own(value)
 	st := &ValueState[V]{setup: s, name: s.stateName(name), own: ownerOf[V]()}
 	if s.p != nil {
-		s.declare(name, topology.Store{Kind: topology.ValueStore,
+		s.declare(name, topology.Store{Kind: topology.ValueStore, FormerValueCodecs: former(value),
 			ValueCodec: need(s.p, s.step, fmt.Sprintf("the value of state %q", name), value, "give Value a codec")})
 		return st
 	}
@@ -43,7 +44,7 @@ func (s *Setup) Value[V any](name string, value codec.Codec[V]) *ValueState[V] {
 		s.fail(err)
 		return st
 	}
-	st.store = statestore.NewValue[V](s.task.rt.DB, id, value)
+	st.store = statestore.NewValue[V](s.task.rt.DB, id, codec.Stored(value))
 	return st
 }
 
@@ -95,9 +96,10 @@ type MapState[S, V any] struct {
 
 // Map declares a state of many values per key, by sub-key. The name is its identity within the step.
 func (s *Setup) Map[S, V any](name string, sub codec.Codec[S], value codec.Codec[V]) *MapState[S, V] {
+	value = own(value)
 	st := &MapState[S, V]{setup: s, name: s.stateName(name), sub: sub, own: ownerOf[V]()}
 	if s.p != nil {
-		s.declare(name, topology.Store{Kind: topology.MapStore,
+		s.declare(name, topology.Store{Kind: topology.MapStore, FormerValueCodecs: former(value),
 			SubKeyCodec: needKey(s.p, s.step, fmt.Sprintf("the sub-key of state %q", name), sub, "give Map a codec"),
 			ValueCodec:  need(s.p, s.step, fmt.Sprintf("the value of state %q", name), value, "give Map a codec")})
 		return st
@@ -107,7 +109,7 @@ func (s *Setup) Map[S, V any](name string, sub codec.Codec[S], value codec.Codec
 		s.fail(err)
 		return st
 	}
-	st.store = statestore.NewMap[V](s.task.rt.DB, id, value)
+	st.store = statestore.NewMap[V](s.task.rt.DB, id, codec.Stored(value))
 	return st
 }
 

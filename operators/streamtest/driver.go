@@ -55,24 +55,35 @@ func newDriver(t TB, p *stream.Pipeline, o options) *Driver {
 	if o.partitions < 1 {
 		d.fail("Partitions(%d): at least 1 is needed", o.partitions)
 	}
+	d.build(p)
+	d.makeTasks()
+	d.share()
+	t.Cleanup(d.close)
+	d.start()
+	return d
+}
+
+// build compiles a pipeline and makes it ready to run.
+func (d *Driver) build(p *stream.Pipeline) {
+	d.t.Helper()
 	var err error
 	if d.topology, err = p.Build(); err != nil {
-		t.Fatalf("streamtest: pipeline %q does not build:\n%v", p.Name(), err)
+		d.fail("pipeline %q does not build:\n%v", p.Name(), err)
 	}
 	for _, open := range d.topology.Openings {
 		if err := open(context.Background()); err != nil {
 			d.fail("start pipeline %q: %v", p.Name(), err)
 		}
 	}
-	d.makeTasks()
-	// Every task and its standby need a share of the budget. It is a limit, not taken at once.
-	budget := max(256<<20, int64(len(d.tasks))*8<<20)
-	if d.resources, err = statestore.NewResources(budget); err != nil {
+}
+
+// share gives every task and its standby a share of a budget, which is a limit and not taken at once.
+func (d *Driver) share() {
+	d.t.Helper()
+	var err error
+	if d.resources, err = statestore.NewResources(max(256<<20, int64(len(d.tasks))*8<<20)); err != nil {
 		d.fail("%v", err)
 	}
-	t.Cleanup(d.close)
-	d.start()
-	return d
 }
 
 // fail ends the test.

@@ -40,6 +40,7 @@ type GraphSource struct {
 	Topic                string
 	Internal             bool
 	KeyCodec, ValueCodec string
+	FormerValueCodecs    []string // Internal only
 	OnDecodeError        DecodePolicy
 }
 

@@ -45,12 +45,15 @@ func (s *SubTopology) Stateful() bool { return len(s.Stores) > 0 }
 
 // Source is one topic that a sub-topology reads.
 type Source struct {
-	Topic         string       `json:"topic"`             // logical name if Internal
-	Internal      bool         `json:"internal,omitzero"` // a repartition topic
-	KeyCodec      string       `json:"keyCodec"`
-	ValueCodec    string       `json:"valueCodec"`
-	OnDecodeError DecodePolicy `json:"onDecodeError"`
-	Node          int          `json:"node"` // id of the source node
+	Topic      string `json:"topic"`             // logical name if Internal
+	Internal   bool   `json:"internal,omitzero"` // a repartition topic
+	KeyCodec   string `json:"keyCodec"`
+	ValueCodec string `json:"valueCodec"`
+	// FormerValueCodecs are those of former releases that values in flight can be upgraded from, oldest first. Internal
+	// only: there each value is behind the number of its codec, as in a Store.
+	FormerValueCodecs []string     `json:"formerValueCodecs,omitempty"`
+	OnDecodeError     DecodePolicy `json:"onDecodeError"`
+	Node              int          `json:"node"` // id of the source node
 }
 
 // Sink is one topic that a sub-topology writes.
@@ -81,8 +84,21 @@ type Store struct {
 	KeyCodec    string    `json:"keyCodec"`
 	SubKeyCodec string    `json:"subKeyCodec,omitempty"` // MapStore only
 	ValueCodec  string    `json:"valueCodec"`
-	Node        int       `json:"node"` // id of the owning node
+	// FormerValueCodecs are those of former releases that values can be upgraded from, oldest first. In every store
+	// each value is behind the number of the codec that wrote it, an unsigned varint: an index into this
+	// list, or its length for ValueCodec.
+	FormerValueCodecs []string `json:"formerValueCodecs,omitempty"`
+	Node              int      `json:"node"` // id of the owning node
 }
+
+// Codecs returns the ids of what the entries of a store are written with: of keys, of sub-keys, and of values, from the
+// oldest to the present one. A release can read what another one wrote if its list begins with the other's.
+func (s *Store) Codecs() []string {
+	return append([]string{s.KeyCodec, s.SubKeyCodec}, s.ValueCodecs()...)
+}
+
+// ValueCodecs returns the ids of the codecs that values may be written with, by their number.
+func (s *Store) ValueCodecs() []string { return history(s.FormerValueCodecs, s.ValueCodec) }
 
 // DecodePolicy says what a source does with a record that it cannot decode.
 type DecodePolicy string

@@ -235,9 +235,9 @@ var nextReleases = map[string]struct {
 		},
 		want: []string{
 			`step "by": its key codec was "string" and is "int64"; use the codec it was written with, or a new name for the step`,
-			`step "by": its value codec was "string" and is "json:string"; use the codec it was written with, or a new name for the step`,
+			`step "by": its value codec was "string" and is "json:string"; upgrade the values by codec.Migrate from the codec they were written with, use that one, or give the step a new name`,
 			`step "count": its key codec was "string" and is "int64"; use the codec it was written with, or a new name for the step`,
-			`step "last": its value codec was "string" and is "json:string"; use the codec it was written with, or a new name for the step`,
+			`step "last": its value codec was "string" and is "json:string"; upgrade the values by codec.Migrate from the codec they were written with, use that one, or give the step a new name`,
 		},
 	},
 	"sub-topology moved, kind changed": {
