@@ -20,6 +20,7 @@ const (
 	kindRound       = "round"
 	kindSavepoint   = "savepoint"
 	kindCondemned   = "condemned"
+	kindRun         = "run"
 )
 
 // formatVersion is what this version writes and the newest that it reads.

@@ -58,6 +58,9 @@ func (l life) borrowers() string          { return l.root() + "borrowers/" }
 func (l life) borrower(app string) string { return l.borrowers() + app }
 func (l life) savepoints() string         { return l.root() + "savepoints/" }
 func (l life) savepoint(n string) string  { return l.savepoints() + n + ".json" }
+func (l life) runs() string               { return l.root() + "runs/" }
+func (l life) run(n int64) string         { return fmt.Sprintf("%s%010d/begun", l.runs(), n) }
+func (l life) runEnded(n int64) string    { return fmt.Sprintf("%s%010d/ended", l.runs(), n) }
 
 func (l life) manifest(n int64, task partition.TaskID) string {
 	return l.round(n) + "tasks/" + task.String() + ".json"
@@ -115,6 +118,17 @@ func (l life) parseFloor(name string) (int64, bool) {
 		return 0, false
 	}
 	return parseRound(rest)
+}
+
+// parseRun reads a name below runs().
+func (l life) parseRun(name string) (n int64, ended, ok bool) {
+	rest, ok := strings.CutPrefix(name, l.runs())
+	if !ok {
+		return 0, false, false
+	}
+	number, what, _ := strings.Cut(rest, "/")
+	n, ok = parseRound(number)
+	return n, what == "ended", ok && (what == "ended" || what == "begun")
 }
 
 // parseRound reads the ten digits (or more, past ten thousand million rounds) of a round number.

@@ -15,6 +15,10 @@ type Output interface {
 	Emit(Emission)
 }
 
+// ControlHeader marks records of a repartition topic that are not the user's: they tell downstream tasks how far
+// event time has come. A record of the user's that carries it loses it on the way.
+const ControlHeader = "streamd-control"
+
 // Emission is one output record. Its fields are plain so that passing it costs no allocation.
 type Emission struct {
 	Topic     int    // index in topology.SubTopology.Outputs

@@ -24,10 +24,15 @@ type Runtime struct {
 // Context tells what a task is doing right now. There is one per task; Processors write it, and the
 // engine reads it after a panic to name the step. It is not safe for concurrent use.
 type Context struct {
-	// Record is the input record in process; nil during Flush.
+	// Record is the input record in process; nil while there is none, as in Flush and Advance.
 	Record *Record
 	// Node is the label of the step whose user code runs now.
 	Node string
+	// Time is the event time of the record in process, set by its source; MinTime if that has none, since it could
+	// not be decoded.
+	Time Time
+	// Watermark is the task's: no record before it is expected any more. The engine sets it.
+	Watermark Time
 }
 
 // Listener gets the events of a Processor that are not errors. Any field may be nil. Calls are made on
@@ -49,6 +54,15 @@ type Processor interface {
 	// the record and runs every step that hangs on it, synchronously. Any error means the epoch must be
 	// aborted.
 	Process(source int, rec *Record) error
+	// Due is the lowest watermark at which Advance has something to do; MaxTime if there is none.
+	Due() Time
+	// Advance says that event time has reached the watermark: windows close and timers fire. Any error means the
+	// epoch must be aborted.
+	Advance(watermark Time) error
+	// WallDue is the wall-clock time at which AdvanceWall has something to do; MaxTime if there is none.
+	WallDue() Time
+	// AdvanceWall says that the wall clock has reached now.
+	AdvanceWall(now Time) error
 	// Flush emits what was held back for the commit (tables that emit once per commit). It is called
 	// once per epoch, before statestore.DB.Prepare, and may write state and emit records.
 	Flush() error

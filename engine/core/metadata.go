@@ -23,11 +23,16 @@ type Metadata struct {
 	ChangelogOffset int64  // of the position record; -1: the task has no state, or has not committed yet
 	Round           int64  // newest durable checkpoint of the task; 0: none
 	TransactionalID string // of the committing worker, so that a successor can fence it
+	Finished        string // the bounded run that the task has finished; empty: none
 }
 
 // Encode gives the text that is committed.
 func (m Metadata) Encode() string {
-	return fmt.Sprintf("streamd1 %d %d %d %d %s", m.Incarnation, m.Epoch, m.ChangelogOffset, m.Round, m.TransactionalID)
+	text := fmt.Sprintf("streamd1 %d %d %d %d %s", m.Incarnation, m.Epoch, m.ChangelogOffset, m.Round, m.TransactionalID)
+	if m.Finished != "" {
+		text += " finished " + m.Finished
+	}
+	return text
 }
 
 // DecodeMetadata reads what Encode has written. Anything else is ErrMetadata.
@@ -37,6 +42,7 @@ func DecodeMetadata(s string) (Metadata, error) {
 	if !ok {
 		return m, fmt.Errorf("decode offset metadata %.40q: %w", s, ErrMetadata)
 	}
+	rest, m.Finished, _ = strings.Cut(rest, " finished ")
 	n, err := fmt.Sscanf(rest, "%d %d %d %d %s", &m.Incarnation, &m.Epoch, &m.ChangelogOffset, &m.Round, &m.TransactionalID)
 	if err != nil || n != 5 || m.Encode() != s {
 		return Metadata{}, fmt.Errorf("decode offset metadata %.40q: %w", s, ErrMetadata)

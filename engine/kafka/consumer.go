@@ -88,8 +88,13 @@ func (b *Batch) First() int64 { return b.records[0].Offset }
 // Last is the offset of the last record.
 func (b *Batch) Last() int64 { return b.records[len(b.records)-1].Offset }
 
-// TimeAt returns the timestamp of record i, in Unix milliseconds.
-func (b *Batch) TimeAt(i int) int64 { return b.records[i].Timestamp.UnixMilli() }
+// TimeAt returns the timestamp of record i; operators.MinTime if it is a transaction marker.
+func (b *Batch) TimeAt(i int) operators.Time {
+	if b.records[i].Attrs.IsControl() {
+		return operators.MinTime
+	}
+	return b.records[i].Timestamp.UnixMilli()
+}
 
 // Record fills r with record i. False: it is a transaction marker, which has an offset and no content.
 func (b *Batch) Record(i int, r *operators.Record) bool {

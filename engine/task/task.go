@@ -22,8 +22,9 @@ type Batch interface {
 	Len() int
 	First() int64
 	Last() int64
-	TimeAt(i int) int64
-	// Record fills r with record i. False: it has an offset but no content (a transaction marker).
+	// TimeAt is the timestamp of record i; operators.MinTime if it is a transaction marker.
+	TimeAt(i int) operators.Time
+	// Record fills r with record i. False: it is a transaction marker, which has an offset but no content.
 	Record(i int, r *operators.Record) bool
 }
 
@@ -38,6 +39,19 @@ type Options struct {
 	Output   operators.Output
 	Now      func() time.Time
 	Listener *operators.Listener // may be nil
+
+	// Upstream has, for each source that is a repartition topic, the tasks that write it.
+	Upstream [][]partition.TaskID
+	// Partitions has the number of partitions of each of SubTopology.Outputs.
+	Partitions []int32
+	// Run names the bounded run that the task is part of; empty: it has no end.
+	Run string
+	// Timed says that some step of the pipeline acts on event time, so that watermarks are announced downstream.
+	Timed bool
+	// AnnounceEvery is the least time between two announcements that differ in the watermark only.
+	AnnounceEvery time.Duration
+	// IdleAfter is how long an input must have been processed to its end before it counts as idle.
+	IdleAfter time.Duration
 }
 
 // Task is one running task.
@@ -49,27 +63,39 @@ type Task struct {
 	inputs  []input
 	source  map[partition.TopicPartition]int
 	record  operators.Record
-	waiting int // records enqueued and not yet processed
+	ordered bool // records of several inputs are processed in the order of time
+	waiting int  // records enqueued and not yet processed
 	counted int64
-}
 
-// input is one partition with what waits of it.
-type input struct {
-	tp    partition.TopicPartition
-	next  int64 // the task's position: offset of the next record to process
-	queue []Batch
-	at    int // index of the next record in queue[0]
+	run       string
+	out       announcer
+	idleAfter time.Duration
+	now       func() time.Time
+	time      eventTime // of the epoch in progress
+	prepared  eventTime // as of Prepare
+	confirmed eventTime
+	acted     bool // Tick has done something that is not committed yet
 }
 
 // New builds the processors of a task.
 func New(o Options) (*Task, error) {
-	t := &Task{id: o.ID, db: o.DB, source: map[partition.TopicPartition]int{}}
+	t := &Task{id: o.ID, db: o.DB, source: map[partition.TopicPartition]int{}, idleAfter: o.IdleAfter, now: o.Now, run: o.Run}
 	for i, tp := range o.Inputs {
-		t.inputs = append(t.inputs, input{tp: tp})
+		in := input{tp: tp, end: -1, stop: noStop}
+		if i < len(o.SubTopology.Sources) {
+			in.internal, in.outOfOrder = o.SubTopology.Sources[i].Internal, o.SubTopology.Sources[i].OutOfOrder
+		}
+		if in.internal && i < len(o.Upstream) {
+			in.writers = o.Upstream[i]
+		}
+		t.inputs = append(t.inputs, in)
 		if tp.Topic != "" {
 			t.source[tp] = i
 		}
 	}
+	t.ordered = len(t.source) > 1 && o.SubTopology.Stateful()
+	t.out = newAnnouncer(o)
+	t.startTime()
 	proc, err := o.SubTopology.New(&operators.Runtime{Task: o.ID, DB: o.DB, Output: o.Output, Context: &t.ctx, Now: o.Now, Listener: o.Listener})
 	if err != nil {
 		return nil, fmt.Errorf("build task %v: %w", o.ID, err)
@@ -128,23 +154,51 @@ func (t *Task) Enqueue(tp partition.TopicPartition, b Batch) error {
 	if b.First() < expected {
 		return fmt.Errorf("task %v: %v at %d, expected %d: %w", t.id, tp, b.First(), expected, ErrStaleRecord)
 	}
+	b, over := in.cut(b)
+	switch {
+	case over && b.Len() > 0:
+		in.stop = b.Last() + 1 // the offsets up to the end hold nothing
+	case over && len(in.queue) == 0:
+		in.next = max(in.next, in.stop)
+		return nil
+	case over:
+		in.stop = expected
+		return nil
+	}
 	in.queue = append(in.queue, b)
+	in.end = max(in.end, b.Last()+1)
 	t.waiting += b.Len()
+	t.awake(i)
 	return nil
 }
 
 // Waiting returns the number of records enqueued and not yet processed.
 func (t *Task) Waiting() int { return t.waiting }
 
+// WaitingIn returns the number of records of one input that are enqueued and not yet processed.
+func (t *Task) WaitingIn(tp partition.TopicPartition) (n int) {
+	if i, ok := t.source[tp]; ok {
+		for _, b := range t.inputs[i].queue {
+			n += b.Len()
+		}
+		n -= t.inputs[i].at
+	}
+	return n
+}
+
 // Processed returns the number of records processed since New, markers not counted.
 func (t *Task) Processed() int64 { return t.counted }
 
-// Process processes up to limit waiting records. Of several inputs the one with the earliest record goes first.
+// Process processes up to limit waiting records. Of several inputs the one with the earliest record goes first; where
+// one has more that is not here yet, the task may stop and wait for it.
 func (t *Task) Process(limit int) (n int, err error) {
 	defer t.contain(&err)
 	for n < limit && t.waiting > 0 {
-		i := t.earliest()
-		done, err := t.run(i, limit-n)
+		i, until := t.earliest()
+		if i < 0 {
+			return n, nil
+		}
+		done, err := t.take(i, limit-n, until)
 		n += done
 		t.waiting -= done
 		if err != nil {
@@ -154,21 +208,19 @@ func (t *Task) Process(limit int) (n int, err error) {
 	return n, nil
 }
 
-// run processes records of input i: all of its first batch where it is the only input with records, else one,
-// so that inputs interleave by time.
-func (t *Task) run(i, limit int) (n int, err error) {
+// take processes records of the first batch of input i: those before the time until, and at least one.
+func (t *Task) take(i, limit int, until operators.Time) (n int, err error) {
 	in := &t.inputs[i]
 	b := in.queue[0]
 	end := min(b.Len(), in.at+limit)
-	if t.others(i) {
-		end = in.at + 1
-	}
 	for in.at < end {
+		if n > 0 && until != operators.MaxTime && b.TimeAt(in.at) > until {
+			break
+		}
 		if b.Record(in.at, &t.record) {
-			if err := t.proc.Process(i, &t.record); err != nil {
+			if err := t.one(i); err != nil {
 				return n, err
 			}
-			t.counted++
 		}
 		in.next = t.record.Offset + 1
 		in.at++
@@ -182,31 +234,57 @@ func (t *Task) run(i, limit int) (n int, err error) {
 	return n, nil
 }
 
-// earliest returns the input whose next record has the lowest time; the first of them where times are equal.
-func (t *Task) earliest() int {
-	best, bestTime := -1, int64(0)
+// one processes t.record, of input i, and lets event time follow.
+func (t *Task) one(i int) error {
+	in := &t.inputs[i]
+	if in.internal && isControl(&t.record) {
+		return t.hear(i)
+	}
+	if t.out.quiet {
+		t.out.announce(t, reading{watermark: t.time.now.watermark})
+	}
+	if err := t.proc.Process(i, &t.record); err != nil {
+		return err
+	}
+	t.counted++
+	if in.internal || t.ctx.Time <= t.time.inputs[i].newest {
+		return nil
+	}
+	t.time.inputs[i].newest = t.ctx.Time
+	t.time.inputs[i].now.watermark = operators.Later(t.ctx.Time, -in.outOfOrder)
+	return t.advance()
+}
+
+// earliest returns the input whose next record has the lowest time, the first of them where times are equal, and the
+// time up to which it may go on. -1: an input has more that is not here yet, and its next record may be earlier.
+func (t *Task) earliest() (best int, until operators.Time) {
+	best, until = -1, operators.MaxTime
+	if len(t.inputs) == 1 {
+		return 0, until
+	}
+	bestTime := operators.MaxTime
 	for i := range t.inputs {
 		in := &t.inputs[i]
 		if len(in.queue) == 0 {
+			if t.ordered && in.next < min(in.end, in.stop) {
+				return -1, until
+			}
 			continue
-		}
-		if len(t.inputs) == 1 {
-			return i
 		}
 		if at := in.queue[0].TimeAt(in.at); best < 0 || at < bestTime {
 			best, bestTime = i, at
 		}
 	}
-	return best
-}
-
-func (t *Task) others(i int) bool {
-	for j := range t.inputs {
-		if j != i && len(t.inputs[j].queue) > 0 {
-			return true
+	for i := range t.inputs {
+		if in := &t.inputs[i]; i != best && len(in.queue) > 0 {
+			at := in.queue[0].TimeAt(in.at)
+			if i < best && at > operators.MinTime {
+				at-- // of equal times the first input's comes first
+			}
+			until = min(until, at)
 		}
 	}
-	return false
+	return best, until
 }
 
 // contain turns a panic of user code into an error that names the step and the record's place.
@@ -216,14 +294,19 @@ func (t *Task) contain(err *error) {
 	}
 }
 
-// Prepare ends the epoch's processing: operators emit what they have held back, and every state entry changed
-// is encoded once. Each delta is at most maxRecordBytes long and stays valid until Confirm or Abort.
+// Prepare ends the epoch's processing: operators emit what they have held back, event time is announced, and every
+// state entry changed is encoded once. Each delta is at most maxRecordBytes long and stays valid until Confirm or
+// Abort.
 func (t *Task) Prepare(maxRecordBytes int) (deltas [][]byte, err error) {
 	defer t.contain(&err)
 	t.ctx.Record = nil
 	if err := t.proc.Flush(); err != nil {
 		return nil, err
 	}
+	if t.out.due(t, t.now()) {
+		t.out.announce(t, t.time.now)
+	}
+	t.prepared, t.acted = t.time.clone(), false
 	if t.db == nil {
 		return nil, nil
 	}
@@ -236,6 +319,7 @@ func (t *Task) Prepare(maxRecordBytes int) (deltas [][]byte, err error) {
 
 // Confirm makes the prepared state the confirmed one: the transaction that covers it is known to be committed.
 func (t *Task) Confirm(p statestore.Position) error {
+	t.confirmed = t.prepared.clone()
 	if t.db == nil {
 		return nil
 	}
@@ -250,5 +334,8 @@ func (t *Task) Abort() {
 	if t.db != nil {
 		t.db.Abort()
 	}
+	t.time, t.acted = t.confirmed.clone(), false
+	t.out.quiet = true
+	t.ctx.Watermark = t.time.now.watermark
 	t.Seek(nil)
 }

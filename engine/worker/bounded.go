@@ -4,28 +4,92 @@ package worker
 
 import (
 	"context"
+	"encoding/hex"
+	"fmt"
+	"hash/fnv"
+	"maps"
+	"slices"
+	"strconv"
 	"time"
 
+	"github.com/streamd/streamd/checkpoint"
+	"github.com/streamd/streamd/engine/core"
 	"github.com/streamd/streamd/partition"
 )
 
 // endPoll is how often a bounded run asks the broker how far the application is.
 const endPoll = 100 * time.Millisecond
 
-// bounded is what a bounded run knows of its end. What it looks at is committed offsets only, so that every worker
-// sees the progress of all.
+// bounded is a run with an end: that of the user's topics when it was begun. Tasks finish when they have come to it,
+// those downstream when all that write to them have; each says so in the commit that makes it so.
 type bounded struct {
-	ends map[partition.TopicPartition]int64 // of user topics at the start; of internal ones once their writers are done
+	name   string
+	number int64 // of its record in the object store; 0: there is none
+	ends   map[partition.TopicPartition]int64
 }
 
-// watchEnd waits until every task of the application has committed everything up to the ends, stage by stage.
+// beginBounded joins the bounded run in progress, or begins one. Without an object store to keep a record every worker
+// goes by what it finds: then the topics must not grow while the workers of one run start.
+func (w *Worker) beginBounded(ctx context.Context) error {
+	if w.repo == nil {
+		ends, err := w.cluster.EndOffsets(ctx, w.userSources()...)
+		if err != nil {
+			return err
+		}
+		w.bounded = &bounded{name: nameOfEnds(ends), ends: ends}
+		return nil
+	}
+	run, open, err := w.repo.CurrentRun(ctx, w.names.Incarnation)
+	if err != nil {
+		return err
+	}
+	if !open {
+		ends, err := w.cluster.EndOffsets(ctx, w.userSources()...)
+		if err != nil {
+			return err
+		}
+		run.Ends = inputsByTopic(ends)
+		if run, err = w.repo.BeginRun(ctx, w.names.Incarnation, run); err != nil {
+			return err
+		}
+	}
+	w.bounded = &bounded{name: strconv.FormatInt(run.Number, 10), number: run.Number, ends: map[partition.TopicPartition]int64{}}
+	for topic, ps := range run.Ends {
+		for p, end := range ps {
+			w.bounded.ends[partition.TopicPartition{Topic: topic, Partition: p}] = end
+		}
+	}
+	return w.checkEnds(run)
+}
+
+// checkEnds refuses to go on with a run that knows nothing of a topic that the pipeline reads by now.
+func (w *Worker) checkEnds(run checkpoint.Run) error {
+	for _, topic := range w.userSources() {
+		if _, ok := run.Ends[topic]; !ok {
+			return fmt.Errorf("bounded run %d of application %s was begun without topic %s; end it with the pipeline that it was begun with", run.Number, w.names.App, topic)
+		}
+	}
+	return nil
+}
+
+// nameOfEnds is the same for workers that have found the same.
+func nameOfEnds(ends map[partition.TopicPartition]int64) string {
+	h := fnv.New64a()
+	for _, tp := range slices.SortedFunc(maps.Keys(ends), partition.TopicPartition.Compare) {
+		fmt.Fprintf(h, "%s/%d=%d\n", tp.Topic, tp.Partition, ends[tp])
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// watchEnd waits until every task of the application has committed that it has finished.
 func (w *Worker) watchEnd(ctx context.Context, finished func()) {
-	tick := time.NewTicker(endPoll)
-	defer tick.Stop()
 	for attempt := 0; ; {
 		done, err := w.reachedEnd(ctx)
+		if err == nil && done && w.bounded.number > 0 {
+			err = w.repo.EndRun(ctx, w.names.Incarnation, w.bounded.number)
+		}
 		switch {
-		case err != nil && ctx.Err() != nil:
+		case ctx.Err() != nil:
 			return
 		case err != nil:
 			w.listener.retrying("look up the end of the run", err)
@@ -39,86 +103,29 @@ func (w *Worker) watchEnd(ctx context.Context, finished func()) {
 			return
 		}
 		attempt = 0
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
+		if sleep(ctx, endPoll) != nil {
 			return
 		}
 	}
 }
 
-// reachedEnd looks at the sub-topologies whose ends are known, and finds out the ends of those that follow a
-// finished one.
+// reachedEnd looks at what is committed, so that every worker sees the progress of all.
 func (w *Worker) reachedEnd(ctx context.Context) (bool, error) {
-	tps := make([]partition.TopicPartition, 0, len(w.owner))
-	for tp := range w.owner {
-		tps = append(tps, tp)
-	}
+	tps := slices.Collect(maps.Keys(w.owner))
 	committed, err := w.cluster.CommittedOffsets(ctx, w.names.App, tps)
 	if err != nil {
 		return false, err
 	}
-	for {
-		finished := w.finished(func(tp partition.TopicPartition) bool {
-			end, known := w.bounded.ends[tp]
-			return known && committed[tp].Offset >= end
-		})
-		if len(finished) == len(w.subs) {
-			return true, nil
-		}
-		topics := w.newlyFinal(finished)
-		if len(topics) == 0 {
+	for _, tp := range tps {
+		if !finishedRun(committed[tp].Metadata, w.bounded.name) {
 			return false, nil
 		}
-		// The high watermark, not the stable end: the markers of the last transactions may still be on their
-		// way, and no reader passes their records before they have come.
-		ends, err := w.cluster.HighWatermarks(ctx, topics...)
-		if err != nil {
-			return false, err
-		}
-		for tp, end := range ends {
-			w.bounded.ends[tp] = end
-		}
 	}
+	return true, nil
 }
 
-// finished returns the sub-topologies of which every input has reached its end.
-func (w *Worker) finished(reached func(partition.TopicPartition) bool) map[int32]bool {
-	done := map[int32]bool{}
-	for id := range w.subs {
-		done[id] = true
-	}
-	for tp, id := range w.owner {
-		if !reached(tp) {
-			done[id.SubTopology] = false
-		}
-	}
-	for id, ok := range done {
-		if !ok {
-			delete(done, id)
-		}
-	}
-	return done
-}
-
-// newlyFinal returns the internal topics whose writers have all finished and whose ends are not yet known.
-func (w *Worker) newlyFinal(finished map[int32]bool) []string {
-	open := map[string]bool{}
-	written := map[string]bool{}
-	for id, s := range w.subs {
-		for _, out := range s.Outputs {
-			if out.Internal {
-				name := w.names.Repartition(out.Topic)
-				written[name] = true
-				open[name] = open[name] || !finished[id]
-			}
-		}
-	}
-	var topics []string
-	for name := range written {
-		if _, known := w.bounded.ends[partition.TopicPartition{Topic: name}]; !known && !open[name] {
-			topics = append(topics, name)
-		}
-	}
-	return topics
+// finishedRun says whether a commit's metadata says that its task has finished the run.
+func finishedRun(metadata, run string) bool {
+	m, err := core.DecodeMetadata(metadata)
+	return err == nil && m.Finished == run
 }

@@ -32,7 +32,12 @@ func (w *Worker) prepareTask(rt *runningTask) error {
 	rt.next.Epoch++
 	rt.next.Round = rt.durableRound
 	rt.next.TransactionalID = w.transactionalID
-	rt.nextPosition = rt.task.Position()
+	rt.next.Finished = ""
+	if w.bounded != nil && rt.task.Status() == task.Finished {
+		rt.next.Finished = w.bounded.name
+	}
+	point := rt.task.Point()
+	rt.nextPosition = point.Position
 	if rt.db == nil {
 		return nil
 	}
@@ -44,7 +49,7 @@ func (w *Worker) prepareTask(rt *runningTask) error {
 		rt.changelogBytes += int64(len(d))
 	}
 	key.Kind = kafka.PositionEntry
-	rt.detail = rt.nextPosition.AppendTo(nil)
+	rt.detail = point.AppendTo(nil)
 	rt.appended = rt.outbox.Append(changelog, key.AppendTo(nil), rt.detail)
 	return nil
 }
@@ -190,5 +195,3 @@ func (w *Worker) start(ids []partition.TaskID) {
 		w.ready = nil
 	}
 }
-
-var _ task.Batch = (*kafka.Batch)(nil)

@@ -38,6 +38,7 @@ func (w *Worker) replaceConsumer() error {
 		}
 	}
 	w.closeConsumer()
+	clear(w.paused)
 	if len(from) > 0 {
 		c.Add(from)
 	}

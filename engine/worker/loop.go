@@ -37,8 +37,11 @@ func (w *Worker) loop(ctx context.Context) error {
 			w.step(core.CommitDue{})
 		case d := <-w.published:
 			w.checkpointed(d)
+		case o := <-w.observed:
+			w.observations(o)
 		case <-tick.C:
 			w.housekeep()
+			w.tick()
 		case <-stop:
 			stop = nil
 			deadline := time.AfterFunc(w.cfg.DrainTimeout, func() { w.halt(errDrain) })
@@ -165,18 +168,15 @@ func (w *Worker) process(f fetch) {
 	if len(work) == 0 {
 		return
 	}
-	if w.machine.Phase() == core.Idle {
-		w.epoch.began = w.now()
-		if err := w.producer.Begin(); err != nil {
-			w.step(core.TaskFailed{Err: err})
-			return
-		}
+	if !w.begin() {
+		return
 	}
 	before := w.emitted(work)
 	n, err := w.runLanes(work)
 	w.epoch.records += n
 	w.epoch.bytes += w.emitted(work) - before
 	w.epoch.dry = !behind && len(w.fetched) == 0
+	w.pace(work)
 	w.step(core.Touched{Tasks: work})
 	switch {
 	case err != nil:
@@ -184,6 +184,19 @@ func (w *Worker) process(f fetch) {
 	case w.epoch.records >= w.cfg.EpochMaxRecords || w.epoch.bytes >= w.cfg.EpochMaxBytes || w.now().Sub(w.epoch.began) >= w.cfg.CommitInterval:
 		w.step(core.CommitDue{})
 	}
+}
+
+// begin opens an epoch, unless there is one.
+func (w *Worker) begin() bool {
+	if w.machine.Phase() != core.Idle {
+		return true
+	}
+	w.epoch.began = w.now()
+	if err := w.producer.Begin(); err != nil {
+		w.step(core.TaskFailed{Err: err})
+		return false
+	}
+	return true
 }
 
 // emitted returns how many bytes the tasks have emitted so far.
@@ -211,6 +224,7 @@ func (w *Worker) enqueue(batches []kafka.Batch) (work []partition.TaskID, behind
 		if !slices.Contains(work, id) {
 			work = append(work, id)
 		}
+		rt.task.Expect(b.Partition, b.StableEnd)
 		rt.lag(b)
 		behind = behind || b.Last()+1 < b.StableEnd
 	}

@@ -171,7 +171,10 @@ func (w *Worker) takeover(ctx context.Context, rt *runningTask, fence *fence, be
 	rt.committed, rt.committedPosition = to.Metadata, to.at
 	rt.durableRound = max(rt.durableRound, to.Round)
 	rt.cutRound = max(rt.cutRound, rt.durableRound)
-	return w.buildTask(rt, to.at)
+	if err := w.buildTask(rt, to.at); err != nil {
+		return err
+	}
+	return w.expect(ctx, rt)
 }
 
 func fenceDone(f *fence) chan struct{} {
@@ -190,14 +193,30 @@ func (w *Worker) buildTask(rt *runningTask, at task.Position) error {
 			topics[i] = kafka.Topic{Name: name, Partitions: w.counts[name], Muted: w.muted(out.Internal)}
 		}
 		rt.outbox = kafka.NewOutbox(topics)
-		t, err := task.New(task.Options{
+		o := task.Options{
 			ID: rt.id, SubTopology: rt.sub, Inputs: w.sourcesOf(rt), DB: rt.db, Output: rt.outbox, Now: w.now,
 			Listener: w.listener.operatorListener(),
-		})
+		}
+		w.timeOptions(rt, &o)
+		t, err := task.New(o)
 		if err != nil {
 			return err
 		}
 		rt.task = t
+		if w.bounded != nil {
+			for tp, end := range w.bounded.ends {
+				t.End(tp, end)
+			}
+		}
+	}
+	if rt.db != nil {
+		if have, ok := rt.db.Position(); ok {
+			point, err := task.DecodePoint(have.Detail)
+			if err != nil {
+				return err
+			}
+			rt.task.Restore(point)
+		}
 	}
 	rt.task.Seek(at)
 	return nil
@@ -437,12 +456,12 @@ func (w *Worker) catchUp(ctx context.Context, rt *runningTask, to target) error 
 
 // checkPosition compares what the state says of its inputs with what is committed for them.
 func checkPosition(have statestore.Position, at task.Position) error {
-	stored, err := task.DecodePosition(have.Detail)
+	stored, err := task.DecodePoint(have.Detail)
 	if err != nil {
 		return err
 	}
-	if !maps.Equal(stored, at) {
-		return fmt.Errorf("%w: the state belongs to input offsets %v, committed are %v", ErrUnrecoverable, stored, at)
+	if !maps.Equal(stored.Position, at) {
+		return fmt.Errorf("%w: the state belongs to input offsets %v, committed are %v", ErrUnrecoverable, stored.Position, at)
 	}
 	return nil
 }

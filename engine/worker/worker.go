@@ -78,6 +78,7 @@ type Worker struct {
 	producer        *kafka.Producer
 	consumer        *kafka.Consumer
 	stopFetching    context.CancelFunc
+	paused          map[partition.TopicPartition]bool // inputs that are not fetched
 	epoch           epoch
 	commitTimer     *time.Timer
 	effects         []core.Effect
@@ -98,6 +99,7 @@ type Worker struct {
 	membership chan kafka.MembershipEvent
 	restored   chan restoreResult
 	fetched    chan fetch
+	observed   chan observation
 	published  chan published
 	progress   atomic.Int64
 	routines   sync.WaitGroup
@@ -167,6 +169,8 @@ func New(o Options) (*Worker, error) {
 		membership:  make(chan kafka.MembershipEvent, 64),
 		restored:    make(chan restoreResult, 16),
 		fetched:     make(chan fetch, 1),
+		observed:    make(chan observation),
+		paused:      map[partition.TopicPartition]bool{},
 		published:   make(chan published, 16),
 	}
 	w.commitTimer.Stop()
@@ -200,17 +204,18 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 	ctx, finished := context.WithCancel(ctx)
 	defer finished()
 	if w.untilEnd {
-		ends, err := w.cluster.EndOffsets(ctx, w.userSources()...)
-		if err != nil {
+		if err := w.beginBounded(ctx); err != nil {
 			return err
 		}
-		w.bounded = &bounded{ends}
 		w.routines.Go(func() { w.watchEnd(ctx, finished) })
 	}
 	if err := w.join(); err != nil {
 		return err
 	}
 	w.routines.Go(w.watchRounds)
+	if w.topology.Timed() {
+		w.routines.Go(func() { w.observe(w.hard) })
+	}
 	err = w.loop(ctx)
 	w.depart()
 	return err

@@ -4,6 +4,7 @@ package stream
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/streamd/streamd/operators"
 	"github.com/streamd/streamd/operators/codec"
@@ -80,7 +81,7 @@ func (w *writer[K, V]) open(t *task) (emit[K, V], error) {
 	if topic < 0 {
 		return nil, fmt.Errorf("open step %q: topic %q is not an output of sub-topology %d", w.label, w.topic, t.sub.ID)
 	}
-	ctx, out, label, key, value := t.rt.Context, t.rt.Output, w.label, w.key, w.value
+	ctx, out, label, key, value, internal := t.rt.Context, t.rt.Output, w.label, w.key, w.value, w.internal
 	nullKey, nullValue := nullOf(key), nullOf(value)
 	if w.internal {
 		value = codec.Stored(value)
@@ -100,10 +101,22 @@ func (w *writer[K, V]) open(t *task) (emit[K, V], error) {
 			return operators.NewUserError(ctx, fmt.Errorf("encode value as %s: %w", value.ID(), err))
 		}
 		e.NullValue = nullValue != nil && nullValue(v)
-		if ctx.Record != nil {
+		if ctx.Record != nil && len(ctx.Record.Headers) > 0 {
 			e.Headers = ctx.Record.Headers
+			if internal {
+				e.Headers = withoutControl(e.Headers)
+			}
 		}
 		out.Emit(e)
 		return nil
 	}, nil
+}
+
+// withoutControl takes off what only the engine may say on a repartition topic.
+func withoutControl(headers []operators.Header) []operators.Header {
+	control := func(h operators.Header) bool { return h.Key == operators.ControlHeader }
+	if !slices.ContainsFunc(headers, control) {
+		return headers
+	}
+	return slices.DeleteFunc(slices.Clone(headers), control)
 }

@@ -4,8 +4,10 @@ package stream
 
 import (
 	"fmt"
+	"reflect"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/streamd/streamd/operators"
 	"github.com/streamd/streamd/operators/codec"
@@ -15,7 +17,22 @@ import (
 // SourceOption is an option of From.
 type SourceOption func(*sourceOptions)
 
-type sourceOptions struct{ policy topology.DecodePolicy }
+type sourceOptions struct {
+	policy     topology.DecodePolicy
+	eventTime  any // func(K, V) time.Time
+	outOfOrder time.Duration
+}
+
+// EventTime takes a record's time from its content instead of its Kafka timestamp. K and V are those of the source.
+func EventTime[K, V any](of func(K, V) time.Time) SourceOption {
+	return func(o *sourceOptions) { o.eventTime = of }
+}
+
+// OutOfOrder says by how much event time a record may come after a newer one of its partition without being late.
+// The default is zero: within a partition time never goes back. A larger bound makes windows close that much later.
+func OutOfOrder(d time.Duration) SourceOption {
+	return func(o *sourceOptions) { o.outOfOrder = d }
+}
 
 // The policies for records that a source cannot decode, besides DeadLetter.
 const (
@@ -59,7 +76,16 @@ func FromTopics[K, V any](p *Pipeline, topics []string, key codec.Codec[K], valu
 	case o.policy != Fail && o.policy != Skip:
 		p.fail(n.Label, "decode policy "+strconv.Quote(string(o.policy))+" is not known", "use Fail, Skip or DeadLetter")
 	}
-	src := &sourceNode[K, V]{label: n.Label, key: key, value: value, policy: o.policy}
+	src := &sourceNode[K, V]{label: n.Label, key: key, value: value, policy: o.policy, outOfOrder: o.outOfOrder.Milliseconds()}
+	if o.outOfOrder < 0 {
+		p.fail(n.Label, fmt.Sprintf("OutOfOrder(%v) is negative", o.outOfOrder), "give a bound of zero or more")
+	}
+	if o.eventTime != nil {
+		var ok bool
+		if src.eventTime, ok = o.eventTime.(func(K, V) time.Time); !ok {
+			p.fail(n.Label, fmt.Sprintf("EventTime has a %T", o.eventTime), fmt.Sprintf("give it a %v", reflect.TypeFor[func(K, V) time.Time]()))
+		}
+	}
 	src.keyID = needKey(p, n.Label, "the key", key, "give From a key codec")
 	src.valueID = need(p, n.Label, "the value", value, "give From a value codec")
 	opensForReading(p, key)
@@ -76,6 +102,8 @@ type sourceNode[K, V any] struct {
 	internal       bool
 	former         []string // of an internal topic's values
 	policy         topology.DecodePolicy
+	eventTime      func(K, V) time.Time // nil: the record's timestamp
+	outOfOrder     int64                // milliseconds
 }
 
 // declare makes the source that of a node.
@@ -84,6 +112,7 @@ func (s *sourceNode[K, V]) declare(p *Pipeline, n *topology.Node, internal bool,
 	for _, topic := range topics {
 		p.graph.Sources = append(p.graph.Sources, topology.GraphSource{
 			Node: n.ID, Topic: topic, Internal: internal, KeyCodec: s.keyID, ValueCodec: s.valueID, FormerValueCodecs: s.former, OnDecodeError: s.policy,
+			OutOfOrder: s.outOfOrder,
 		})
 	}
 	p.openers[n.ID] = s
@@ -99,7 +128,7 @@ func (s *sourceNode[K, V]) open(t *task) (func(*operators.Record) error, error) 
 	if err != nil {
 		return nil, err
 	}
-	ctx, label := t.rt.Context, s.label
+	ctx, label, eventTime := t.rt.Context, s.label, s.eventTime
 	decodeKey, decodeValue := decoder(s.key), decoder(s.value)
 	if s.internal {
 		decodeValue = unversioned(s.value, decodeValue)
@@ -107,7 +136,7 @@ func (s *sourceNode[K, V]) open(t *task) (func(*operators.Record) error, error) 
 	keyed, valued := !isBytes(s.key), !isBytes(s.value)
 	reject := s.rejector(t)
 	return func(rec *operators.Record) error {
-		ctx.Node = label
+		ctx.Node, ctx.Time = label, operators.MinTime
 		if keyed && rec.Key == nil {
 			return reject(rec, operators.PartKey, operators.ErrNullKey)
 		}
@@ -122,7 +151,12 @@ func (s *sourceNode[K, V]) open(t *task) (func(*operators.Record) error, error) 
 		if err != nil {
 			return reject(rec, operators.PartValue, err)
 		}
-		return next(k, v, rec.Time)
+		at := rec.Time
+		if eventTime != nil {
+			at = eventTime(k, v).UnixMilli()
+		}
+		ctx.Time = at
+		return next(k, v, at)
 	}, nil
 }
 

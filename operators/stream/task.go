@@ -71,6 +71,8 @@ type task struct {
 	sub     *topology.SubTopology
 	made    map[any]any // by *node: its emit
 	flushes []flush
+	holds   map[int]int64 // by node: see SubTopology.Holds
+	proc    *processor
 }
 
 // flush is what a node does at the commit.
@@ -106,14 +108,16 @@ type processor struct {
 	ctx     *operators.Context
 	sources []func(*operators.Record) error
 	flushes []flush
+	events  clocks // of event time
+	walls   clocks // of the wall clock
 }
 
 func (p *Pipeline) newProcessor(sub *topology.SubTopology, rt *operators.Runtime) (operators.Processor, error) {
 	if rt.Output == nil || rt.Context == nil || rt.Now == nil {
 		return nil, errors.New("make a processor: the runtime needs an output, a context and a clock")
 	}
-	t := &task{rt: rt, sub: sub, made: make(map[any]any)}
-	proc := &processor{ctx: rt.Context}
+	proc := &processor{ctx: rt.Context, events: newClocks(), walls: newClocks()}
+	t := &task{rt: rt, sub: sub, made: make(map[any]any), holds: sub.Holds(), proc: proc}
 	for i := range sub.Sources {
 		run, err := p.openers[sub.Sources[i].Node].open(t)
 		if err != nil {
@@ -124,12 +128,28 @@ func (p *Pipeline) newProcessor(sub *topology.SubTopology, rt *operators.Runtime
 	// Parents flush before children, which may get records from it.
 	slices.SortFunc(t.flushes, func(a, b flush) int { return cmp.Compare(a.node, b.node) })
 	proc.flushes = t.flushes
+	proc.events.sort()
+	proc.walls.sort()
 	return proc, nil
 }
 
 func (p *processor) Process(source int, rec *operators.Record) error {
 	p.ctx.Record = rec
 	return p.sources[source](rec)
+}
+
+func (p *processor) Due() operators.Time { return p.events.due }
+
+func (p *processor) Advance(watermark operators.Time) error {
+	p.ctx.Record = nil
+	return p.events.advance(watermark)
+}
+
+func (p *processor) WallDue() operators.Time { return p.walls.due }
+
+func (p *processor) AdvanceWall(now operators.Time) error {
+	p.ctx.Record = nil
+	return p.walls.advance(now)
 }
 
 func (p *processor) Flush() error {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/streamd/streamd/engine/task"
 	"github.com/streamd/streamd/operators"
 	"github.com/streamd/streamd/operators/stream"
 	"github.com/streamd/streamd/operators/topology"
@@ -35,6 +36,8 @@ type Driver struct {
 	sequence   int64
 	skipped    []*operators.DecodeError
 	faults     *faults // nil: none but those asked for
+	run        string  // names the bounded run, once Finish was called
+	finishing  bool
 }
 
 // startOfTime is what Now returns at first: any fixed time would do.
@@ -177,13 +180,16 @@ func (d *Driver) Advance(by time.Duration) {
 // Process processes up to n waiting records and commits nothing. It returns how many there were.
 func (d *Driver) Process(n int) int {
 	d.t.Helper()
-	for done := range n {
-		more, err := d.step()
+	for done := 0; done < n; {
+		more, counts, err := d.step()
 		if err != nil {
 			d.fail("%v", err)
 		}
 		if !more {
 			return done
+		}
+		if counts {
+			done++
 		}
 	}
 	return n
@@ -198,10 +204,11 @@ func (d *Driver) Commit() {
 	}
 }
 
-// Run processes and commits until no record waits in any stage of the pipeline.
+// Run processes and commits until no record waits in any stage of the pipeline. Then every input counts as idle: event
+// time has come to the newest record that was sent, in all stages, and what is due by then has happened.
 func (d *Driver) Run() {
 	d.t.Helper()
-	if err := d.run(); err != nil {
+	if err := d.runAll(); err != nil {
 		d.fail("%v", err)
 	}
 }
@@ -211,7 +218,7 @@ func (d *Driver) Run() {
 // again, and a further Run meets the same record.
 func (d *Driver) TryRun() error {
 	d.t.Helper()
-	err := d.run()
+	err := d.runAll()
 	if err != nil {
 		for _, r := range d.tasks {
 			r.rewind()
@@ -220,26 +227,72 @@ func (d *Driver) TryRun() error {
 	return err
 }
 
-func (d *Driver) run() error {
+// Finish ends the user's topics and runs until every stage has finished: all windows close. It is what a bounded run
+// does at the end of its input. Nothing may be sent afterwards.
+func (d *Driver) Finish() {
+	d.t.Helper()
+	d.Run()
+	d.run, d.finishing = "the one", true
+	d.restart(d.disk)
+	d.Run()
+	for _, r := range d.tasks {
+		if r.task.Status() != task.Finished {
+			d.fail("finish: task %v has not finished", r.id)
+		}
+	}
+}
+
+func (d *Driver) runAll() error {
 	for {
 		if err := d.drain(); err != nil {
 			return err
 		}
 		touched, err := d.commit()
-		if err != nil || touched == 0 {
+		if err != nil {
 			return err
 		}
+		if touched > 0 {
+			continue
+		}
+		settled, err := d.settle()
+		if err != nil || !settled {
+			return err
+		}
+		if d.faults != nil {
+			d.Crash() // what time has brought about is lost, and comes about again
+			if _, err := d.settle(); err != nil {
+				return err
+			}
+		}
 	}
+}
+
+// settle lets time pass, since no record waits anywhere. It says whether anything has come of it.
+func (d *Driver) settle() (bool, error) {
+	any := false
+	for _, r := range d.tasks {
+		acted, err := r.settle()
+		if err != nil {
+			return false, err
+		}
+		any = any || acted
+	}
+	return any, nil
+}
+
+// outputPartitions are those of the topics that a sub-topology writes: all have as many.
+func (d *Driver) outputPartitions(sub *topology.SubTopology) []int32 {
+	return slices.Repeat([]int32{d.partitions}, len(sub.Outputs))
 }
 
 // drain processes what waits.
 func (d *Driver) drain() error {
 	for {
-		more, err := d.step()
+		more, counts, err := d.step()
 		if err != nil || !more {
 			return err
 		}
-		if d.faults != nil {
+		if counts && d.faults != nil {
 			if err := d.faults.afterRecord(d); err != nil {
 				return err
 			}
@@ -247,8 +300,9 @@ func (d *Driver) drain() error {
 	}
 }
 
-// step processes one record: of all that wait, the one that came to be first.
-func (d *Driver) step() (bool, error) {
+// step processes one record: of all that wait, the one that came to be first. What tasks tell each other of event time
+// does not count as one.
+func (d *Driver) step() (more, counts bool, err error) {
 	var oldest *runner
 	var age int64
 	for _, r := range d.tasks {
@@ -257,9 +311,11 @@ func (d *Driver) step() (bool, error) {
 		}
 	}
 	if oldest == nil {
-		return false, nil
+		return false, false, nil
 	}
-	return true, oldest.step()
+	before := oldest.task.Processed()
+	err = oldest.step()
+	return true, oldest.task.Processed() > before, err
 }
 
 // commit is the transaction of all tasks with something to commit. It returns how many there were.

@@ -75,7 +75,12 @@ func (b *batch) First() int64 { return b.first }
 func (b *batch) Last() int64 { return b.first + int64(len(b.entries)) - 1 }
 
 // TimeAt implements task.Batch.
-func (b *batch) TimeAt(i int) int64 { return b.entries[i].time }
+func (b *batch) TimeAt(i int) operators.Time {
+	if b.entries[i].marker {
+		return operators.MinTime
+	}
+	return b.entries[i].time
+}
 
 // Record implements task.Batch. The slices are valid until the next call, as a fetch buffer's are.
 func (b *batch) Record(i int, r *operators.Record) bool {

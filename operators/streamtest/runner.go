@@ -62,6 +62,7 @@ type commit struct {
 	epoch           uint64
 	changelogOffset int64 // of the position record; -1: none yet
 	position        task.Position
+	detail          []byte // of the position record
 }
 
 // start brings the task to its committed position, from what is on the disk and the changelog.
@@ -79,14 +80,37 @@ func (r *runner) start() error {
 	r.skipped = nil
 	var err error
 	r.task, err = task.New(task.Options{
-		ID: r.id, SubTopology: r.sub, Inputs: r.inputs, DB: r.db, Output: r.out, Now: r.d.Now,
-		Listener: &operators.Listener{Skipped: func(e *operators.DecodeError) { r.skipped = append(r.skipped, e) }},
+		ID: r.id, SubTopology: r.sub, Inputs: r.inputs, DB: r.db, Output: r.out, Now: r.d.Now, Run: r.d.run, Timed: r.d.topology.Timed(),
+		Partitions: r.d.outputPartitions(r.sub),
+		Upstream:   task.Upstream(r.d.topology, r.sub, func(int32) int32 { return r.d.partitions }),
+		Listener:   &operators.Listener{Skipped: func(e *operators.DecodeError) { r.skipped = append(r.skipped, e) }},
 	})
 	if err != nil {
 		return err
 	}
+	if r.db != nil {
+		if have, ok := r.db.Position(); ok {
+			at, err := task.DecodePoint(have.Detail)
+			if err != nil {
+				return err
+			}
+			r.task.Restore(at)
+		}
+	}
+	if r.d.finishing {
+		r.finish()
+	}
 	r.seek()
 	return nil
+}
+
+// finish ends the user's topics that the task reads where they end now.
+func (r *runner) finish() {
+	for i, tp := range r.inputs {
+		if !r.sub.Sources[i].Internal {
+			r.task.End(tp, int64(len(r.d.topics[tp.Topic].partitions[tp.Partition])))
+		}
+	}
 }
 
 func (r *runner) dir() string { return "/state/" + r.id.String() }
@@ -130,12 +154,12 @@ func (r *runner) restore() error {
 		return fmt.Errorf("restored is epoch %d, changelog offset %d; committed are epoch %d, offset %d",
 			have.Epoch, have.Offset, r.committed.epoch, r.committed.changelogOffset)
 	}
-	at, err := task.DecodePosition(have.Detail)
+	at, err := task.DecodePoint(have.Detail)
 	if err != nil {
 		return err
 	}
-	if !maps.Equal(at, r.committed.position) {
-		return fmt.Errorf("the restored state belongs to the input offsets %v, committed are %v", at, r.committed.position)
+	if !maps.Equal(at.Position, r.committed.position) {
+		return fmt.Errorf("the restored state belongs to the input offsets %v, committed are %v", at.Position, r.committed.position)
 	}
 	return nil
 }
@@ -198,7 +222,7 @@ func (r *runner) next() (sequence int64, ok bool) {
 	return sequence, ok
 }
 
-// step processes one record; the markers before it have no content and do not count.
+// step processes one record, or a marker before it.
 func (r *runner) step() error {
 	for i, tp := range r.inputs {
 		log := r.d.topics[tp.Topic].partitions[tp.Partition]
@@ -207,16 +231,27 @@ func (r *runner) step() error {
 		}
 		r.fetched[i] = int64(len(log))
 	}
-	for before := r.task.Processed(); r.task.Processed() == before; {
-		if n, err := r.task.Process(1); err != nil || n == 0 {
-			return err
-		}
-	}
-	return nil
+	_, err := r.task.Process(1)
+	return err
 }
 
 // touched says whether the epoch holds anything of the task.
-func (r *runner) touched() bool { return !maps.Equal(r.task.Position(), r.committed.position) }
+func (r *runner) touched() bool {
+	return r.task.Acted() || !maps.Equal(r.task.Position(), r.committed.position)
+}
+
+// settle tells the task that its inputs end where they end now. It says whether the task has done anything.
+func (r *runner) settle() (bool, error) {
+	for i, tp := range r.inputs {
+		if !r.sub.Sources[i].Internal {
+			r.task.Observe(tp, int64(len(r.d.topics[tp.Topic].partitions[tp.Partition])), r.d.now)
+		}
+	}
+	if !r.task.Due(r.d.now) {
+		return false, nil
+	}
+	return r.task.Tick(r.d.now)
+}
 
 // prepare encodes the epoch's changes. Nothing of it is visible yet.
 func (r *runner) prepare() error {
@@ -229,7 +264,8 @@ func (r *runner) prepare() error {
 	for _, delta := range deltas {
 		r.deltas = append(r.deltas, cloneBytes(delta))
 	}
-	r.coming = commit{epoch: r.committed.epoch + 1, changelogOffset: -1, position: r.task.Position()}
+	point := r.task.Point()
+	r.coming = commit{epoch: r.committed.epoch + 1, changelogOffset: -1, position: point.Position, detail: point.AppendTo(nil)}
 	return nil
 }
 
@@ -242,7 +278,7 @@ func (r *runner) publish() {
 		}
 		r.coming.changelogOffset = int64(len(r.changelog))
 		r.changelog = append(r.changelog,
-			change{positionRecord, r.coming.epoch, r.coming.position.AppendTo(nil)},
+			change{positionRecord, r.coming.epoch, r.coming.detail},
 			change{kind: markerRecord})
 	}
 	r.committed = r.coming
@@ -253,7 +289,7 @@ func (r *runner) publish() {
 // confirm tells the task that its commit stands.
 func (r *runner) confirm() error {
 	return r.task.Confirm(statestore.Position{
-		Epoch: r.committed.epoch, Offset: r.committed.changelogOffset, Detail: r.committed.position.AppendTo(nil),
+		Epoch: r.committed.epoch, Offset: r.committed.changelogOffset, Detail: r.committed.detail,
 	})
 }
 

@@ -63,7 +63,7 @@ type faults struct{ records int }
 // afterRecord loses the record, processes it again, commits it, and lets something happen.
 func (f *faults) afterRecord(d *Driver) error {
 	d.Crash()
-	if _, err := d.step(); err != nil {
+	if err := d.oneRecord(); err != nil {
 		return err
 	}
 	f.records++
@@ -86,6 +86,16 @@ func (f *faults) afterRecord(d *Driver) error {
 		d.RestoreCheckpoint()
 	}
 	return nil
+}
+
+// oneRecord processes the next record that counts.
+func (d *Driver) oneRecord() error {
+	for {
+		more, counts, err := d.step()
+		if err != nil || !more || counts {
+			return err
+		}
+	}
 }
 
 // outcome is what a run has left in its output topics.

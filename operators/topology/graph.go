@@ -23,6 +23,11 @@ type Node struct {
 	// Writes are the topics that the node writes: a sink's, a repartition's logical name (which is internal),
 	// or a source's dead-letter topic.
 	Writes []string `json:"writes,omitempty"`
+	// Timed says that the step acts when event time passes.
+	Timed bool `json:"timed,omitzero"`
+	// Hold is by how many milliseconds of event time the step's results may trail what went into them: a window
+	// that waits for late records before it emits.
+	Hold int64 `json:"hold,omitzero"`
 }
 
 // Graph is what the DSL builds: nodes in the order of declaration, so that parents come before children.
@@ -42,6 +47,7 @@ type GraphSource struct {
 	KeyCodec, ValueCodec string
 	FormerValueCodecs    []string // Internal only
 	OnDecodeError        DecodePolicy
+	OutOfOrder           int64
 }
 
 // sets is a union-find over node ids.

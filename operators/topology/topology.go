@@ -53,7 +53,10 @@ type Source struct {
 	// only: there each value is behind the number of its codec, as in a Store.
 	FormerValueCodecs []string     `json:"formerValueCodecs,omitempty"`
 	OnDecodeError     DecodePolicy `json:"onDecodeError"`
-	Node              int          `json:"node"` // id of the source node
+	// OutOfOrder is by how many milliseconds of event time a record may come after a newer one of its partition
+	// without being late.
+	OutOfOrder int64 `json:"outOfOrder,omitzero"`
+	Node       int   `json:"node"` // id of the source node
 }
 
 // Sink is one topic that a sub-topology writes.

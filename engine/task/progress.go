@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package task
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/streamd/streamd/operators"
+	"github.com/streamd/streamd/operators/topology"
+	"github.com/streamd/streamd/partition"
+)
+
+// How event time moves: with records (one), with what upstream tasks announce (hear), and with what the engine finds
+// out about the ends of inputs (Observe, End, Tick).
+
+// startTime begins event time with nothing known. Upstream tasks that were not heard yet hold it back.
+func (t *Task) startTime() {
+	e := eventTime{inputs: make([]inputTime, len(t.inputs)), now: reading{watermark: operators.MinTime}}
+	for i := range t.inputs {
+		e.inputs[i] = t.inputs[i].unheard()
+	}
+	t.time, t.confirmed = e, e.clone()
+	t.ctx.Watermark = operators.MinTime
+	t.out.quiet = true
+}
+
+func (in *input) unheard() inputTime {
+	it := inputTime{newest: operators.MinTime, now: reading{watermark: operators.MinTime}}
+	if in.tp.Topic == "" {
+		it.now.status = Finished // the source has no such partition
+	}
+	for _, id := range in.writers {
+		it.hear(id, reading{watermark: operators.MinTime})
+	}
+	return it
+}
+
+// Restore brings back the event time of a task's position record. Inputs of users are active again until they are seen
+// to be otherwise, and what is not in the record begins anew.
+func (t *Task) Restore(p Point) {
+	t.startTime()
+	for i := range t.inputs {
+		in := &t.time.inputs[i]
+		was, ok := p.time[t.inputs[i].tp.Topic]
+		if !ok || t.inputs[i].tp.Topic == "" {
+			continue
+		}
+		for _, u := range was.upstream {
+			in.hear(u.task, u.heard.in(t.run))
+		}
+		in.newest = was.newest
+		if t.inputs[i].internal {
+			in.combine()
+		} else {
+			in.now.watermark = operators.Later(was.newest, -t.inputs[i].outOfOrder)
+		}
+	}
+	t.time.now.watermark = p.reached
+	t.ctx.Watermark = p.reached
+	t.confirmed = t.time.clone()
+}
+
+// Point returns where the task stands.
+func (t *Task) Point() Point {
+	p := Point{Position: t.Position(), reached: t.time.now.watermark, time: map[string]inputTime{}}
+	for i := range t.inputs {
+		if in := &t.inputs[i]; in.tp.Topic != "" {
+			p.time[in.tp.Topic] = t.time.inputs[i]
+		}
+	}
+	return p
+}
+
+// Watermark returns the task's event time; operators.MinTime if nothing is known.
+func (t *Task) Watermark() operators.Time { return t.time.now.watermark }
+
+// Status says what may be expected of the task.
+func (t *Task) Status() Status { return t.time.now.status }
+
+// awake makes an input active, since it has records. What it held back while it was idle is over, so this moves no
+// watermark.
+func (t *Task) awake(i int) {
+	t.inputs[i].caughtUp = time.Time{}
+	if t.inputs[i].internal || t.time.inputs[i].now.status == Active {
+		return
+	}
+	t.time.inputs[i].now.status = Active
+	t.time.combine()
+}
+
+// hear takes the announcement in t.record.
+func (t *Task) hear(i int) error {
+	from, r, err := decodeAnnouncement(t.record.Value)
+	if err != nil {
+		return fmt.Errorf("task %v: %v at offset %d: %w", t.id, t.inputs[i].tp, t.record.Offset, err)
+	}
+	t.time.inputs[i].hear(from, r.in(t.run))
+	t.time.inputs[i].combine()
+	return t.advance()
+}
+
+// advance lets the processor follow the watermark.
+func (t *Task) advance() error {
+	if !t.time.combine() {
+		return nil
+	}
+	w := t.time.now.watermark
+	if t.time.now.status == Finished {
+		w = operators.MaxTime
+	}
+	// Until Advance has come to a step, the step is still where it was: it takes what those above it emit.
+	if due := t.proc.Due(); w >= due && due != operators.MaxTime {
+		if err := t.proc.Advance(w); err != nil {
+			return err
+		}
+	}
+	t.ctx.Watermark = t.time.now.watermark
+	return nil
+}
+
+// Expect says that the log of an input is known to hold committed records up to this offset. A task of several inputs
+// waits for them, so as to take all in the order of time.
+func (t *Task) Expect(tp partition.TopicPartition, end int64) {
+	if i, ok := t.source[tp]; ok {
+		t.inputs[i].end = max(t.inputs[i].end, end)
+	}
+}
+
+// Observe says that the log of an input ended at this offset at that time.
+func (t *Task) Observe(tp partition.TopicPartition, end int64, at time.Time) {
+	i, ok := t.source[tp]
+	if !ok {
+		return
+	}
+	in := &t.inputs[i]
+	if len(in.queue) == 0 && in.next >= end {
+		if in.caughtUp.IsZero() {
+			in.caughtUp = at
+		}
+		return
+	}
+	in.caughtUp = time.Time{}
+}
+
+// End makes the run a bounded one: the input is finished when the task has come to this offset, and what lies beyond
+// is not processed. Nothing of the input may have been enqueued.
+func (t *Task) End(tp partition.TopicPartition, offset int64) {
+	if i, ok := t.source[tp]; ok {
+		t.inputs[i].stop = offset
+	}
+}
+
+// Due says whether Tick has something to do.
+func (t *Task) Due(now time.Time) bool {
+	if t.waiting > 0 {
+		return false // records come first
+	}
+	for i := range t.inputs {
+		if t.settled(i, now) != t.time.inputs[i].now.status && !t.inputs[i].internal {
+			return true
+		}
+	}
+	return now.UnixMilli() >= t.proc.WallDue() && t.proc.WallDue() != operators.MaxTime || t.out.due(t, now)
+}
+
+// settled is the status that an input of a user's topic should have.
+func (t *Task) settled(i int, now time.Time) Status {
+	in := &t.inputs[i]
+	switch {
+	case in.tp.Topic == "" || in.done():
+		return Finished
+	case t.out.timed && !in.caughtUp.IsZero() && now.Sub(in.caughtUp) >= t.idleAfter:
+		return Idle
+	}
+	return Active
+}
+
+// Tick lets time pass where no record does it: inputs become idle or finished, timers of the wall clock fire. It says
+// whether there is anything to be committed.
+func (t *Task) Tick(now time.Time) (acted bool, err error) {
+	defer t.contain(&err)
+	t.acted = t.acted || t.Due(now)
+	for i := range t.inputs {
+		if !t.inputs[i].internal {
+			t.time.inputs[i].now.status = t.settled(i, now)
+		}
+	}
+	if err := t.advance(); err != nil {
+		return t.acted, err
+	}
+	if ms := now.UnixMilli(); ms >= t.proc.WallDue() && t.proc.WallDue() != operators.MaxTime {
+		err = t.proc.AdvanceWall(ms)
+	}
+	return t.acted, err
+}
+
+// Acted says whether a Tick since the last commit has done something.
+func (t *Task) Acted() bool { return t.acted }
+
+// announcer tells the tasks downstream how far event time has come, by records among the others.
+type announcer struct {
+	output     operators.Output
+	outputs    []int // indexes of the repartition topics
+	partitions []int32
+	holds      []int64
+	timed      bool
+	every      time.Duration
+	// quiet says that those downstream do not count this task as active: it must announce itself before the first
+	// record.
+	quiet bool
+}
+
+func newAnnouncer(o Options) announcer {
+	a := announcer{output: o.Output, partitions: o.Partitions, timed: o.Timed, every: o.AnnounceEvery, holds: o.SubTopology.OutputHolds()}
+	for i, out := range o.SubTopology.Outputs {
+		if out.Internal {
+			a.outputs = append(a.outputs, i)
+		}
+	}
+	return a
+}
+
+// due says whether there is news. Where no step of the pipeline acts on event time, only the end is.
+func (a *announcer) due(t *Task, now time.Time) bool {
+	said, is := &t.time.announced, t.time.now
+	switch {
+	case len(a.outputs) == 0:
+		return false
+	case !said.made || is.status != said.status:
+		return a.timed || is.status == Finished || said.made
+	}
+	return a.timed && is.watermark > said.watermark && now.UnixMilli()-said.at >= a.every.Milliseconds()
+}
+
+// announce writes r to every partition of every repartition topic that the task feeds.
+func (a *announcer) announce(t *Task, r reading) {
+	a.quiet = r.status != Active
+	t.time.announced = announcement{reading: r, made: true, at: t.now().UnixMilli()}
+	headers := []operators.Header{{Key: operators.ControlHeader}}
+	for _, i := range a.outputs {
+		own := reading{operators.Later(r.watermark, -a.holds[i]), r.status, t.run}
+		for p := range a.partitions[i] {
+			buf := appendAnnouncement(a.output.Buffer(), t.id, own)
+			// Stamped with event time, so that it takes its place between the records of the other inputs.
+			a.output.Emit(operators.Emission{
+				Topic: i, Partition: p, Buf: buf, KeyLen: -1, Time: max(0, min(own.watermark, operators.MaxTime-1)), Headers: headers,
+			})
+		}
+	}
+}
+
+// Upstream returns, for each source of a sub-topology, the tasks that write it, where it is a repartition topic. The
+// tasks of a sub-topology are counted by tasks.
+func Upstream(all *topology.Topology, sub *topology.SubTopology, tasks func(subTopology int32) int32) [][]partition.TaskID {
+	writers := make([][]partition.TaskID, len(sub.Sources))
+	for i, src := range sub.Sources {
+		if !src.Internal {
+			continue
+		}
+		for _, w := range all.Writers(src.Topic) {
+			for p := range tasks(w) {
+				writers[i] = append(writers[i], partition.TaskID{SubTopology: w, Partition: p})
+			}
+		}
+	}
+	return writers
+}

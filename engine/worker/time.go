@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package worker
+
+import (
+	"context"
+	"time"
+
+	"github.com/streamd/streamd/engine/core"
+	"github.com/streamd/streamd/engine/kafka"
+	"github.com/streamd/streamd/engine/task"
+	"github.com/streamd/streamd/partition"
+)
+
+const (
+	// observeEvery is how often the worker asks where the logs of users' topics end.
+	observeEvery = 200 * time.Millisecond
+	// idleAfter is how long an input must have been processed to its end before it holds back no watermark. Shorter, a
+	// slow producer would look idle between two records; longer, windows wait that much more for a silent partition.
+	idleAfter = time.Second
+	// announceEvery is the least time between two announcements of a task that differ in the watermark only: each
+	// costs a record in every partition downstream.
+	announceEvery = 200 * time.Millisecond
+)
+
+// observation is where the logs of topics ended at a time.
+type observation struct {
+	ends map[partition.TopicPartition]int64
+	at   time.Time
+}
+
+// observe asks again and again where the logs of users' topics end, so that tasks know whether an input is idle. No
+// guess is needed: what has been processed to its end is idle, as long as the broker says where that is.
+func (w *Worker) observe(ctx context.Context) {
+	topics := w.userSources()
+	for attempt := 0; ; {
+		at := w.now()
+		ends, err := w.cluster.HighWatermarks(ctx, topics...)
+		if err != nil {
+			if ctx.Err() != nil {
+				return
+			}
+			w.listener.retrying("look up the ends of the source topics", err)
+			if sleep(ctx, backoff(attempt)) != nil {
+				return
+			}
+			attempt++
+			continue
+		}
+		attempt = 0
+		select {
+		case w.observed <- observation{ends, at}:
+		case <-ctx.Done():
+			return
+		}
+		if sleep(ctx, observeEvery) != nil {
+			return
+		}
+	}
+}
+
+// observations tells the running tasks how far their inputs go.
+func (w *Worker) observations(o observation) {
+	for tp, end := range o.ends {
+		if id, ok := w.owner[tp]; ok && w.machine.Running(id) {
+			w.tasks[id].task.Observe(tp, end, o.at)
+		}
+	}
+}
+
+// tick lets time pass in tasks that have something to do without a record: inputs that have become idle or finished,
+// timers of the wall clock, news for the tasks downstream.
+func (w *Worker) tick() {
+	if !w.machine.MayProcess() {
+		return
+	}
+	now := w.now()
+	var due []partition.TaskID
+	for id, rt := range w.tasks {
+		if w.machine.Running(id) && rt.task.Due(now) {
+			due = append(due, id)
+		}
+	}
+	if len(due) == 0 {
+		return
+	}
+	if !w.begin() {
+		return
+	}
+	before := w.emitted(due)
+	err := w.onLanes(due, func(rt *runningTask) error {
+		_, err := rt.task.Tick(now)
+		return err
+	})
+	w.epoch.bytes += w.emitted(due) - before
+	w.epoch.dry = true
+	w.step(core.Touched{Tasks: due})
+	if err != nil {
+		w.step(core.TaskFailed{Err: err})
+	}
+}
+
+// timeOptions are the part of a task's options that is about event time.
+func (w *Worker) timeOptions(rt *runningTask, o *task.Options) {
+	o.Timed, o.IdleAfter, o.AnnounceEvery = w.topology.Timed(), idleAfter, announceEvery
+	o.Upstream = task.Upstream(w.topology, rt.sub, w.tasksPer)
+	for _, out := range rt.sub.Outputs {
+		o.Partitions = append(o.Partitions, w.counts[w.outputName(out.Topic, out.Internal)])
+	}
+	if w.bounded != nil {
+		o.Run = w.bounded.name
+	}
+}
+
+// tasksPer counts the tasks of a sub-topology.
+func (w *Worker) tasksPer(subTopology int32) (n int32) {
+	for id := range w.all {
+		if id.SubTopology == subTopology {
+			n++
+		}
+	}
+	return n
+}
+
+// aheadOf bounds what waits in a task of one input while it waits for another.
+const aheadOf = 2 * pollRecords
+
+// pace stops fetching for inputs that are far ahead of the other inputs of their task, and goes on with those that no
+// longer are.
+func (w *Worker) pace(ids []partition.TaskID) {
+	var pause, resume []partition.TopicPartition
+	for _, id := range ids {
+		rt := w.tasks[id]
+		if rt == nil || len(rt.inputs) < 2 {
+			continue
+		}
+		for _, tp := range rt.inputs {
+			switch waiting := rt.task.WaitingIn(tp); {
+			case waiting >= aheadOf && !w.paused[tp]:
+				w.paused[tp] = true
+				pause = append(pause, tp)
+			case waiting < aheadOf/2 && w.paused[tp]:
+				delete(w.paused, tp)
+				resume = append(resume, tp)
+			}
+		}
+	}
+	if len(pause) > 0 {
+		w.consumer.Pause(pause)
+	}
+	if len(resume) > 0 {
+		w.consumer.Resume(resume)
+	}
+}
+
+// expect tells a task of several inputs how far each of them goes, so that it takes their records in order from the
+// first one on.
+func (w *Worker) expect(ctx context.Context, rt *runningTask) error {
+	if len(rt.inputs) < 2 || !rt.sub.Stateful() {
+		return nil
+	}
+	var topics []string
+	for _, tp := range rt.inputs {
+		topics = append(topics, tp.Topic)
+	}
+	ends, err := w.cluster.EndOffsets(ctx, topics...)
+	if err != nil {
+		return err
+	}
+	for _, tp := range rt.inputs {
+		rt.task.Expect(tp, ends[tp])
+	}
+	return nil
+}
+
+var _ task.Batch = (*kafka.Batch)(nil)

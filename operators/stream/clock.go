@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package stream
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/streamd/streamd/operators"
+)
+
+// clock is how a step acts when time passes: it sets the clock to when it has something to do. Event time is the
+// step's own watermark, which is the task's less what the steps above hold back.
+type clock struct {
+	all  *clocks
+	ctx  *operators.Context
+	node int
+	hold int64
+	due  operators.Time // MaxTime: not set
+	// reached is the step's watermark while time advances, from its turn on; MinTime else.
+	reached operators.Time
+	// act does what is due at now, and sets the clock again if there is more to come.
+	act func(now operators.Time) error
+}
+
+// eventClock makes the clock of a step in event time. While the pipeline is declared the step's node is marked Timed.
+func (t *task) eventClock(node int, act func(watermark operators.Time) error) *clock {
+	return t.proc.events.add(&clock{ctx: t.rt.Context, node: node, hold: t.holds[node], act: act})
+}
+
+// wallClock makes the clock of a step in processing time.
+func (t *task) wallClock(node int, act func(now operators.Time) error) *clock {
+	return t.proc.walls.add(&clock{ctx: t.rt.Context, node: node, act: act})
+}
+
+// set makes the step act once its time has reached due, if it would not do so earlier anyway. MaxTime is too late
+// ever to come, but for the end of time.
+func (c *clock) set(due operators.Time) {
+	if due < c.due {
+		c.due = due
+		c.all.due = min(c.all.due, operators.Later(due, c.hold))
+	}
+}
+
+// watermark is the step's own: no input of the step before it is expected any more.
+func (c *clock) watermark() operators.Time {
+	return max(c.reached, operators.Later(c.ctx.Watermark, -c.hold))
+}
+
+// clocks are those of one task and one kind of time.
+type clocks struct {
+	due operators.Time // the earliest of all
+	all []*clock
+}
+
+func newClocks() clocks { return clocks{due: operators.MaxTime} }
+
+func (cs *clocks) add(c *clock) *clock {
+	c.all, c.due, c.reached = cs, operators.MaxTime, operators.MinTime
+	cs.all = append(cs.all, c)
+	return c
+}
+
+// sort brings parents before children: what a step emits when it acts is input of those below, before they act.
+func (cs *clocks) sort() {
+	slices.SortStableFunc(cs.all, func(a, b *clock) int { return cmp.Compare(a.node, b.node) })
+}
+
+func (cs *clocks) advance(now operators.Time) error {
+	for _, c := range cs.all {
+		own := operators.Later(now, -c.hold)
+		c.reached = own
+		if c.due == operators.MaxTime || own < c.due {
+			continue
+		}
+		c.due = operators.MaxTime
+		if err := c.act(own); err != nil {
+			return err
+		}
+	}
+	cs.due = operators.MaxTime
+	for _, c := range cs.all {
+		c.reached = operators.MinTime
+		if c.due != operators.MaxTime {
+			cs.due = min(cs.due, operators.Later(c.due, c.hold))
+		}
+	}
+	return nil
+}
