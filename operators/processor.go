@@ -17,8 +17,9 @@ type Runtime struct {
 	DB       *statestore.DB
 	Output   Output
 	Context  *Context
-	Now      func() time.Time // the wall clock, through the engine so that a run can be repeated
-	Listener *Listener        // may be nil
+	Now      func() time.Time    // the wall clock, through the engine so that a run can be repeated
+	Wait     func(time.Duration) // between the attempts of a step; nil: time.Sleep
+	Listener *Listener           // may be nil
 }
 
 // Context tells what a task is doing right now. There is one per task; Processors write it, and the
@@ -38,10 +39,12 @@ type Context struct {
 // Listener gets the events of a Processor that are not errors. Any field may be nil. Calls are made on
 // the task's goroutine, must not block and must not keep the record's slices.
 type Listener struct {
-	// Skipped reports a record that was dropped because its source skips what it cannot decode.
-	Skipped func(*DecodeError)
-	// DeadLettered reports a record that was sent to a dead-letter topic, by the topic's name.
-	DeadLettered func(err *DecodeError, topic string)
+	// Skipped reports a record that a step dropped because its policy is to skip.
+	Skipped func(Failure)
+	// DeadLettered reports a record that a step dropped and whose input record was sent to a topic.
+	DeadLettered func(f Failure, topic string)
+	// Retried reports a record that a step will be given again.
+	Retried func(Failure)
 }
 
 // Opening finds out what a pipeline needs to know of the world before it runs, as the ids of schemas. It may be called

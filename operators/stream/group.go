@@ -70,7 +70,7 @@ func aggregate[K, V, A any](s Stream[K, V], kind topology.Kind, name string, val
 		ValueCodec:        need(s.p, n.Label, "the aggregate", value, giveValue),
 		FormerValueCodecs: former(value),
 	})
-	a := &aggregation[K, V, A]{label: n.Label, key: s.key, value: value, fold: fold, table: &tableNode[K, A]{id: n.ID}}
+	a := &aggregation[K, V, A]{label: n.Label, rules: s.stepRules(n), key: s.key, value: value, fold: fold, table: &tableNode[K, A]{id: n.ID}}
 	s.n.children = append(s.n.children, a.open)
 	return Table[K, A]{p: s.p, n: a.table, key: s.key, value: value}
 }
@@ -89,6 +89,7 @@ type aggregation[K, V, A any] struct {
 	value codec.Codec[A]
 	fold  func(kept A, found bool, v V) A
 	table *tableNode[K, A]
+	rules rules
 }
 
 func (a *aggregation[K, V, A]) open(t *task) (emit[K, V], error) {
@@ -96,7 +97,8 @@ func (a *aggregation[K, V, A]) open(t *task) (emit[K, V], error) {
 	if err != nil {
 		return nil, err
 	}
-	store := statestore.NewValue(t.rt.DB, id, rowCodec[A]{value: codec.Stored(a.value)})
+	rows := rowCodec[A]{value: codec.Stored(a.value)}
+	store := statestore.NewValue(t.rt.DB, id, rows)
 	next, err := a.table.open(t)
 	if err != nil {
 		return nil, err
@@ -106,27 +108,40 @@ func (a *aggregation[K, V, A]) open(t *task) (emit[K, V], error) {
 	}
 	ctx, label, fold := t.rt.Context, a.label, a.fold
 	keys := newKeyEncoder(a.key)
-	return func(k K, v V, tm operators.Time) error {
-		ctx.Node = label
-		key, err := keys.encode(ctx, k)
-		if err != nil {
-			return err
+	g := t.guard(label, a.rules)
+	undo := &rowUndo[A]{store: store, codec: rows}
+	if g != nil {
+		g.undo = undo.undo
+	}
+	return guarded(g, emit[K, change[A]](next), func(next emit[K, change[A]]) emit[K, V] {
+		return func(k K, v V, tm operators.Time) error {
+			ctx.Node = label
+			if g != nil {
+				undo.key = nil
+			}
+			key, err := keys.encode(ctx, k)
+			if err != nil {
+				return err
+			}
+			r, found, err := store.Update(key)
+			if err == nil && g != nil {
+				err = undo.remember(key, *r, found)
+			}
+			if err != nil {
+				return fmt.Errorf("step %q: update its store: %w", label, err)
+			}
+			c := change[A]{old: r.value, existed: found}
+			c.now = fold(r.value, found, v)
+			if !found || tm > r.time {
+				r.time = tm
+			}
+			r.value = c.now
+			if next == nil {
+				return nil
+			}
+			return next(k, c, r.time)
 		}
-		r, found, err := store.Update(key)
-		if err != nil {
-			return fmt.Errorf("step %q: update its store: %w", label, err)
-		}
-		c := change[A]{old: r.value, existed: found}
-		c.now = fold(r.value, found, v)
-		if !found || tm > r.time {
-			r.time = tm
-		}
-		r.value = c.now
-		if next == nil {
-			return nil
-		}
-		return next(k, c, r.time)
-	}, nil
+	}), nil
 }
 
 // keyEncoder encodes keys for a store into a buffer of its own.
@@ -148,7 +163,7 @@ func (e *keyEncoder[K]) encode(ctx *operators.Context, k K) ([]byte, error) {
 	}
 	var err error
 	if e.buf, err = e.codec.Append(e.buf[:0], k); err != nil {
-		return nil, operators.NewUserError(ctx, fmt.Errorf("encode key as %s: %w", e.codec.ID(), err))
+		return nil, operators.NewSerializeError(ctx, fmt.Errorf("encode key as %s: %w", e.codec.ID(), err))
 	}
 	return e.buf, nil
 }

@@ -18,6 +18,7 @@ type Pipeline struct {
 	openers  map[int]opener       // by source node
 	defaults map[reflect.Type]any // codec.Codec[T] by T
 	openings []operators.Opening
+	rules    rules
 	errs     []error
 	built    bool
 }

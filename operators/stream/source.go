@@ -3,9 +3,9 @@
 package stream
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
-	"strconv"
 	"strings"
 	"time"
 
@@ -18,7 +18,7 @@ import (
 type SourceOption func(*sourceOptions)
 
 type sourceOptions struct {
-	policy     topology.DecodePolicy
+	rules      rules
 	eventTime  any // func(K, V) time.Time
 	outOfOrder time.Duration
 }
@@ -34,23 +34,10 @@ func OutOfOrder(d time.Duration) SourceOption {
 	return func(o *sourceOptions) { o.outOfOrder = d }
 }
 
-// The policies for records that a source cannot decode, besides DeadLetter.
-const (
-	// Fail stops the task with an *operators.DecodeError. It is the default.
-	Fail = topology.Fail
-	// Skip drops the record; it is counted.
-	Skip = topology.Skip
-)
-
-// DeadLetter is the policy that sends the record to a topic, in the transaction that moves past it: the
-// original key, value and headers, and the headers streamd-error, streamd-step, streamd-topic,
-// streamd-partition and streamd-offset.
-func DeadLetter(topic string) topology.DecodePolicy { return topology.DeadLetter(topic) }
-
-// OnDecodeError says what a source does with a record whose key or value does not decode. A null key
-// or value counts as one, unless its codec is codec.Bytes.
-func OnDecodeError(p topology.DecodePolicy) SourceOption {
-	return func(o *sourceOptions) { o.policy = p }
+// OnDecodeError says what a source does with a record whose key or value does not decode; the default is what
+// Pipeline.OnError says. A null key or value counts as one, unless its codec is codec.Bytes.
+func OnDecodeError(policy ErrorPolicy, when ...Condition) SourceOption {
+	return func(o *sourceOptions) { o.rules = o.rules.with(policy, when) }
 }
 
 // From reads a topic.
@@ -61,7 +48,7 @@ func From[K, V any](p *Pipeline, topic string, key codec.Codec[K], value codec.C
 // FromTopics reads several topics of one format as one stream. If a step with state hangs on it they must have
 // equal partition counts.
 func FromTopics[K, V any](p *Pipeline, topics []string, key codec.Codec[K], value codec.Codec[V], opts ...SourceOption) Stream[K, V] {
-	o := sourceOptions{policy: Fail}
+	o := sourceOptions{rules: p.rules}
 	for _, set := range opts {
 		set(&o)
 	}
@@ -70,13 +57,9 @@ func FromTopics[K, V any](p *Pipeline, topics []string, key codec.Codec[K], valu
 	if len(topics) == 0 {
 		p.fail(n.Label, "it has no topic", "name at least one")
 	}
-	switch dlq, ok := o.policy.DeadLetterTopic(); {
-	case ok:
-		n.Writes = []string{dlq}
-	case o.policy != Fail && o.policy != Skip:
-		p.fail(n.Label, "decode policy "+strconv.Quote(string(o.policy))+" is not known", "use Fail, Skip or DeadLetter")
-	}
-	src := &sourceNode[K, V]{label: n.Label, key: key, value: value, policy: o.policy, outOfOrder: o.outOfOrder.Milliseconds()}
+	decode := o.rules.within(operators.PhaseDecode)
+	decode.deadLetters(n)
+	src := &sourceNode[K, V]{label: n.Label, key: key, value: value, rules: decode, outOfOrder: o.outOfOrder.Milliseconds()}
 	if o.outOfOrder < 0 {
 		p.fail(n.Label, fmt.Sprintf("OutOfOrder(%v) is negative", o.outOfOrder), "give a bound of zero or more")
 	}
@@ -100,8 +83,8 @@ type sourceNode[K, V any] struct {
 	value          codec.Codec[V]
 	keyID, valueID string
 	internal       bool
-	former         []string // of an internal topic's values
-	policy         topology.DecodePolicy
+	former         []string             // of an internal topic's values
+	rules          rules                // for records that do not decode
 	eventTime      func(K, V) time.Time // nil: the record's timestamp
 	outOfOrder     int64                // milliseconds
 }
@@ -111,7 +94,7 @@ func (s *sourceNode[K, V]) declare(p *Pipeline, n *topology.Node, internal bool,
 	s.id, s.internal = n.ID, internal
 	for _, topic := range topics {
 		p.graph.Sources = append(p.graph.Sources, topology.GraphSource{
-			Node: n.ID, Topic: topic, Internal: internal, KeyCodec: s.keyID, ValueCodec: s.valueID, FormerValueCodecs: s.former, OnDecodeError: s.policy,
+			Node: n.ID, Topic: topic, Internal: internal, KeyCodec: s.keyID, ValueCodec: s.valueID, FormerValueCodecs: s.former, OnDecodeError: s.rules.String(),
 			OutOfOrder: s.outOfOrder,
 		})
 	}
@@ -160,55 +143,18 @@ func (s *sourceNode[K, V]) open(t *task) (func(*operators.Record) error, error) 
 	}, nil
 }
 
-// rejector returns what is done with a record that does not decode, by the source's policy.
+// rejector returns what is done with a record that does not decode.
 func (s *sourceNode[K, V]) rejector(t *task) func(*operators.Record, operators.Part, error) error {
 	codecs := map[operators.Part]string{operators.PartKey: s.keyID, operators.PartValue: s.valueID}
-	dlq, deadLetter := s.policy.DeadLetterTopic()
-	output := t.output(dlq, false)
-	var listener operators.Listener
-	if t.rt.Listener != nil {
-		listener = *t.rt.Listener
-	}
 	return func(rec *operators.Record, part operators.Part, err error) error {
 		e := &operators.DecodeError{
 			Step: s.label, Part: part, Codec: codecs[part],
 			Topic: rec.Topic, Partition: rec.Partition, Offset: rec.Offset, Err: err,
 		}
-		switch {
-		case deadLetter:
-			t.rt.Output.Emit(deadLetterOf(rec, e, output, t.rt.Output.Buffer()))
-			if listener.DeadLettered != nil {
-				listener.DeadLettered(e, dlq)
-			}
-		case s.policy == Skip:
-			if listener.Skipped != nil {
-				listener.Skipped(e)
-			}
-		default:
-			return e
+		if errors.Is(err, codec.ErrUnavailable) {
+			return e // Nothing is wrong with the record.
 		}
-		return nil
-	}
-}
-
-// deadLetterOf wraps the original record. Its own headers come first: a record that fails again after it was
-// sent back keeps the history, and the last header of a name tells the latest.
-func deadLetterOf(rec *operators.Record, e *operators.DecodeError, output int, buf []byte) operators.Emission {
-	headers := make([]operators.Header, 0, len(rec.Headers)+5)
-	headers = append(headers, rec.Headers...)
-	headers = append(headers,
-		operators.Header{Key: "streamd-error", Value: []byte(e.Error())},
-		operators.Header{Key: "streamd-step", Value: []byte(e.Step)},
-		operators.Header{Key: "streamd-topic", Value: []byte(e.Topic)},
-		operators.Header{Key: "streamd-partition", Value: strconv.AppendInt(nil, int64(e.Partition), 10)},
-		operators.Header{Key: "streamd-offset", Value: strconv.AppendInt(nil, e.Offset, 10)},
-	)
-	keyLen := len(rec.Key)
-	if rec.Key == nil {
-		keyLen = -1
-	}
-	return operators.Emission{
-		Topic: output, Partition: -1, Buf: append(append(buf, rec.Key...), rec.Value...), KeyLen: keyLen,
-		NullValue: rec.Value == nil, Time: rec.Time, Headers: headers,
+		f := operators.Failure{Step: s.label, Phase: operators.PhaseDecode, Topic: rec.Topic, Partition: rec.Partition, Offset: rec.Offset, Err: e}
+		return t.settle(s.rules.of(operators.PhaseDecode, err), f)
 	}
 }

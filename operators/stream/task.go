@@ -108,6 +108,7 @@ type processor struct {
 	ctx     *operators.Context
 	sources []func(*operators.Record) error
 	flushes []flush
+	source  int    // index of the one that the record in process is from
 	events  clocks // of event time
 	walls   clocks // of the wall clock
 }
@@ -134,7 +135,7 @@ func (p *Pipeline) newProcessor(sub *topology.SubTopology, rt *operators.Runtime
 }
 
 func (p *processor) Process(source int, rec *operators.Record) error {
-	p.ctx.Record = rec
+	p.ctx.Record, p.source = rec, source
 	return p.sources[source](rec)
 }
 

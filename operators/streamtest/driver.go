@@ -34,7 +34,7 @@ type Driver struct {
 	cuts       int                              // made so far
 	now        time.Time
 	sequence   int64
-	skipped    []*operators.DecodeError
+	skipped    []operators.Failure
 	faults     *faults // nil: none but those asked for
 	run        string  // names the bounded run, once Finish was called
 	finishing  bool
@@ -367,5 +367,5 @@ func (d *Driver) transact() ([]*runner, error) {
 	return touched, nil
 }
 
-// Skipped returns the errors of the records that sources with the policy stream.Skip have dropped, in committed epochs.
-func (d *Driver) Skipped() []*operators.DecodeError { return slices.Clone(d.skipped) }
+// Skipped returns the records that steps with the policy stream.Skip have dropped, in committed epochs.
+func (d *Driver) Skipped() []operators.Failure { return slices.Clone(d.skipped) }

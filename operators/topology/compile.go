@@ -64,8 +64,7 @@ func (g *Graph) split(t *Topology) []int {
 		of[n.ID] = index[comp.find(n.ID)]
 		sub := &t.SubTopologies[of[n.ID]]
 		sub.Nodes = append(sub.Nodes, n)
-		for _, topic := range n.Writes {
-			out := Sink{Topic: topic, Internal: n.Kind == KindRepartition}
+		for _, out := range n.outputs() {
 			if !slices.Contains(sub.Outputs, out) {
 				sub.Outputs = append(sub.Outputs, out)
 			}

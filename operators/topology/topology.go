@@ -4,7 +4,6 @@ package topology
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/streamd/streamd/operators"
 	"github.com/streamd/streamd/partition"
@@ -51,8 +50,8 @@ type Source struct {
 	ValueCodec string `json:"valueCodec"`
 	// FormerValueCodecs are those of former releases that values in flight can be upgraded from, oldest first. Internal
 	// only: there each value is behind the number of its codec, as in a Store.
-	FormerValueCodecs []string     `json:"formerValueCodecs,omitempty"`
-	OnDecodeError     DecodePolicy `json:"onDecodeError"`
+	FormerValueCodecs []string `json:"formerValueCodecs,omitempty"`
+	OnDecodeError     string   `json:"onDecodeError"` // what becomes of records that do not decode
 	// OutOfOrder is by how many milliseconds of event time a record may come after a newer one of its partition
 	// without being late.
 	OutOfOrder int64 `json:"outOfOrder,omitzero"`
@@ -102,25 +101,6 @@ func (s *Store) Codecs() []string {
 
 // ValueCodecs returns the ids of the codecs that values may be written with, by their number.
 func (s *Store) ValueCodecs() []string { return history(s.FormerValueCodecs, s.ValueCodec) }
-
-// DecodePolicy says what a source does with a record that it cannot decode.
-type DecodePolicy string
-
-// The policies without a parameter.
-const (
-	Fail DecodePolicy = "fail" // stop the task with a *operators.DecodeError
-	Skip DecodePolicy = "skip" // drop the record and report it to the listener
-)
-
-const deadLetterPrefix = "dead-letter:"
-
-// DeadLetter is the policy that sends the original bytes to a topic, in the same transaction.
-func DeadLetter(topic string) DecodePolicy { return DecodePolicy(deadLetterPrefix + topic) }
-
-// DeadLetterTopic returns the topic of a DeadLetter policy.
-func (p DecodePolicy) DeadLetterTopic() (string, bool) {
-	return strings.CutPrefix(string(p), deadLetterPrefix)
-}
 
 // Partition returns the input of partition.Tasks, with topics named as name maps them. Sources are
 // sorted by that name.

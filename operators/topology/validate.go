@@ -87,10 +87,11 @@ func (g *Graph) checkTopics() []error {
 		read[src.Topic] = src.Node
 	}
 	for _, n := range g.Nodes {
-		if n.Kind == KindRepartition {
-			continue
-		}
-		for _, topic := range n.Writes {
+		for _, out := range n.outputs() {
+			if out.Internal {
+				continue
+			}
+			topic := out.Topic
 			errs = append(errs, g.checkTopic(n.ID, topic)...)
 			if _, ok := read[topic]; ok {
 				errs = append(errs, Finding(n.Label,
