@@ -63,7 +63,7 @@ func (s *ValueState[V]) Get() (v V, found bool, err error) {
 	}
 	v, found, err = s.store.Get(s.setup.key)
 	if err == nil && s.setup.undo != nil {
-		err = remember(s.setup.undo, s, nil, s.codec, v, found)
+		err = s.setup.undo.remember(s, nil, s.codec, v, found)
 	}
 	return v, found, s.check(err)
 }
@@ -177,7 +177,7 @@ func (s *MapState[S, V]) Get(sub S) (v V, found bool, err error) {
 func (s *MapState[S, V]) get(raw []byte) (v V, found bool, err error) {
 	v, found, err = s.store.Get(s.setup.key, raw)
 	if err == nil && s.setup.undo != nil {
-		err = remember(s.setup.undo, s, raw, s.codec, v, found)
+		err = s.setup.undo.remember(s, raw, s.codec, v, found)
 	}
 	return v, found, s.check(err)
 }
@@ -245,7 +245,7 @@ func (s *MapState[S, V]) All() iter.Seq2[S, V] {
 				return
 			}
 			if s.setup.undo != nil {
-				if err := remember(s.setup.undo, s, raw, s.codec, v, true); err != nil {
+				if err := s.setup.undo.remember(s, raw, s.codec, v, true); err != nil {
 					s.setup.fail(s.check(err))
 					return
 				}

@@ -62,7 +62,7 @@ type restorer interface {
 func (u *undoLog) reset() { u.entries, u.bytes = u.entries[:0], u.bytes[:0] }
 
 // remember notes the value that a state has now.
-func remember[V any](u *undoLog, state restorer, sub []byte, c codec.Codec[V], v V, found bool) error {
+func (u *undoLog) remember[V any](state restorer, sub []byte, c codec.Codec[V], v V, found bool) error {
 	e := undoEntry{state: state, sub: len(u.bytes), found: found}
 	u.bytes = append(u.bytes, sub...)
 	e.value = len(u.bytes)
