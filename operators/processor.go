@@ -45,6 +45,8 @@ type Listener struct {
 	DeadLettered func(f Failure, topic string)
 	// Retried reports a record that a step will be given again.
 	Retried func(Failure)
+	// Late reports a record that came too late for all windows of a step, by the step's label.
+	Late func(step string)
 }
 
 // Opening finds out what a pipeline needs to know of the world before it runs, as the ids of schemas. It may be called
@@ -53,6 +55,9 @@ type Opening func(ctx context.Context) error
 
 // Processor runs the fused steps of one sub-topology for one task.
 type Processor interface {
+	// Restart says that the task's state and its watermark have been brought to a commit, at first and after an epoch
+	// that was aborted: what is kept in memory beside the state is derived from it anew.
+	Restart() error
 	// Process takes one record of the source with that index in topology.SubTopology.Sources: it decodes
 	// the record and runs every step that hangs on it, synchronously. Any error means the epoch must be
 	// aborted.

@@ -36,9 +36,23 @@ func (in *input) unheard() inputTime {
 	return it
 }
 
-// Restore brings back the event time of a task's position record. Inputs of users are active again until they are seen
-// to be otherwise, and what is not in the record begins anew.
-func (t *Task) Restore(p Point) {
+// Restart sets the task to a commit: its position, and what the position record says of event time. Without a record, as
+// in a task without state, event time is that of the last commit of this task, or nothing is known of it. Inputs of
+// users are active until they are seen to be otherwise.
+func (t *Task) Restart(at Position, record []byte) (err error) {
+	defer t.contain(&err)
+	if len(record) > 0 {
+		p, err := DecodePoint(record)
+		if err != nil {
+			return err
+		}
+		t.restore(p)
+	}
+	t.Seek(at)
+	return t.proc.Restart()
+}
+
+func (t *Task) restore(p Point) {
 	t.startTime()
 	for i := range t.inputs {
 		in := &t.time.inputs[i]
@@ -100,11 +114,16 @@ func (t *Task) hear(i int) error {
 	return t.advance()
 }
 
-// advance lets the processor follow the watermark.
+// advance lets the task follow its inputs.
 func (t *Task) advance() error {
 	if !t.time.combine() {
 		return nil
 	}
+	return t.reached()
+}
+
+// reached lets the processor follow the task's watermark.
+func (t *Task) reached() error {
 	w := t.time.now.watermark
 	if t.time.now.status == Finished {
 		w = operators.MaxTime
@@ -143,6 +162,31 @@ func (t *Task) Observe(tp partition.TopicPartition, end int64, at time.Time) {
 	in.caughtUp = time.Time{}
 }
 
+// Follow says how far the tasks of the sub-topology have come. While a task is idle its event time moves with that of
+// the others: the windows of a partition that has gone silent must close, too.
+func (t *Task) Follow(others operators.Time) { t.others = others }
+
+// Waits says whether an idle task has something to do at a later watermark, so that it follows the others.
+func (t *Task) Waits() bool {
+	return t.time.now.status == Idle && t.proc.Due() != operators.MaxTime
+}
+
+// following says whether the others have come so far that it matters: here, or to those downstream, who wait for what
+// is still to be emitted.
+func (t *Task) following() bool {
+	return t.Waits() && t.others > t.time.now.watermark && (t.others >= t.proc.Due() || len(t.out.outputs) > 0)
+}
+
+// outward is what the task says of itself. While it has something to emit later it is not idle to those downstream: they
+// would go on without it, and find it late.
+func (t *Task) outward() reading {
+	r := t.time.now
+	if t.Waits() {
+		r.status = Active
+	}
+	return r
+}
+
 // End makes the run a bounded one: the input is finished when the task has come to this offset, and what lies beyond
 // is not processed. Nothing of the input may have been enqueued.
 func (t *Task) End(tp partition.TopicPartition, offset int64) {
@@ -161,7 +205,7 @@ func (t *Task) Due(now time.Time) bool {
 			return true
 		}
 	}
-	return now.UnixMilli() >= t.proc.WallDue() && t.proc.WallDue() != operators.MaxTime || t.out.due(t, now)
+	return t.following() || now.UnixMilli() >= t.proc.WallDue() && t.proc.WallDue() != operators.MaxTime || t.out.due(t, now)
 }
 
 // settled is the status that an input of a user's topic should have.
@@ -188,6 +232,12 @@ func (t *Task) Tick(now time.Time) (acted bool, err error) {
 	}
 	if err := t.advance(); err != nil {
 		return t.acted, err
+	}
+	if t.following() {
+		t.time.now.watermark = t.others
+		if err := t.reached(); err != nil {
+			return t.acted, err
+		}
 	}
 	if ms := now.UnixMilli(); ms >= t.proc.WallDue() && t.proc.WallDue() != operators.MaxTime {
 		err = t.proc.AdvanceWall(ms)
@@ -223,7 +273,7 @@ func newAnnouncer(o Options) announcer {
 
 // due says whether there is news. Where no step of the pipeline acts on event time, only the end is.
 func (a *announcer) due(t *Task, now time.Time) bool {
-	said, is := &t.time.announced, t.time.now
+	said, is := &t.time.announced, t.outward()
 	switch {
 	case len(a.outputs) == 0:
 		return false

@@ -172,7 +172,9 @@ func (rs rules) String() string {
 }
 
 // OnError sets the policy of all steps of the pipeline that are declared later, sources included; the latest one whose
-// conditions hold counts. A stream's own OnError and a source's OnDecodeError come before it.
+// conditions hold counts. A stream's own OnError and a source's OnDecodeError come before it. Policies are for sources and
+// for the verbs of streams, aggregations without windows among them: an error of a window, a join or a table's own verb
+// always ends the epoch.
 func (p *Pipeline) OnError(policy ErrorPolicy, when ...Condition) {
 	p.rules = p.rules.with(policy, when)
 	if found, todo := policy.check(); found != "" {

@@ -81,6 +81,10 @@ type flush struct {
 	run  func() error
 }
 
+// atRestart has f called when the task's state has been brought to a commit: it derives from the state what the step
+// keeps in memory, and sets its clocks.
+func (t *task) atRestart(f func() error) { t.proc.restart = append(t.proc.restart, f) }
+
 // output returns the index of an output topic.
 func (t *task) output(topic string, internal bool) int {
 	return slices.Index(t.sub.Outputs, topology.Sink{Topic: topic, Internal: internal})
@@ -111,6 +115,7 @@ type processor struct {
 	source  int    // index of the one that the record in process is from
 	events  clocks // of event time
 	walls   clocks // of the wall clock
+	restart []func() error
 }
 
 func (p *Pipeline) newProcessor(sub *topology.SubTopology, rt *operators.Runtime) (operators.Processor, error) {
@@ -137,6 +142,18 @@ func (p *Pipeline) newProcessor(sub *topology.SubTopology, rt *operators.Runtime
 func (p *processor) Process(source int, rec *operators.Record) error {
 	p.ctx.Record, p.source = rec, source
 	return p.sources[source](rec)
+}
+
+func (p *processor) Restart() error {
+	p.ctx.Record = nil
+	p.events.reset()
+	p.walls.reset()
+	for _, restart := range p.restart {
+		if err := restart(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (p *processor) Due() operators.Time { return p.events.due }

@@ -76,6 +76,13 @@ const (
 	ValueStore StoreKind = "value"
 	// MapStore holds values by key and sub-key.
 	MapStore StoreKind = "map"
+	// WindowStore holds values by time, key and, where there are several, sub-key: a byte of flags, 8 bytes of event time
+	// as in a TableStore, then the value. With the value codec "mark" it holds keys only.
+	WindowStore StoreKind = "window"
+	// SessionStore holds per key the open sessions: a byte of flags, 8 bytes of the time at which the key is looked at
+	// next, their number as a uvarint, and for each its first and its last time, 8 bytes each, and the value after 4
+	// bytes of its length.
+	SessionStore StoreKind = "session"
 )
 
 // Store is one store of a sub-topology.
@@ -84,10 +91,10 @@ type Store struct {
 	Name        string    `json:"name"` // the step's name; "step.state" for state that a Process step declares
 	Kind        StoreKind `json:"kind"`
 	KeyCodec    string    `json:"keyCodec"`
-	SubKeyCodec string    `json:"subKeyCodec,omitempty"` // MapStore only
+	SubKeyCodec string    `json:"subKeyCodec,omitempty"` // MapStore, and WindowStore where it has one
 	ValueCodec  string    `json:"valueCodec"`
 	// FormerValueCodecs are those of former releases that values can be upgraded from, oldest first. In every store
-	// each value is behind the number of the codec that wrote it, an unsigned varint: an index into this
+	// with values each is behind the number of the codec that wrote it, an unsigned varint: an index into this
 	// list, or its length for ValueCodec.
 	FormerValueCodecs []string `json:"formerValueCodecs,omitempty"`
 	Node              int      `json:"node"` // id of the owning node
