@@ -153,8 +153,8 @@ func (db *DB) Apply(records [][]byte, pos Position) error {
 // forget drops from the caches what the op changes.
 func (db *DB) forget(op deltaOp) error {
 	id := StoreID(binary.BigEndian.Uint16(op.key))
-	s := db.byID[id&^compositeBit]
-	if s == nil {
+	s := db.byID[id&^layoutBits]
+	if s == nil || s.entryID() != id {
 		return nil // declared later, or no longer in the topology
 	}
 	if op.kind != opDeleteRange {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -95,7 +96,7 @@ func TestAbortDuringACutBringsBackHeldValues(t *testing.T) {
 		}
 	}
 	check()
-	close(c.ended)
+	c.cancel()
 	testCommit(t, db, 4)
 	check()
 	if len(db.held) != 0 || len(s.held) != 0 {
@@ -103,9 +104,10 @@ func TestAbortDuringACutBringsBackHeldValues(t *testing.T) {
 	}
 }
 
-// openCutByHand gives a cut that lasts until its channel ended is closed.
+// openCutByHand gives a cut that lasts until it is cancelled.
 func openCutByHand(db *DB) *Cut {
-	c := &Cut{cancel: func() {}, ended: make(chan struct{}), done: make(chan error, 1)}
+	c := &Cut{ended: make(chan struct{}), done: make(chan error, 1)}
+	c.cancel = sync.OnceFunc(func() { close(c.ended) })
 	db.cut = c
 	return c
 }
@@ -143,7 +145,7 @@ func TestHeldDeltasAreBounded(t *testing.T) {
 		t.Fatalf("ten epochs were held beyond the budget: %v", err)
 	case <-time.After(50 * time.Millisecond):
 	}
-	close(c.ended)
+	c.cancel()
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}

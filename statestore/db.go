@@ -58,7 +58,9 @@ type DB struct {
 
 	iter     *pebble.Iterator // idle, for reuse; closed when Pebble changes
 	iterBusy bool
-	key      []byte // scratch: the entry key of a point read
+	key      []byte // scratch: the entry key of a point read or a seek
+	lower    []byte // scratch: the bounds of an iterator
+	upper    []byte
 
 	failed  error // sticky: what is in memory and on disk may disagree
 	disk    diskState
@@ -68,6 +70,7 @@ type DB struct {
 
 // store is what the DB needs of a table, whatever its value type.
 type store interface {
+	entryID() StoreID // with the layout bits
 	changed() bool
 	encode(*deltaWriter) error
 	thaw()
@@ -232,7 +235,7 @@ func (db *DB) get(id StoreID, tail []byte) (raw []byte, done io.Closer, err erro
 	if errors.Is(err, pebble.ErrNotFound) {
 		return nil, nil, nil
 	}
-	return nil, nil, db.wrap("read "+db.storeName(id&^compositeBit)+" of "+db.id.String(), err)
+	return nil, nil, db.wrap("read "+db.storeName(id&^layoutBits)+" of "+db.id.String(), err)
 }
 
 // wrap adds what was tried, and the sentinel if Pebble found damage; then the

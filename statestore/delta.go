@@ -80,9 +80,13 @@ func decodeDelta(record []byte, fn func(deltaOp) error) error {
 	return nil
 }
 
-// validEntryKey keeps records from writing the meta keys.
+// validEntryKey keeps records from writing the meta keys, and keys of no layout.
 func validEntryKey(k []byte) bool {
-	return len(k) >= storeIDLen && StoreID(binary.BigEndian.Uint16(k))&^compositeBit != metaStore
+	if len(k) < storeIDLen {
+		return false
+	}
+	id := StoreID(binary.BigEndian.Uint16(k))
+	return validStoreID(id) && (id&layoutBits != windowLayout || len(k) >= storeIDLen+timeLen)
 }
 
 func sameStore(a, b []byte) bool {

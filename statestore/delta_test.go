@@ -8,6 +8,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"strings"
 	"testing"
@@ -22,10 +23,12 @@ var rewrite = flag.Bool("rewrite", false, "write the golden files anew")
 // its own.
 func sampleDelta() [][]byte {
 	w := deltaWriter{max: 160}
-	w.put(opDeleteRange, 5|compositeBit, appendMapTail(nil, []byte("user"), []byte{0}), append(appendStoreID(nil, 5|compositeBit), appendMapTail(nil, []byte("user"), []byte{9})...))
+	w.put(opDeleteRange, 5|mapLayout, appendMapTail(nil, []byte("user"), []byte{0}), append(appendStoreID(nil, 5|mapLayout), appendMapTail(nil, []byte("user"), []byte{9})...))
 	w.put(opSet, 1, []byte("key"), []byte("value"))
 	w.put(opSet, 1, nil, nil)
-	w.put(opDelete, 0x7fff, []byte{0xff}, nil)
+	w.put(opDelete, MaxStoreID, []byte{0xff}, nil)
+	w.put(opDeleteRange, 6|windowLayout, appendTime(nil, 1000), appendTimeEnd(appendStoreID(nil, 6|windowLayout), 1000))
+	w.put(opSet, 6|windowLayout, appendWindowTail(nil, WindowKey{-1, []byte("user"), []byte{7}}), []byte("value"))
 	w.put(opSet, 2, bytes.Repeat([]byte("k"), 20), bytes.Repeat([]byte("v"), 130))
 	w.seal()
 	return w.records
@@ -70,7 +73,9 @@ func TestDamagedDeltaIsRefusedAndChangesNothing(t *testing.T) {
 		"key missing":      {1, opSet},
 		"key of one byte":  {1, opDelete, 1, 0},
 		"meta key":         {1, opDelete, 3, 0, 0, 'p'},
-		"composite meta":   {1, opDelete, 2, 0x80, 0},
+		"map meta":         {1, opDelete, 2, 0x80, 0},
+		"no layout":        {1, opDelete, 2, 0x40, 1},
+		"time cut short":   {1, opDelete, 9, 0xc0, 1, 0, 0, 0, 0, 0, 0, 0},
 		"value missing":    {1, opSet, 3, 0, 1, 'k'},
 		"value cut short":  {1, opSet, 3, 0, 1, 'k', 5, 'v'},
 		"range leaves":     {1, opDeleteRange, 2, 0, 1, 2, 0, 2},
@@ -150,9 +155,14 @@ func TestSplitKeyRecoversTheUserKey(t *testing.T) {
 		invalid bool
 	}{
 		{entry: append(appendStoreID(nil, 4), "user"...), id: 4, key: []byte("user")},
-		{entry: appendMapTail(appendStoreID(nil, 4|compositeBit), long, []byte("sub")), id: 4, key: long, sub: []byte("sub")},
-		{entry: appendMapTail(appendStoreID(nil, 4|compositeBit), nil, nil), id: 4, key: []byte{}, sub: []byte{}},
+		{entry: appendMapTail(appendStoreID(nil, 4|mapLayout), long, []byte("sub")), id: 4, key: long, sub: []byte("sub")},
+		{entry: appendMapTail(appendStoreID(nil, 4|mapLayout), nil, nil), id: 4, key: []byte{}, sub: []byte{}},
+		{entry: appendWindowTail(appendStoreID(nil, 4|windowLayout), WindowKey{-5, long, []byte("sub")}), id: 4, key: long, sub: []byte("sub")},
+		{entry: appendWindowTail(appendStoreID(nil, MaxStoreID|windowLayout), WindowKey{math.MaxInt64, nil, nil}), id: MaxStoreID, key: []byte{}, sub: []byte{}},
 		{entry: []byte{0, 0, 'p'}, invalid: true},
+		{entry: []byte{0x40, 4, 1, 'x'}, invalid: true},
+		{entry: []byte{0xc0, 4, 0, 0, 0, 0, 0, 0, 0}, invalid: true},
+		{entry: []byte{0xc0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 1}, invalid: true},
 		{entry: []byte{1}, invalid: true},
 		{entry: []byte{0x80, 4, 9, 'x'}, invalid: true},
 	} {

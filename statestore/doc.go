@@ -39,7 +39,10 @@
 //	I6  A cached entry that is clean and not held equals what Pebble returns.
 //	I7  While a cut is open nothing but its flush and Pebble's own compactions
 //	    writes to the directory.
-//	I8  Sum of Resources' shares: block cache with memtables, decoded caches,
+//	I8  In a window store, above its frontier, the cache lacks nothing that
+//	    Pebble has and no range delete covers (timeline.go): a miss there is
+//	    answered without a read.
+//	I9  Sum of Resources' shares: block cache with memtables, decoded caches,
 //	    held deltas and a rest of at least 40% make up the budget.
 //
 // # Concurrency
@@ -67,7 +70,8 @@
 //
 //	db.go, identity.go, position.go  open, lock, identity; whose state, how far
 //	commit.go, delta.go, cut.go      epochs, changelog records, checkpoints
-//	value.go, mapstore.go            the typed stores
+//	value.go, mapstore.go, window.go the typed stores
+//	merge.go, timeline.go            cache and Pebble as one; what is known of times
 //	table.go, epoch.go, evict.go     the cache of decoded values, its epochs, its memory
 //	index.go, keyarena.go, order.go, ranges.go   what the table is made of
 //	key.go, iterate.go, reader.go    entry keys; reading what is stored

@@ -26,6 +26,9 @@ func (t *table[V]) encode(w *deltaWriter) error {
 	t.sortDirty(w)
 	for _, i := range t.dirty {
 		e := t.at(i)
+		if e.meta&stateFree != 0 {
+			continue
+		}
 		key := t.keyOf(e)
 		e.meta ^= stateDirty | stateInflight
 		if e.meta&stateAbsent != 0 {
@@ -107,6 +110,10 @@ func (t *table[V]) thaw() {
 func (t *table[V]) confirm(hold bool) {
 	for _, i := range t.dirty {
 		e := t.at(i)
+		if e.meta&stateFree != 0 {
+			t.free = append(t.free, i)
+			continue
+		}
 		e.meta &^= stateInflight
 		if hold && e.meta&stateHeld == 0 {
 			e.meta |= stateHeld
@@ -117,6 +124,9 @@ func (t *table[V]) confirm(hold bool) {
 		for _, r := range t.ranges {
 			t.heldRanges.add(r.start, r.end)
 		}
+	}
+	if t.times != nil {
+		t.times.confirm()
 	}
 	t.endEpoch()
 }
@@ -136,6 +146,10 @@ func (t *table[V]) abort(old *heldValues) error {
 	var failed error
 	for _, i := range t.dirty {
 		e := t.at(i)
+		if e.meta&stateFree != 0 {
+			t.free = append(t.free, i)
+			continue
+		}
 		if e.meta&stateHeld == 0 {
 			t.drop(i, e)
 			continue
@@ -151,6 +165,9 @@ func (t *table[V]) abort(old *heldValues) error {
 		e.val = val
 		e.meta &^= stateAbsent
 		t.resize(i, len(raw))
+	}
+	if t.times != nil {
+		t.times.abort()
 	}
 	t.endEpoch()
 	return failed

@@ -151,13 +151,22 @@ func (t *table[V]) sweep(n int) {
 	}
 }
 
-// drop takes an entry out of the table.
+// drop takes an entry out of the table and frees it.
 func (t *table[V]) drop(i uint32, e *entry[V]) {
-	key := t.keyOf(e)
-	t.index.remove(e.hash, i, t.hashOf)
 	if t.order != nil {
 		t.order.remove(t.keyAt, i)
 	}
+	if t.times != nil && e.meta&(statePinned|stateAbsent) != stateAbsent {
+		t.times.left(timeOf(t.keyOf(e)))
+	}
+	t.unlink(i, e)
+	t.free = append(t.free, i)
+}
+
+// unlink makes an entry that is in no order free, without offering it for reuse.
+func (t *table[V]) unlink(i uint32, e *entry[V]) {
+	key := t.keyOf(e)
+	t.index.remove(e.hash, i, t.hashOf)
 	if len(key) > inlineKey {
 		t.arena.remove(e.keyRef())
 	}
@@ -165,7 +174,6 @@ func (t *table[V]) drop(i uint32, e *entry[V]) {
 	var zero V
 	e.val = zero
 	e.meta = stateFree
-	t.free = append(t.free, i)
 	if t.last == i+1 {
 		t.last = 0
 	}

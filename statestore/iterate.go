@@ -8,22 +8,28 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// storedIter walks what Pebble has of one store under a prefix.
+// storedIter walks what Pebble has of one store in a range of keys.
 type storedIter struct {
 	db    *DB
 	it    *pebble.Iterator
 	cache bool // it is the DB's reusable iterator
 }
 
-// iterate opens an iterator over the store's keys with the prefix. An iterator
-// is kept for reuse until Pebble changes: a range per record would otherwise
-// pay for a new one each time.
-func (db *DB) iterate(id StoreID, prefix []byte) (storedIter, error) {
+// iterate opens an iterator over the store's keys in [start, end); end nil is the
+// store's end. An iterator is kept for reuse until Pebble changes: a range per
+// record would otherwise pay for a new one each time.
+func (db *DB) iterate(id StoreID, start, end []byte) (storedIter, error) {
 	if db.closed {
-		return storedIter{}, fmt.Errorf("scan %s of %s: %w", db.storeName(id&^compositeBit), db.id, ErrClosed)
+		return storedIter{}, fmt.Errorf("scan %s of %s: %w", db.storeName(id&^layoutBits), db.id, ErrClosed)
 	}
-	lower := append(appendStoreID(make([]byte, 0, storeIDLen+len(prefix)), id), prefix...)
-	upper := keyAfter(make([]byte, 0, len(lower)), lower)
+	// Pebble copies the bounds.
+	db.lower = append(appendStoreID(db.lower[:0], id), start...)
+	if end != nil {
+		db.upper = append(appendStoreID(db.upper[:0], id), end...)
+	} else {
+		db.upper = keyAfter(db.upper[:0], db.lower[:storeIDLen])
+	}
+	lower, upper := db.lower, db.upper
 	s := storedIter{db: db}
 	if !db.iterBusy && db.iter != nil {
 		db.iter.SetBounds(lower, upper)
@@ -33,7 +39,7 @@ func (db *DB) iterate(id StoreID, prefix []byte) (storedIter, error) {
 	}
 	it, err := db.pebble.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
-		return s, db.wrap("scan "+db.storeName(id&^compositeBit)+" of "+db.id.String(), err)
+		return s, db.wrap("scan "+db.storeName(id&^layoutBits)+" of "+db.id.String(), err)
 	}
 	s.it = it
 	if !db.iterBusy {
@@ -43,6 +49,14 @@ func (db *DB) iterate(id StoreID, prefix []byte) (storedIter, error) {
 }
 
 func (s storedIter) first() (tail, raw []byte, ok bool) { return s.entry(s.it.First()) }
+
+func (s storedIter) last() (tail, raw []byte, ok bool) { return s.entry(s.it.Last()) }
+
+// seek skips to the first key at or after tail.
+func (s storedIter) seek(tail []byte) (key, raw []byte, ok bool) {
+	s.db.key = append(append(s.db.key[:0], s.it.Key()[:storeIDLen]...), tail...)
+	return s.entry(s.it.SeekGE(s.db.key))
+}
 
 func (s storedIter) next() (tail, raw []byte, ok bool) { return s.entry(s.it.Next()) }
 

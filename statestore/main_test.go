@@ -36,6 +36,18 @@ func (texts) Append(dst []byte, v string) ([]byte, error) { return append(dst, v
 
 func (texts) Decode(src []byte) (string, error) { return string(src), nil }
 
+// nothing encodes the values of an index: there are none.
+type nothing struct{}
+
+func (nothing) Append(dst []byte, _ struct{}) ([]byte, error) { return dst, nil }
+
+func (nothing) Decode(src []byte) (v struct{}, err error) {
+	if len(src) != 0 {
+		err = fmt.Errorf("want no bytes, found %d", len(src))
+	}
+	return v, err
+}
+
 var testTask = Identity{App: "shop", Incarnation: 3, Task: partition.TaskID{SubTopology: 1, Partition: 7}}
 
 func testResources(tb testing.TB) *Resources {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -17,8 +18,9 @@ import (
 	"pgregory.net/rapid"
 )
 
-// The strategy: random lists of operations on three stores (numbers, texts with
-// long keys, a map) run against plain Go maps. The invariants:
+// The strategy: random lists of operations on five stores (numbers, texts with
+// long keys, a map, windows, an index of due times) run against plain Go maps.
+// The invariants:
 //
 //	reads see the epoch's changes, else the last confirmed value;
 //	an abort leaves exactly the confirmed state;
@@ -40,6 +42,7 @@ type loggedEpoch struct {
 type openCut struct {
 	cut   *Cut
 	state contents
+	long  bool // no files are made
 }
 
 type machine struct {
@@ -51,6 +54,8 @@ type machine struct {
 	nums  *Value[uint64]
 	texts *Value[string]
 	subs  *Map[uint64]
+	wins  *Window[uint64]
+	due   *Window[struct{}]
 
 	working, confirmed contents
 	log                []loggedEpoch
@@ -63,6 +68,8 @@ const (
 	numsID StoreID = iota + 1
 	textsID
 	subsID
+	winsID
+	dueID
 )
 
 func TestStateIsAlwaysThatOfACommittedEpoch(t *testing.T) {
@@ -88,7 +95,7 @@ func TestStateIsAlwaysThatOfACommittedEpoch(t *testing.T) {
 			}
 		}()
 		rt.Repeat(map[string]func(*rapid.T){
-			"":            func(*rapid.T) {},
+			"":            m.checkTimelines,
 			"update":      m.update,
 			"put":         m.put,
 			"put text":    m.putText,
@@ -96,6 +103,16 @@ func TestStateIsAlwaysThatOfACommittedEpoch(t *testing.T) {
 			"update sub":  m.updateSub,
 			"delete":      m.remove,
 			"deleteRange": m.removeRange,
+			"update win":  m.updateWin,
+			"put win":     m.putWin,
+			"get win":     m.getWin,
+			"delete win":  m.removeWin,
+			"drop":        m.dropWin,
+			"drop before": m.dropWinsBefore,
+			"schedule":    m.schedule,
+			"fire":        m.fire,
+			"range win":   m.rangeWins,
+			"first":       func(*rapid.T) { m.checkFirst() },
 			"touch":       m.touch,
 			"get":         m.get,
 			"fill":        m.fill,
@@ -125,12 +142,15 @@ func (m *machine) open() {
 	m.subs = NewMap(db, subsID, numbers{})
 	// Small chunks, so that they come and go.
 	m.nums.shift, m.texts.shift, m.subs.shift = 2, 2, 2
+	m.wins = NewWindow(db, winsID, numbers{})
+	m.due = NewWindow(db, dueID, nothing{})
+	m.wins.shift, m.due.shift = 2, 2
 }
 
 func valueKey(id StoreID, key string) string { return string(appendStoreID(nil, id)) + key }
 
 func subKey(key, sub string) string {
-	return string(appendMapTail(appendStoreID(nil, subsID|compositeBit), []byte(key), []byte(sub)))
+	return string(appendMapTail(appendStoreID(nil, subsID|mapLayout), []byte(key), []byte(sub)))
 }
 
 func encoded(v uint64) string {
@@ -287,6 +307,7 @@ func (m *machine) fill(t *rapid.T) {
 		_, _, err = m.subs.Get([]byte("u1"), fmt.Appendf(nil, "fill%d", n))
 		m.ok(err)
 	}
+	m.fillWins(from)
 }
 
 // bulk commits enough bytes for Pebble to flush and compact by itself.
@@ -417,10 +438,16 @@ func (m *machine) beginCut(t *rapid.T) {
 		return
 	}
 	m.commit(t)
+	if rapid.Bool().Draw(t, "long") {
+		// It lasts until it is ended, so deltas are sure to be held.
+		m.res.shares.Held = math.MaxInt64
+		m.cut = &openCut{cut: openCutByHand(m.db), long: true}
+		return
+	}
 	m.cuts++
 	c, err := m.db.Cut(context.Background(), fmt.Sprintf("cuts/%d", m.cuts))
 	m.ok(err)
-	m.cut = &openCut{c, m.confirmed}
+	m.cut = &openCut{cut: c, state: m.confirmed}
 }
 
 func (m *machine) endCut(*rapid.T) {
@@ -429,6 +456,10 @@ func (m *machine) endCut(*rapid.T) {
 	}
 	c := m.cut
 	m.cut = nil
+	if c.long {
+		c.cut.cancel()
+		return
+	}
 	m.ok(<-c.cut.Done())
 	r, err := openReadOnly(m.fs, c.cut.Dir())
 	m.ok(err)
@@ -509,7 +540,7 @@ func (m *machine) apply(t *rapid.T) {
 	m.working = maps.Clone(m.confirmed)
 	w := deltaWriter{max: 1 << 20}
 	if rapid.Bool().Draw(t, "range") {
-		w.put(opDeleteRange, subsID|compositeBit, []byte(subKey("u1", "05")[storeIDLen:]), []byte(subKey("u1", "12")))
+		w.put(opDeleteRange, subsID|mapLayout, []byte(subKey("u1", "05")[storeIDLen:]), []byte(subKey("u1", "12")))
 		maps.DeleteFunc(m.working, func(k, _ string) bool { return k >= subKey("u1", "05") && k < subKey("u1", "12") })
 	}
 	for range rapid.IntRange(0, 5).Draw(t, "ops") {
@@ -523,6 +554,7 @@ func (m *machine) apply(t *rapid.T) {
 			delete(m.working, valueKey(numsID, k))
 		}
 	}
+	m.drawWinOps(t, &w)
 	w.seal()
 	pos := m.next()
 	m.ok(m.db.Apply(w.records, pos))
@@ -545,8 +577,10 @@ func (m *machine) checkAll(*rapid.T) {
 			got[subKey(key, string(s))] = encoded(v)
 		}
 	}
+	m.allWins(got)
 	m.ok(m.db.Err())
 	m.compare("contents", m.working, got)
+	m.checkFirst()
 	for k, v := range m.working {
 		if rest, ok := strings.CutPrefix(k, valueKey(numsID, "")); ok {
 			n, found, err := m.nums.Get([]byte(rest))

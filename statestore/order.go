@@ -7,8 +7,8 @@ import (
 	"sort"
 )
 
-// keyOrder keeps the entries of a map store's cache in key order: sorted blocks
-// of entry indexes. A block is short enough that inserting is one small memory
+// keyOrder keeps the entries of a map or window store's cache in key order:
+// sorted blocks of entry indexes. A block is short enough that inserting is one small memory
 // move, and there is one block per ~190 entries, so that inserting a block is
 // rare and cheap too.
 type keyOrder struct {
@@ -65,4 +65,26 @@ func (o *keyOrder) remove(key func(uint32) []byte, entry uint32) {
 	if len(o.blocks[b]) == 0 {
 		o.blocks = slices.Delete(o.blocks, b, b+1)
 	}
+}
+
+// removeRange takes out the entries in [start, end), except those that leave
+// tells to keep.
+func (o *keyOrder) removeRange(key func(uint32) []byte, start, end []byte, leave func(uint32) (keep bool)) {
+	o.changes++
+	first, p := o.seek(key, start)
+	last := first
+	for more := true; more && last < len(o.blocks); last, p = last+1, 0 {
+		blk := o.blocks[last]
+		n := p + sort.Search(len(blk)-p, func(i int) bool { return string(key(blk[p+i])) >= string(end) })
+		more = n == len(blk)
+		kept := blk[:p]
+		for _, i := range blk[p:n] {
+			if leave(i) {
+				kept = append(kept, i)
+			}
+		}
+		o.blocks[last] = append(kept, blk[n:]...)
+	}
+	left := slices.DeleteFunc(o.blocks[first:last:last], func(blk []uint32) bool { return len(blk) == 0 })
+	o.blocks = slices.Delete(o.blocks, first+len(left), last)
 }

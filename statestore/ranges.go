@@ -15,12 +15,18 @@ type keyRange struct{ start, end []byte }
 type keyRanges []keyRange
 
 // cover says whether the key was deleted by a range.
-func (r keyRanges) cover(key []byte) bool {
+func (r keyRanges) cover(key []byte) bool { return r.covering(key) != nil }
+
+// covering returns the end of the range that deleted the key, or nil.
+func (r keyRanges) covering(key []byte) []byte {
 	if len(r) == 0 {
-		return false
+		return nil
 	}
 	i := sort.Search(len(r), func(i int) bool { return bytes.Compare(r[i].start, key) > 0 })
-	return i > 0 && bytes.Compare(key, r[i-1].end) < 0
+	if i == 0 || bytes.Compare(key, r[i-1].end) >= 0 {
+		return nil
+	}
+	return r[i-1].end
 }
 
 // add merges [start, end) into the ranges. The slices must not change later.

@@ -81,7 +81,7 @@ func (r *Reader) Get(id StoreID, key []byte) (value []byte, found bool, err erro
 
 // GetSub returns the encoded value of a map store's (key, sub).
 func (r *Reader) GetSub(id StoreID, key, sub []byte) (value []byte, found bool, err error) {
-	return r.read(appendMapTail(appendStoreID(nil, id|compositeBit), key, sub))
+	return r.read(appendMapTail(appendStoreID(nil, id|mapLayout), key, sub))
 }
 
 func (r *Reader) read(key []byte) ([]byte, bool, error) {
@@ -103,28 +103,45 @@ func (r *Reader) read(key []byte) ([]byte, bool, error) {
 // their encoded values, in key order, and a function that tells, after the
 // loop, whether it ended early. The slices are valid until the next pair.
 func (r *Reader) Scan(id StoreID, prefix []byte) (iter.Seq2[[]byte, []byte], func() error) {
-	return r.walk(append(appendStoreID(nil, id), prefix...), storeIDLen)
+	lower := append(appendStoreID(nil, id), prefix...)
+	return r.walk(lower, keyAfter(nil, lower), storeIDLen)
 }
 
 // ScanSub is Scan over the sub-keys of one key of a map store.
 func (r *Reader) ScanSub(id StoreID, key []byte) (iter.Seq2[[]byte, []byte], func() error) {
-	prefix := appendMapTail(appendStoreID(nil, id|compositeBit), key, nil)
-	return r.walk(prefix, len(prefix))
+	prefix := appendMapTail(appendStoreID(nil, id|mapLayout), key, nil)
+	return r.walk(prefix, keyAfter(nil, prefix), len(prefix))
+}
+
+// ScanWindow is Scan over all entries of a window store, in the order of time.
+func (r *Reader) ScanWindow(id StoreID) (iter.Seq2[WindowKey, []byte], func() error) {
+	prefix := appendStoreID(nil, id|windowLayout)
+	rows, ended := r.walk(prefix, keyAfter(nil, prefix), storeIDLen)
+	var failed error
+	seq := func(yield func(WindowKey, []byte) bool) {
+		for tail, value := range rows {
+			k, ok := cutWindowTail(tail)
+			if !ok {
+				failed = fmt.Errorf("read key of %d bytes in store %d: %w", len(tail), id, ErrCorrupt)
+				return
+			}
+			if !yield(k, value) {
+				return
+			}
+		}
+	}
+	return seq, func() error { return firstError(failed, ended()) }
 }
 
 // Entries is Scan over all entries of all stores, with whole entry keys, which
 // SplitKey takes apart.
 func (r *Reader) Entries() (iter.Seq2[[]byte, []byte], func() error) {
-	return r.walk(nil, 0)
+	return r.walk([]byte{0, 1}, nil, 0) // past the meta keys
 }
 
-// walk yields the keys with the prefix, without their first skip bytes.
-func (r *Reader) walk(prefix []byte, skip int) (iter.Seq2[[]byte, []byte], func() error) {
+// walk yields the keys in [lower, upper), without their first skip bytes.
+func (r *Reader) walk(lower, upper []byte, skip int) (iter.Seq2[[]byte, []byte], func() error) {
 	var failed error
-	lower, upper := prefix, keyAfter(nil, prefix)
-	if len(prefix) == 0 {
-		lower, upper = []byte{0, 1}, nil // past the meta keys
-	}
 	seq := func(yield func([]byte, []byte) bool) {
 		it, err := r.pebble.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 		if err != nil {

@@ -62,7 +62,7 @@ const inlineKey = 16
 // valid. It belongs to the task's goroutine.
 type table[V any] struct {
 	db    *DB
-	id    StoreID // as in entry keys, with compositeBit for map stores
+	id    StoreID // as in entry keys, with the layout bits
 	codec ValueCodec[V]
 	seed  maphash.Seed
 	mix   [2]uint64 // secrets of hash8; the second is odd
@@ -74,9 +74,10 @@ type table[V any] struct {
 	shift  uint8        // log2 of the entries per chunk
 	free   []uint32
 	arena  keyArena
-	order  *keyOrder // map stores only
+	order  *keyOrder // map and window stores only
+	times  *timeline // window stores only
 
-	dirty      []uint32 // entries with stateDirty or stateInflight, by first change
+	dirty      []uint32 // entries with stateDirty or stateInflight, by first change; free ones too, see removeRange
 	held       []uint32 // entries with stateHeld
 	ranges     keyRanges
 	heldRanges keyRanges
@@ -95,7 +96,7 @@ const chunkBytes = 64 << 10
 
 func (t *table[V]) init(db *DB, id StoreID, codec ValueCodec[V]) {
 	t.db, t.id, t.codec = db, id, codec
-	t.stats.Store = id &^ compositeBit
+	t.stats.Store = id &^ layoutBits
 	db.register(t.stats.Store, t)
 	t.seed = maphash.MakeSeed()
 	t.mix = [2]uint64{maphash.String(t.seed, "a"), maphash.String(t.seed, "b") | 1}
@@ -220,7 +221,14 @@ func (t *table[V]) lookup(key []byte) (uint32, *entry[V], error) {
 	var val V
 	state, size := uint32(stateAbsent), 0
 	deleted := t.ranges.cover(key)
-	if !deleted && !t.heldRanges.cover(key) {
+	read := !deleted && !t.heldRanges.cover(key)
+	if read && t.times != nil {
+		var err error
+		if read, err = t.mayBeStored(timeOf(key)); err != nil {
+			return 0, nil, err
+		}
+	}
+	if read {
 		raw, done, err := t.db.get(t.id, key)
 		if err != nil {
 			return 0, nil, err
@@ -336,10 +344,15 @@ func (t *table[V]) decode(raw []byte) (V, error) {
 	return v, nil
 }
 
+func (t *table[V]) entryID() StoreID { return t.id }
+
 func (t *table[V]) name() string { return t.db.storeName(t.stats.Store) }
 
 // forget drops a cached key whose value in Pebble is about to change.
 func (t *table[V]) forget(key []byte) {
+	if t.times != nil {
+		t.times.applied(timeOf(key))
+	}
 	if i, e := t.find(t.hash(key), key); e != nil {
 		t.drop(i, e)
 	}
@@ -347,6 +360,9 @@ func (t *table[V]) forget(key []byte) {
 
 // forgetRange drops the cached keys in [start, end).
 func (t *table[V]) forgetRange(start, end []byte) {
+	if t.times != nil {
+		t.times.unsure()
+	}
 	for i, e := range t.entries {
 		if k := t.keyOf(e); bytes.Compare(k, start) >= 0 && bytes.Compare(k, end) < 0 {
 			t.drop(i, e)

@@ -109,7 +109,7 @@ func (s *Value[V]) Scan(prefix []byte) iter.Seq2[[]byte, V] {
 
 func (s *Value[V]) scan(prefix []byte, yield func([]byte, V) bool) error {
 	newer := s.overlay(prefix)
-	it, err := s.db.iterate(s.id, prefix)
+	it, err := s.db.iterate(s.id, prefix, keyAfter(nil, prefix))
 	if err != nil {
 		return err
 	}

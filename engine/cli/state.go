@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/json/jsontext"
@@ -104,7 +105,7 @@ func (v *storeView) part(key []byte) (checkpoint.Manifest, error) {
 type entry struct {
 	Key    jsontext.Value `json:"key"`
 	SubKey jsontext.Value `json:"subKey,omitempty"`
-	Time   *time.Time     `json:"time,omitempty"` // of the last record that touched a table's row
+	Time   *time.Time     `json:"time,omitempty"` // of the last record that touched a table's row; of a window's start
 	Value  jsontext.Value `json:"value"`
 	text   [4]string      // the same, for the table
 }
@@ -116,19 +117,30 @@ func (v *storeView) entry(key, sub, value []byte) (entry, error) {
 	st := v.store
 	e := entry{Key: jsonOf(st.KeyCodec, key)}
 	e.text[0], e.text[1], e.text[2] = textOf(st.KeyCodec, key), "-", "-"
-	if st.Kind == topology.MapStore {
+	if st.SubKeyCodec != "" {
 		e.SubKey, e.text[1] = jsonOf(st.SubKeyCodec, sub), textOf(st.SubKeyCodec, sub)
 	}
 	if st.Kind == topology.TableStore {
 		if len(value) < rowTimeBytes {
 			return e, fmt.Errorf("store %s, key %s: %w: its value of %d bytes has no time", st.Name, e.text[0], checkpoint.ErrCorrupt, len(value))
 		}
-		at := time.UnixMilli(int64(binary.BigEndian.Uint64(value) ^ 1<<63)).UTC()
-		e.Time, e.text[2] = &at, at.Format(time.RFC3339Nano)
+		e.setTime(int64(binary.BigEndian.Uint64(value) ^ 1<<63))
 		value = value[rowTimeBytes:]
 	}
 	e.Value, e.text[3] = jsonOf(st.ValueCodec, value), textOf(st.ValueCodec, value)
 	return e, nil
+}
+
+func (e *entry) setTime(milli int64) {
+	at := time.UnixMilli(milli).UTC()
+	e.Time, e.text[2] = &at, at.Format(time.RFC3339Nano)
+}
+
+// windowEntry is entry for window stores.
+func (v *storeView) windowEntry(k statestore.WindowKey, value []byte) (entry, error) {
+	e, err := v.entry(k.Key, k.Sub, value)
+	e.setTime(k.Time)
+	return e, err
 }
 
 // read restores one task's part into a temporary folder and hands its reader to look.
@@ -159,7 +171,8 @@ func (p *program) stateGetCommand() *cobra.Command {
 		Use:   "get STORE KEY [SUBKEY]",
 		Short: "Print the value of a key",
 		Long: "Prints the value that a key has in a checkpoint. Numbers are typed as numbers, JSON keys as JSON, other bytes as\n" +
-			"text or as 0x…. SUBKEY is for map stores; without it all of the key's entries are printed.",
+			"text or as 0x…. SUBKEY is for stores that have sub-keys; without it all of the key's entries are printed. Of a\n" +
+			"store of windows that is an entry per window.",
 		Example: p.example("state get clicks-per-page /index.html", "state get clicks-per-page /index.html --checkpoint 12 -o json"),
 		Args:    args(cobra.RangeArgs(2, 3)),
 		RunE: func(cmd *cobra.Command, got []string) error {
@@ -199,18 +212,23 @@ func addCheckpoint(cmd *cobra.Command, round *string) {
 
 func (v *storeView) lookUp(r *statestore.Reader, key []byte, sub []string) ([]entry, error) {
 	id := statestore.StoreID(v.store.ID)
-	if v.store.Kind != topology.MapStore {
-		if len(sub) > 0 {
-			return nil, failf(exitUsage, "store %s is not a map: it has no sub-keys", v.store.Name)
-		}
-		value, ok, err := r.Get(id, key)
-		return v.found(key, nil, value, ok, err)
+	if len(sub) > 0 && v.store.SubKeyCodec == "" {
+		return nil, failf(exitUsage, "store %s is not a map: it has no sub-keys", v.store.Name)
 	}
+	var subKey []byte
 	if len(sub) > 0 {
-		subKey, err := parseText(v.store.SubKeyCodec, sub[0])
-		if err != nil {
+		var err error
+		if subKey, err = parseText(v.store.SubKeyCodec, sub[0]); err != nil {
 			return nil, err
 		}
+	}
+	switch {
+	case v.store.Kind == topology.WindowStore:
+		return v.lookUpWindows(r, key, subKey, len(sub) > 0)
+	case v.store.Kind != topology.MapStore:
+		value, ok, err := r.Get(id, key)
+		return v.found(key, nil, value, ok, err)
+	case len(sub) > 0:
 		value, ok, err := r.GetSub(id, key, subKey)
 		return v.found(key, subKey, value, ok, err)
 	}
@@ -218,6 +236,23 @@ func (v *storeView) lookUp(r *statestore.Reader, key []byte, sub []string) ([]en
 	rows, ended := r.ScanSub(id, key)
 	for subKey, value := range rows {
 		e, err := v.entry(key, subKey, value)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, e)
+	}
+	return all, ended()
+}
+
+// lookUpWindows looks through all windows; with one, for one sub-key only.
+func (v *storeView) lookUpWindows(r *statestore.Reader, key, sub []byte, one bool) ([]entry, error) {
+	var all []entry
+	rows, ended := r.ScanWindow(statestore.StoreID(v.store.ID))
+	for k, value := range rows {
+		if !bytes.Equal(k.Key, key) || one && !bytes.Equal(k.Sub, sub) {
+			continue
+		}
+		e, err := v.windowEntry(k, value)
 		if err != nil {
 			return nil, err
 		}
@@ -244,24 +279,27 @@ func (v *storeView) print(cmd *cobra.Command, entries []entry) error {
 }
 
 func (v *storeView) table() *table {
-	switch v.store.Kind {
-	case topology.MapStore:
-		return newTable("KEY", "SUBKEY", "VALUE")
-	case topology.TableStore:
-		return newTable("KEY", "TIME", "VALUE")
-	}
-	return newTable("KEY", "VALUE")
+	return newTable(v.columns([4]string{"KEY", "SUBKEY", "TIME", "VALUE"})...)
 }
 
 func (v *storeView) addRow(t *table, e entry) {
-	switch v.store.Kind {
-	case topology.MapStore:
-		t.row(e.text[0], e.text[1], e.text[3])
-	case topology.TableStore:
-		t.row(e.text[0], e.text[2], e.text[3])
-	default:
-		t.row(e.text[0], e.text[3])
+	var cells []any
+	for _, c := range v.columns(e.text) {
+		cells = append(cells, c)
 	}
+	t.row(cells...)
+}
+
+// columns leaves out what the store does not have.
+func (v *storeView) columns(all [4]string) []string {
+	list := all[:1:1]
+	if v.store.SubKeyCodec != "" {
+		list = append(list, all[1])
+	}
+	if v.store.Kind == topology.TableStore || v.store.Kind == topology.WindowStore {
+		list = append(list, all[2])
+	}
+	return append(list, all[3])
 }
 
 // scanOptions are the flags of state scan.
@@ -275,7 +313,7 @@ func (p *program) stateScanCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "scan STORE",
 		Short: "Print the entries of a store",
-		Long: "Prints entries task by task, in the order of their encoded keys within each. With -o json every entry is an object\n" +
+		Long: "Prints entries task by task, in the order of their encoded keys within each, windows in the order of time. With -o json every entry is an object\n" +
 			"on a line of its own, so that any number of them can be piped.",
 		Example: p.example("state scan clicks-per-page", "state scan clicks-per-page --prefix /docs/ --limit 0 -o json | wc -l"),
 		Args:    args(cobra.ExactArgs(1)),
@@ -339,21 +377,26 @@ func writeLine(cmd *cobra.Command, v any) error {
 	return err
 }
 
-// each hands on the store's entries whose key begins with prefix, in key order.
+// each hands on the store's entries whose key begins with prefix, in the store's order.
 func (v *storeView) each(ctx context.Context, r *statestore.Reader, prefix []byte, visit func(entry) error) error {
-	if v.store.Kind == topology.MapStore {
-		return v.eachOfMap(ctx, r, prefix, visit)
-	}
-	rows, ended := r.Scan(statestore.StoreID(v.store.ID), prefix)
-	for key, value := range rows {
-		e, err := v.entry(key, nil, value)
+	take := func(e entry, err error) error {
 		if err == nil {
 			err = visit(e)
 		}
 		if err == nil {
 			err = context.Cause(ctx)
 		}
-		if err != nil {
+		return err
+	}
+	switch v.store.Kind {
+	case topology.MapStore:
+		return v.eachOfMap(r, prefix, take)
+	case topology.WindowStore:
+		return v.eachOfWindows(r, prefix, take)
+	}
+	rows, ended := r.Scan(statestore.StoreID(v.store.ID), prefix)
+	for key, value := range rows {
+		if err := take(v.entry(key, nil, value)); err != nil {
 			return err
 		}
 	}
@@ -361,24 +404,30 @@ func (v *storeView) each(ctx context.Context, r *statestore.Reader, prefix []byt
 }
 
 // eachOfMap looks through all entries, because a map's keys are ordered by their lengths first.
-func (v *storeView) eachOfMap(ctx context.Context, r *statestore.Reader, prefix []byte, visit func(entry) error) error {
+func (v *storeView) eachOfMap(r *statestore.Reader, prefix []byte, take func(entry, error) error) error {
 	rows, ended := r.Entries()
 	for whole, value := range rows {
 		id, key, sub, err := statestore.SplitKey(whole)
 		if err != nil {
 			return err
 		}
-		if id != statestore.StoreID(v.store.ID) || len(key) < len(prefix) || string(key[:len(prefix)]) != string(prefix) {
+		if id != statestore.StoreID(v.store.ID) || !bytes.HasPrefix(key, prefix) {
 			continue
 		}
-		e, err := v.entry(key, sub, value)
-		if err == nil {
-			err = visit(e)
+		if err := take(v.entry(key, sub, value)); err != nil {
+			return err
 		}
-		if err == nil {
-			err = context.Cause(ctx)
+	}
+	return ended()
+}
+
+func (v *storeView) eachOfWindows(r *statestore.Reader, prefix []byte, take func(entry, error) error) error {
+	rows, ended := r.ScanWindow(statestore.StoreID(v.store.ID))
+	for k, value := range rows {
+		if !bytes.HasPrefix(k.Key, prefix) {
+			continue
 		}
-		if err != nil {
+		if err := take(v.windowEntry(k, value)); err != nil {
 			return err
 		}
 	}

@@ -88,7 +88,7 @@ func (g *Graph) split(t *Topology) []int {
 
 const (
 	firstStoreID = 0x0100
-	lastStoreID  = 0x7eff
+	lastStoreID  = 0x3eff
 )
 
 // StoreID returns the id that a store of this name has, in any sub-topology of any pipeline.

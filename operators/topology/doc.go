@@ -23,7 +23,7 @@
 // Names given by the user are the identity of state and of internal topics. A store's id within its
 // sub-topology, two bytes in front of every key on disk, is a hash of its name: adding, removing or
 // moving other steps never changes it. Two names of one sub-topology with one hash are a build error that
-// asks for another name (with 20 stores the chance is 0.6 %). Ids below 0x0100 and from 0x7f00 on are
+// asks for another name (with 20 stores the chance is 1.2 %). Ids below 0x0100 and from 0x3f00 on are
 // the engine's.
 //
 // Unnamed, stateless steps get a label such as "filter-3", which is good for a message and nothing else.

@@ -70,6 +70,8 @@ const (
 	ValueStore StoreKind = "value"
 	// MapStore holds values by key and sub-key.
 	MapStore StoreKind = "map"
+	// WindowStore holds values by time, key and, where there are several, sub-key.
+	WindowStore StoreKind = "window"
 )
 
 // Store is one store of a sub-topology.
@@ -78,7 +80,7 @@ type Store struct {
 	Name        string    `json:"name"` // the step's name; "step.state" for state that a Process step declares
 	Kind        StoreKind `json:"kind"`
 	KeyCodec    string    `json:"keyCodec"`
-	SubKeyCodec string    `json:"subKeyCodec,omitempty"` // MapStore only
+	SubKeyCodec string    `json:"subKeyCodec,omitempty"` // MapStore, and WindowStore where it has one
 	ValueCodec  string    `json:"valueCodec"`
 	Node        int       `json:"node"` // id of the owning node
 }
