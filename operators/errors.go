@@ -18,7 +18,7 @@ var (
 // to encode), with the step and the input record at fault. It never holds the record's key or value.
 type UserError struct {
 	Step      string // label of the step
-	Topic     string // empty if no record was in process, as in Flush
+	Topic     string // empty if no record was in process, as in Flush and Advance
 	Partition int32
 	Offset    int64
 	Err       error
@@ -36,7 +36,7 @@ func NewUserError(ctx *Context, err error) *UserError {
 // Error names the step and the record's position.
 func (e *UserError) Error() string {
 	if e.Topic == "" {
-		return fmt.Sprintf("step %q at commit: %s", e.Step, e.Err)
+		return fmt.Sprintf("step %q between records: %s", e.Step, e.Err)
 	}
 	return fmt.Sprintf("step %q on record %s/%d offset %d: %s", e.Step, e.Topic, e.Partition, e.Offset, e.Err)
 }

@@ -39,12 +39,17 @@ type Context struct {
 type Listener struct {
 	// Skipped reports a record that was dropped because its source skips what it cannot decode.
 	Skipped func(*DecodeError)
+	// Late reports a record that came too late for all windows of a step, by the step's label.
+	Late func(step string)
 	// DeadLettered reports a record that was sent to a dead-letter topic, by the topic's name.
 	DeadLettered func(err *DecodeError, topic string)
 }
 
 // Processor runs the fused steps of one sub-topology for one task.
 type Processor interface {
+	// Restart says that the task's state and its watermark have been brought to a commit, at first and after an epoch
+	// that was aborted: what is kept in memory beside the state is derived from it anew.
+	Restart() error
 	// Process takes one record of the source with that index in topology.SubTopology.Sources: it decodes
 	// the record and runs every step that hangs on it, synchronously. Any error means the epoch must be
 	// aborted.

@@ -36,9 +36,23 @@ func (in *input) unheard() inputTime {
 	return it
 }
 
-// Restore brings back the event time of a task's position record. Inputs of users are active again until they are seen
-// to be otherwise, and what is not in the record begins anew.
-func (t *Task) Restore(p Point) {
+// Restart sets the task to a commit: its position, and what the position record says of event time. Without a record, as
+// in a task without state, event time is that of the last commit of this task, or nothing is known of it. Inputs of
+// users are active until they are seen to be otherwise.
+func (t *Task) Restart(at Position, record []byte) (err error) {
+	defer t.contain(&err)
+	if len(record) > 0 {
+		p, err := DecodePoint(record)
+		if err != nil {
+			return err
+		}
+		t.restore(p)
+	}
+	t.Seek(at)
+	return t.proc.Restart()
+}
+
+func (t *Task) restore(p Point) {
 	t.startTime()
 	for i := range t.inputs {
 		in := &t.time.inputs[i]
@@ -102,7 +116,7 @@ func (t *Task) hear(i int) error {
 
 // advance lets the processor follow the watermark.
 func (t *Task) advance() error {
-	if !t.time.combine() {
+	if !t.time.combine() && t.proc.Due() > t.time.now.watermark {
 		return nil
 	}
 	w := t.time.now.watermark
@@ -160,6 +174,9 @@ func (t *Task) Due(now time.Time) bool {
 		if t.settled(i, now) != t.time.inputs[i].now.status && !t.inputs[i].internal {
 			return true
 		}
+	}
+	if t.proc.Due() <= t.time.now.watermark {
+		return true // what was left of it
 	}
 	return now.UnixMilli() >= t.proc.WallDue() && t.proc.WallDue() != operators.MaxTime || t.out.due(t, now)
 }

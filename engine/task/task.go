@@ -329,7 +329,7 @@ func (t *Task) Confirm(p statestore.Position) error {
 	return nil
 }
 
-// Abort drops everything uncommitted, and what was enqueued. Seek comes next.
+// Abort drops everything uncommitted, and what was enqueued. Restart comes next.
 func (t *Task) Abort() {
 	if t.db != nil {
 		t.db.Abort()

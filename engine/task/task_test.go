@@ -48,6 +48,7 @@ func (s *script) Process(source int, r *operators.Record) error {
 	return nil
 }
 
+func (s *script) Restart() error                   { return nil }
 func (s *script) Flush() error                     { return nil }
 func (s *script) Due() operators.Time              { return operators.MaxTime }
 func (s *script) Advance(operators.Time) error     { return nil }

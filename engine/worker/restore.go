@@ -209,17 +209,12 @@ func (w *Worker) buildTask(rt *runningTask, at task.Position) error {
 			}
 		}
 	}
+	var record []byte
 	if rt.db != nil {
-		if have, ok := rt.db.Position(); ok {
-			point, err := task.DecodePoint(have.Detail)
-			if err != nil {
-				return err
-			}
-			rt.task.Restore(point)
-		}
+		have, _ := rt.db.Position()
+		record = have.Detail
 	}
-	rt.task.Seek(at)
-	return nil
+	return rt.task.Restart(at, record)
 }
 
 // committedOf reads what the group has committed for the task's inputs: all of them in one transaction, so that

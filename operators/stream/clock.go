@@ -61,6 +61,14 @@ func (cs *clocks) add(c *clock) *clock {
 	return c
 }
 
+// reset forgets what was due.
+func (cs *clocks) reset() {
+	cs.due = operators.MaxTime
+	for _, c := range cs.all {
+		c.due = operators.MaxTime
+	}
+}
+
 // sort brings parents before children: what a step emits when it acts is input of those below, before they act.
 func (cs *clocks) sort() {
 	slices.SortStableFunc(cs.all, func(a, b *clock) int { return cmp.Compare(a.node, b.node) })

@@ -81,6 +81,10 @@ type flush struct {
 	run  func() error
 }
 
+// atRestart has f called when the task's state has been brought to a commit: it derives from the state what the step
+// keeps in memory, and sets its clocks.
+func (t *task) atRestart(f func() error) { t.proc.restart = append(t.proc.restart, f) }
+
 // output returns the index of an output topic.
 func (t *task) output(topic string, internal bool) int {
 	return slices.Index(t.sub.Outputs, topology.Sink{Topic: topic, Internal: internal})
@@ -110,6 +114,7 @@ type processor struct {
 	flushes []flush
 	events  clocks // of event time
 	walls   clocks // of the wall clock
+	restart []func() error
 }
 
 func (p *Pipeline) newProcessor(sub *topology.SubTopology, rt *operators.Runtime) (operators.Processor, error) {
@@ -135,7 +140,23 @@ func (p *Pipeline) newProcessor(sub *topology.SubTopology, rt *operators.Runtime
 
 func (p *processor) Process(source int, rec *operators.Record) error {
 	p.ctx.Record = rec
-	return p.sources[source](rec)
+	if err := p.sources[source](rec); err != nil || p.events.due > p.ctx.Watermark {
+		return err
+	}
+	// What the record has made due is done at once, and what was left of what had been due.
+	return p.Advance(p.ctx.Watermark)
+}
+
+func (p *processor) Restart() error {
+	p.ctx.Record = nil
+	p.events.reset()
+	p.walls.reset()
+	for _, restart := range p.restart {
+		if err := restart(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (p *processor) Due() operators.Time { return p.events.due }
@@ -149,7 +170,10 @@ func (p *processor) WallDue() operators.Time { return p.walls.due }
 
 func (p *processor) AdvanceWall(now operators.Time) error {
 	p.ctx.Record = nil
-	return p.walls.advance(now)
+	if err := p.walls.advance(now); err != nil || p.events.due > p.ctx.Watermark {
+		return err
+	}
+	return p.events.advance(p.ctx.Watermark)
 }
 
 func (p *processor) Flush() error {

@@ -204,7 +204,9 @@ func (d *Driver) TryRun() error {
 	err := d.runAll()
 	if err != nil {
 		for _, r := range d.tasks {
-			r.rewind()
+			if err := r.rewind(); err != nil {
+				d.fail("rewind: %v", err)
+			}
 		}
 	}
 	return err

@@ -88,20 +88,10 @@ func (r *runner) start() error {
 	if err != nil {
 		return err
 	}
-	if r.db != nil {
-		if have, ok := r.db.Position(); ok {
-			at, err := task.DecodePoint(have.Detail)
-			if err != nil {
-				return err
-			}
-			r.task.Restore(at)
-		}
-	}
 	if r.d.finishing {
 		r.finish()
 	}
-	r.seek()
-	return nil
+	return r.restart()
 }
 
 // finish ends the user's topics that the task reads where they end now.
@@ -191,20 +181,29 @@ func (r *runner) stop() error {
 	return err
 }
 
-// seek sets the task to its committed position.
-func (r *runner) seek() {
-	r.task.Seek(r.committed.position)
+// restart sets the task to its commit.
+func (r *runner) restart() error {
 	r.fetched = make([]int64, len(r.inputs))
 	for i, tp := range r.inputs {
 		r.fetched[i] = r.committed.position[tp]
 	}
+	return r.task.Restart(r.committed.position, r.record())
+}
+
+// record is the position record that the state goes with.
+func (r *runner) record() []byte {
+	if r.db == nil {
+		return nil
+	}
+	have, _ := r.db.Position()
+	return have.Detail
 }
 
 // rewind drops what is not committed.
-func (r *runner) rewind() {
+func (r *runner) rewind() error {
 	r.task.Abort()
 	r.out.emitted, r.skipped = nil, nil
-	r.seek()
+	return r.restart()
 }
 
 // next returns the sequence of the oldest record that waits for the task.
