@@ -105,13 +105,10 @@ func (v *storeView) part(key []byte) (checkpoint.Manifest, error) {
 type entry struct {
 	Key    jsontext.Value `json:"key"`
 	SubKey jsontext.Value `json:"subKey,omitempty"`
-	Time   *time.Time     `json:"time,omitempty"` // of the last record that touched a table's row; of a window's start
+	Time   *time.Time     `json:"time,omitempty"` // of the last use of a table's row or of a value with a TTL; of a window's start
 	Value  jsontext.Value `json:"value"`
 	text   [4]string      // the same, for the table
 }
-
-// rowTimeBytes is the event time in front of a table's values: Unix milliseconds, big-endian, sign bit flipped.
-const rowTimeBytes = 8
 
 func (v *storeView) entry(key, sub, value []byte) (entry, error) {
 	st := v.store
@@ -120,12 +117,12 @@ func (v *storeView) entry(key, sub, value []byte) (entry, error) {
 	if st.SubKeyCodec != "" {
 		e.SubKey, e.text[1] = jsonOf(st.SubKeyCodec, sub), textOf(st.SubKeyCodec, sub)
 	}
-	if st.Kind == topology.TableStore {
-		if len(value) < rowTimeBytes {
+	if n := st.TimeBytes(); n > 0 {
+		if len(value) < n {
 			return e, fmt.Errorf("store %s, key %s: %w: its value of %d bytes has no time", st.Name, e.text[0], checkpoint.ErrCorrupt, len(value))
 		}
 		e.setTime(int64(binary.BigEndian.Uint64(value) ^ 1<<63))
-		value = value[rowTimeBytes:]
+		value = value[n:]
 	}
 	e.Value, e.text[3] = jsonOf(st.ValueCodec, value), textOf(st.ValueCodec, value)
 	return e, nil
@@ -296,7 +293,7 @@ func (v *storeView) columns(all [4]string) []string {
 	if v.store.SubKeyCodec != "" {
 		list = append(list, all[1])
 	}
-	if v.store.Kind == topology.TableStore || v.store.Kind == topology.WindowStore {
+	if v.store.TimeBytes() > 0 || v.store.Kind == topology.WindowStore {
 		list = append(list, all[2])
 	}
 	return append(list, all[3])

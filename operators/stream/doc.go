@@ -28,6 +28,13 @@
 // FlatMapKV change it, which leaves records where their former key put them: before a step that
 // relies on keys, Repartition sends them to where they belong. KeyBy does both in one.
 //
+// # Process
+//
+// What no verb does, a Process step does: its handler sees each record with the states of its key (Value, Map and List,
+// each with a TTL if need be), sets timers in event time and by the wall clock, and emits to side outputs. Timers
+// and expired state are served in the order of their times, so that what a timer finds does not depend on how far
+// event time went at once.
+//
 // # Names
 //
 // Steps that own state or a topic take a name first: it is the identity of both, across restarts and

@@ -3,9 +3,11 @@
 package streamtest
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"iter"
+	"time"
 
 	"github.com/streamd/streamd/operators/codec"
 	"github.com/streamd/streamd/operators/topology"
@@ -92,14 +94,8 @@ func (s *State[K, V]) Get(k K) (v V, found bool) {
 	return v, found
 }
 
-// rowTimeBytes are in front of each value of a topology.TableStore.
-const rowTimeBytes = 8
-
 func (s *State[K, V]) decode(raw []byte) (V, error) {
-	if s.store.Kind == topology.TableStore {
-		raw = raw[min(rowTimeBytes, len(raw)):]
-	}
-	return s.value.Decode(raw)
+	return s.value.Decode(raw[min(s.store.TimeBytes(), len(raw)):])
 }
 
 // All yields all keys and values, partition by partition, in the byte order of the encoded keys.
@@ -122,6 +118,25 @@ func (s *State[K, V]) All() iter.Seq2[K, V] {
 			}
 		}
 	}
+}
+
+// Timer returns the time that the timer of a key is set to, as of the last commit; set is false if the key has none. It
+// is named "step.timer".
+func (d *Driver) Timer[K any](timer string, key codec.Codec[K], k K) (at time.Time, set bool) {
+	d.t.Helper()
+	sub, st := d.store(timer, topology.ValueStore)
+	d.sameCodec(timer, "keys", st.KeyCodec, key.ID())
+	s := &State[K, time.Time]{d: d, store: st, sub: sub, key: key, value: codec.New(st.ValueCodec, nil, timerTime)}
+	return s.Get(k)
+}
+
+// timerTime reads the time that a stored timer begins with.
+func timerTime(src []byte) (time.Time, error) {
+	at, n := binary.Varint(src)
+	if n <= 0 {
+		return time.Time{}, fmt.Errorf("no timer has %d bytes", len(src))
+	}
+	return time.UnixMilli(at), nil
 }
 
 // MapState reads a store with many values per key, as of the last commit.
@@ -154,12 +169,16 @@ func (s *MapState[K, S, V]) Get(k K, sub S) (v V, found bool) {
 	store, key := s.at(k)
 	raw, found, err := store.Get(key, rawSub)
 	if err == nil && found {
-		v, err = s.value.Decode(raw)
+		v, err = s.decode(raw)
 	}
 	if err != nil {
 		s.d.fail("state %q: %v", s.store.Name, err)
 	}
 	return v, found
+}
+
+func (s *MapState[K, S, V]) decode(raw []byte) (V, error) {
+	return s.value.Decode(raw[min(s.store.TimeBytes(), len(raw)):])
 }
 
 // at returns the store that holds a key, and the encoded key.
@@ -182,7 +201,7 @@ func (s *MapState[K, S, V]) All(k K) iter.Seq2[S, V] {
 			if err != nil {
 				s.d.fail("state %q: decode sub-key %s as %s: %v", s.store.Name, show(rawSub), s.sub.ID(), err)
 			}
-			v, err := s.value.Decode(raw)
+			v, err := s.decode(raw)
 			if err != nil {
 				s.d.fail("state %q: decode value %s as %s: %v", s.store.Name, show(raw), s.value.ID(), err)
 			}
@@ -220,10 +239,11 @@ func (r *runner) follow() error {
 func newStandby(db *statestore.DB, stores []topology.Store) *standby {
 	s := &standby{db: db, values: map[uint16]*statestore.Value[[]byte]{}, maps: map[uint16]*statestore.Map[[]byte]{}}
 	for _, st := range stores {
-		if st.Kind == topology.MapStore {
-			s.maps[st.ID] = statestore.NewMap[[]byte](db, statestore.StoreID(st.ID), encoded{})
-		} else {
-			s.values[st.ID] = statestore.NewValue[[]byte](db, statestore.StoreID(st.ID), encoded{})
+		switch id := statestore.StoreID(st.ID); st.Kind {
+		case topology.MapStore:
+			s.maps[st.ID] = statestore.NewMap[[]byte](db, id, encoded{})
+		case topology.TableStore, topology.ValueStore:
+			s.values[st.ID] = statestore.NewValue[[]byte](db, id, encoded{})
 		}
 	}
 	return s

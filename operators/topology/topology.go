@@ -35,9 +35,12 @@ type SubTopology struct {
 	New func(*operators.Runtime) (operators.Processor, error) `json:"-"`
 }
 
-// Stateful says whether tasks of the sub-topology need a database and a changelog. If so, all its sources are
+// Stateful says whether tasks of the sub-topology need a database and a changelog: for stores, and since event time is
+// state where a step looks at it. If so, all its sources are
 // expected to have equal partition counts: partition n of each of them belongs to task n.
-func (s *SubTopology) Stateful() bool { return len(s.Stores) > 0 }
+func (s *SubTopology) Stateful() bool {
+	return len(s.Stores) > 0 || slices.ContainsFunc(s.Nodes, func(n Node) bool { return n.Timed })
+}
 
 // Source is one topic that a sub-topology reads.
 type Source struct {
@@ -74,6 +77,15 @@ const (
 	WindowStore StoreKind = "window"
 )
 
+// TTL says by which time the values of a store expire.
+type TTL string
+
+// The kinds of TTL. How long values live is not part of the topology: it may change.
+const (
+	EventTimeTTL      TTL = "event-time"
+	ProcessingTimeTTL TTL = "processing-time"
+)
+
 // Store is one store of a sub-topology.
 type Store struct {
 	ID          uint16    `json:"id"`   // stable: a hash of the name
@@ -82,7 +94,17 @@ type Store struct {
 	KeyCodec    string    `json:"keyCodec"`
 	SubKeyCodec string    `json:"subKeyCodec,omitempty"` // MapStore, and WindowStore where it has one
 	ValueCodec  string    `json:"valueCodec"`
-	Node        int       `json:"node"` // id of the owning node
+	// TTL, where values expire: each then begins with 8 bytes of the time of its last use, as in a TableStore.
+	TTL  TTL `json:"ttl,omitempty"`
+	Node int `json:"node"` // id of the owning node
+}
+
+// TimeBytes is how many bytes of time, big-endian with the sign bit flipped, are in front of each value.
+func (s *Store) TimeBytes() int {
+	if s.Kind == TableStore || s.TTL != "" {
+		return 8
+	}
+	return 0
 }
 
 // DecodePolicy says what a source does with a record that it cannot decode.
