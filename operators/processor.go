@@ -12,12 +12,14 @@ import (
 // Runtime is what one task gives to the Processor it runs. All fields but Listener are required, and DB
 // only where the sub-topology has stores.
 type Runtime struct {
-	Task     partition.TaskID
-	DB       *statestore.DB
-	Output   Output
-	Context  *Context
-	Now      func() time.Time // the wall clock, through the engine so that a run can be repeated
-	Listener *Listener        // may be nil
+	Task   partition.TaskID
+	DB     *statestore.DB
+	Output Output
+	// Partitions has the number of partitions of each of topology.SubTopology.Outputs.
+	Partitions []int32
+	Context    *Context
+	Now        func() time.Time // the wall clock, through the engine so that a run can be repeated
+	Listener   *Listener        // may be nil
 }
 
 // Context tells what a task is doing right now. There is one per task; Processors write it, and the

@@ -72,6 +72,9 @@ func (p *program) openStoreView(cmd *cobra.Command, name, round string) (*storeV
 		}
 		v.parts = append(v.parts, m)
 	}
+	if store.Kind == topology.BroadcastStore && len(v.parts) > 1 {
+		v.parts = v.parts[:1] // all have the same
+	}
 	if len(v.parts) == 0 {
 		return nil, failf(exitNotFound, "checkpoint %d has no part of store %s", r.Number, name)
 	}

@@ -295,3 +295,56 @@ func ExampleSetup_Watermark() {
 	// out: k=nothing is known at 1s
 	// out: k=00:00:01 at 2s
 }
+
+// Every task knows the limits, whatever keys it has.
+func ExampleStream_ProcessWith() {
+	p := stream.NewPipeline("limits")
+	limits := stream.From(p, "limits", codec.String, codec.Int64).Broadcast("limits")
+	stream.From(p, "payments", codec.String, codec.Int64).
+		ProcessWith("check", limits, func(_ *stream.Setup, limits *stream.BroadcastState[string, int64]) stream.Handler[string, int64, string] {
+			return func(ctx *stream.Context[string], account string, cents int64) error {
+				limit, found, err := limits.Get("payment")
+				if found && cents > limit {
+					ctx.Emit(fmt.Sprintf("%d is more than %d", cents, limit))
+				}
+				return err
+			}
+		}, codec.String).
+		To("alerts")
+
+	t := &exampleT{} // in a test: its *testing.T
+	defer t.end()
+	d := streamtest.New(t, p)
+	d.In("limits", codec.String, codec.Int64).Send("payment", 1000)
+	d.Run()
+	payments := d.In("payments", codec.String, codec.Int64)
+	payments.SendAt(time.UnixMilli(1000), "ann", 700)
+	payments.SendAt(time.UnixMilli(1000), "bob", 1700)
+	d.Run()
+	printAll(d, "alerts")
+	// Output: alerts: bob=1700 is more than 1000 at 1s
+}
+
+// A closed shop is taken out of the table that every task has.
+func ExampleStream_Broadcast() {
+	p := stream.NewPipeline("shops")
+	shops := stream.From(p, "shops", codec.String, codec.String).
+		Broadcast("shops", func(state string) bool { return state == "closed" })
+	stream.From(p, "orders", codec.String, codec.String).
+		ProcessWith("known", shops, func(_ *stream.Setup, shops *stream.BroadcastState[string, string]) stream.Handler[string, string, string] {
+			return func(ctx *stream.Context[string], order, shop string) error {
+				_, open, err := shops.Get(shop)
+				ctx.Emit(fmt.Sprintf("%s open: %t", shop, open))
+				return err
+			}
+		}).
+		To("orders-checked")
+
+	run := newRig(p)
+	run.send("shops", "vienna", "open", "graz", "open", "graz", "closed")
+	run.send("orders", "1", "graz", "2", "vienna")
+	run.print()
+	// Output:
+	// orders-checked: 1=graz open: false
+	// orders-checked: 2=vienna open: true
+}

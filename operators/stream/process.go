@@ -5,6 +5,7 @@ package stream
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/streamd/streamd/operators"
@@ -39,22 +40,23 @@ func (s Stream[K, V]) process[W any](n *topology.Node, open func(*Setup) Handler
 	declared := &Setup{p: s.p, step: n.Label, turn: (*turn[K, W])(nil), sides: step.sides, scope: &scope{}}
 	open(declared)
 	n.Timed = declared.timed
-	step.stateful = len(declared.stores) > 0
-	if step.stateful {
+	if step.stateful = slices.ContainsFunc(declared.stores, byKey); step.stateful {
 		s.keyed(n)
-		keyID := need(s.p, n.Label, "the key", s.key, "add .WithKey(codec) before Process, whose states are kept by key")
-		for _, st := range declared.stores {
-			if st.KeyCodec == "" {
-				st.KeyCodec = keyID
-			}
-			s.p.addStore(n, st)
+	}
+	for _, st := range declared.stores {
+		if byKey(st) {
+			st.KeyCodec = need(s.p, n.Label, "the key", s.key, "add .WithKey(codec) before Process, whose states are kept by key")
 		}
+		s.p.addStore(n, st)
 	}
 	s.p.sides[out] = step.sides
 	s.n.children = append(s.n.children, step.task)
 	c := choose(s.p, n.Label, value, carry[W](s.p, s.value))
 	return Stream[K, W]{p: s.p, n: out, key: s.key, value: c, moved: s.moved}
 }
+
+// byKey says that a declared store is kept by the key of the step.
+func byKey(st topology.Store) bool { return st.Kind != topology.BroadcastStore }
 
 type process[K, V, W any] struct {
 	id       int

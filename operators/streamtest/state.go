@@ -24,11 +24,12 @@ type State[K, V any] struct {
 	value codec.Codec[V]
 }
 
-// State returns a table's store, by the name of its step, or a ValueState of a Process step, as "step.state".
+// State returns a table's store, by the name of its step, or of a Process step a ValueState, as "step.state", or a
+// broadcast, as "step.broadcast".
 // The codecs must be those of the pipeline.
 func (d *Driver) State[K, V any](store string, key codec.Codec[K], value codec.Codec[V]) *State[K, V] {
 	d.t.Helper()
-	sub, st := d.store(store, topology.TableStore, topology.ValueStore)
+	sub, st := d.store(store, topology.TableStore, topology.ValueStore, topology.BroadcastStore)
 	d.sameCodec(store, "keys", st.KeyCodec, key.ID())
 	d.sameCodec(store, "values", st.ValueCodec, value.ID())
 	return &State[K, V]{d: d, store: st, sub: sub, key: key, value: value}
@@ -102,7 +103,11 @@ func (s *State[K, V]) decode(raw []byte) (V, error) {
 func (s *State[K, V]) All() iter.Seq2[K, V] {
 	return func(yield func(K, V) bool) {
 		s.d.t.Helper()
-		for p := range s.d.partitions {
+		partitions := s.d.partitions
+		if s.store.Kind == topology.BroadcastStore {
+			partitions = 1 // all have the same
+		}
+		for p := range partitions {
 			for rawKey, raw := range s.d.standby(s.sub, p).values[s.store.ID].Scan(nil) {
 				k, err := s.key.Decode(rawKey)
 				if err != nil {
@@ -242,7 +247,7 @@ func newStandby(db *statestore.DB, stores []topology.Store) *standby {
 		switch id := statestore.StoreID(st.ID); st.Kind {
 		case topology.MapStore:
 			s.maps[st.ID] = statestore.NewMap[[]byte](db, id, encoded{})
-		case topology.TableStore, topology.ValueStore:
+		case topology.TableStore, topology.ValueStore, topology.BroadcastStore:
 			s.values[st.ID] = statestore.NewValue[[]byte](db, id, encoded{})
 		}
 	}

@@ -65,7 +65,7 @@ func (g *Graph) split(t *Topology) []int {
 		sub := &t.SubTopologies[of[n.ID]]
 		sub.Nodes = append(sub.Nodes, n)
 		for _, topic := range n.Writes {
-			out := Sink{Topic: topic, Internal: n.Kind == KindRepartition}
+			out := Sink{Topic: topic, Internal: n.Kind.Internal()}
 			if !slices.Contains(sub.Outputs, out) {
 				sub.Outputs = append(sub.Outputs, out)
 			}

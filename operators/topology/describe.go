@@ -113,7 +113,7 @@ func (s *SubTopology) arrows() (in, out []edge) {
 	}
 	for _, n := range s.Nodes {
 		for _, topic := range n.Writes {
-			out = append(out, edge{node: n.ID, topic: topic, internal: n.Kind == KindRepartition})
+			out = append(out, edge{node: n.ID, topic: topic, internal: n.Kind.Internal()})
 		}
 	}
 	return in, out

@@ -10,7 +10,11 @@ const (
 	KindSource      Kind = "from"
 	KindSink        Kind = "to"
 	KindRepartition Kind = "repartition"
+	KindBroadcast   Kind = "broadcast"
 )
+
+// Internal says whether the topics that a node of this kind writes are internal ones.
+func (k Kind) Internal() bool { return k == KindRepartition || k == KindBroadcast }
 
 // Node is one step of the pipeline. What it does with records lives in the DSL; here is only what names, topics
 // and stores need.
@@ -20,8 +24,8 @@ type Node struct {
 	Name    string `json:"name,omitempty"` // given by the user; empty for stateless steps
 	Label   string `json:"label"`          // Name, or something to call it in a message
 	Parents []int  `json:"parents,omitempty"`
-	// Writes are the topics that the node writes: a sink's, a repartition's logical name (which is internal),
-	// or a source's dead-letter topic.
+	// Writes are the topics that the node writes: a sink's, the logical name of a repartition or a broadcast (which is
+	// internal), or a source's dead-letter topic.
 	Writes []string `json:"writes,omitempty"`
 	// Timed says that the step acts when event time passes.
 	Timed bool `json:"timed,omitzero"`

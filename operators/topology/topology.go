@@ -69,6 +69,8 @@ const (
 	// TableStore holds the rows of a table: 8 bytes of event time (big-endian, sign bit flipped, the newest
 	// record that touched the row), then the value.
 	TableStore StoreKind = "table"
+	// BroadcastStore holds one value per key of a broadcast, the same in every task.
+	BroadcastStore StoreKind = "broadcast"
 	// ValueStore holds one value per key.
 	ValueStore StoreKind = "value"
 	// MapStore holds values by key and sub-key.

@@ -87,7 +87,7 @@ func (g *Graph) checkTopics() []error {
 		read[src.Topic] = src.Node
 	}
 	for _, n := range g.Nodes {
-		if n.Kind == KindRepartition {
+		if n.Kind.Internal() {
 			continue
 		}
 		for _, topic := range n.Writes {
