@@ -16,7 +16,7 @@ import (
 
 func TestUpdateOfACachedKeyDoesNotAllocate(t *testing.T) {
 	db := testOpen(t, vfs.NewMem())
-	s, m := NewValue(db, 1, numbers{}), NewMap(db, 2, numbers{})
+	s, m, w := NewValue(db, 1, numbers{}), NewMap(db, 2, numbers{}), NewWindow(db, 3, numbers{})
 	keys := [][]byte{[]byte("12345678"), []byte("short"), []byte(strings.Repeat("long", 20))}
 	bump := func() {
 		for _, k := range keys {
@@ -29,11 +29,15 @@ func TestUpdateOfACachedKeyDoesNotAllocate(t *testing.T) {
 				t.Fatal(err)
 			}
 			*p++
+			if p, _, err = w.Update(1000, k, nil); err != nil {
+				t.Fatal(err)
+			}
+			*p++
 		}
 	}
 	bump()
 	if n := testing.AllocsPerRun(100, bump); n != 0 {
-		t.Errorf("six updates allocate %v times", n)
+		t.Errorf("nine updates allocate %v times", n)
 	}
 	if v, _, _ := s.Get(keys[0]); v != 102 {
 		t.Errorf("the count is %d, want 102", v)

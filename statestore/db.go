@@ -61,6 +61,7 @@ type DB struct {
 	key      []byte // scratch: the entry key of a point read or a seek
 	lower    []byte // scratch: the bounds of an iterator
 	upper    []byte
+	sorting  []sortedEntry // scratch
 
 	failed  error // sticky: what is in memory and on disk may disagree
 	disk    diskState

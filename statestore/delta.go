@@ -119,7 +119,6 @@ type deltaWriter struct {
 	spare   [][]byte // buffers of the epoch before, for reuse
 	value   []byte   // scratch: the value being encoded
 	key     []byte   // scratch: the entry key of a range end
-	sorted  []sortedEntry
 }
 
 // maxSpareBytes and maxSpareEntries bound what is kept for the next epoch.

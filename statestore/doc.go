@@ -73,7 +73,7 @@
 //	value.go, mapstore.go, window.go the typed stores
 //	merge.go, timeline.go            cache and Pebble as one; what is known of times
 //	table.go, epoch.go, evict.go     the cache of decoded values, its epochs, its memory
-//	index.go, keyarena.go, order.go, ranges.go   what the table is made of
+//	index.go, keyarena.go, order.go, ranges.go, sort.go   what the table is made of
 //	key.go, iterate.go, reader.go    entry keys; reading what is stored
 //	pebble.go, resources.go, compactions.go, cgo_*.go   options and shared budgets
 //

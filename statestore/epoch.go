@@ -2,19 +2,19 @@
 
 package statestore
 
-import (
-	"bytes"
-	"cmp"
-	"encoding/binary"
-	"fmt"
-	"slices"
-)
+import "fmt"
 
 // What a table does at the end of an epoch.
 
 // encode appends the epoch's changes to w and marks them in flight. If it
 // fails, thaw undoes the marks.
 func (t *table[V]) encode(w *deltaWriter) error {
+	if t.times != nil {
+		// Before the first entries of this process reach Pebble.
+		if err := t.findFrontier(); err != nil {
+			return err
+		}
+	}
 	for _, r := range t.ranges {
 		end := append(appendStoreID(w.key[:0], t.id), r.end...)
 		w.key = end
@@ -23,7 +23,7 @@ func (t *table[V]) encode(w *deltaWriter) error {
 		}
 		w.put(opDeleteRange, t.id, r.start, end)
 	}
-	t.sortDirty(w)
+	t.sortDirty()
 	for _, i := range t.dirty {
 		e := t.at(i)
 		if e.meta&stateFree != 0 {
@@ -60,34 +60,10 @@ func (t *table[V]) encode(w *deltaWriter) error {
 // 1,000 it makes no difference. The changelog compresses better, too.
 const sortFrom = 2048
 
-// sortedEntry has the start of an entry's key, which mostly decides the order.
-type sortedEntry struct {
-	prefix uint64
-	entry  uint32
-}
-
 // sortDirty brings the changed entries into key order.
-func (t *table[V]) sortDirty(w *deltaWriter) {
-	if len(t.dirty) < sortFrom {
-		return
-	}
-	list := w.sorted[:0]
-	for _, i := range t.dirty {
-		var b [8]byte
-		copy(b[:], t.keyAt(i))
-		list = append(list, sortedEntry{binary.BigEndian.Uint64(b[:]), i})
-	}
-	slices.SortFunc(list, func(a, b sortedEntry) int {
-		if a.prefix != b.prefix {
-			return cmp.Compare(a.prefix, b.prefix)
-		}
-		return bytes.Compare(t.keyAt(a.entry), t.keyAt(b.entry))
-	})
-	for n, s := range list {
-		t.dirty[n] = s.entry
-	}
-	if w.sorted = list; cap(list) > maxSpareEntries {
-		w.sorted = nil
+func (t *table[V]) sortDirty() {
+	if len(t.dirty) >= sortFrom {
+		t.sortByKey(t.dirty)
 	}
 }
 

@@ -35,7 +35,6 @@ func (t *table[V]) insert(hash uint32, key []byte) (uint32, *entry[V], error) {
 		t.growIndex()
 	}
 	e := t.at(i)
-	e.hash = hash
 	e.meta = uint32(len(key)) << keyLenShift
 	if len(key) <= inlineKey {
 		copy(e.key[:], key)
@@ -49,7 +48,7 @@ func (t *table[V]) insert(hash uint32, key []byte) (uint32, *entry[V], error) {
 	}
 	t.index.insert(hash, i)
 	if t.order != nil {
-		t.order.insert(t.keyAt, i)
+		t.markFresh(i, e)
 	}
 	return i, e, nil
 }
@@ -59,7 +58,7 @@ func (t *table[V]) insert(hash uint32, key []byte) (uint32, *entry[V], error) {
 func (t *table[V]) growIndex() {
 	t.index.reset(2 * len(t.index.groups))
 	for i, e := range t.entries {
-		t.index.insert(e.hash, i)
+		t.index.insert(t.hash(t.keyOf(e)), i)
 	}
 	t.account()
 }
@@ -153,7 +152,7 @@ func (t *table[V]) sweep(n int) {
 
 // drop takes an entry out of the table and frees it.
 func (t *table[V]) drop(i uint32, e *entry[V]) {
-	if t.order != nil {
+	if t.order != nil && e.meta&stateFresh == 0 {
 		t.order.remove(t.keyAt, i)
 	}
 	if t.times != nil && e.meta&(statePinned|stateAbsent) != stateAbsent {
@@ -166,7 +165,7 @@ func (t *table[V]) drop(i uint32, e *entry[V]) {
 // unlink makes an entry that is in no order free, without offering it for reuse.
 func (t *table[V]) unlink(i uint32, e *entry[V]) {
 	key := t.keyOf(e)
-	t.index.remove(e.hash, i, t.hashOf)
+	t.index.remove(t.hash(key), i, t.hashOf)
 	if len(key) > inlineKey {
 		t.arena.remove(e.keyRef())
 	}
@@ -196,6 +195,7 @@ func (t *table[V]) trim() {
 
 // dropChunk gives the last chunk back that has no pinned entries.
 func (t *table[V]) dropChunk() bool {
+	t.settleOrder() // which still may name what leaves here
 	const tries = 4
 	for c, n := len(t.chunks)-1, 0; c > 0 && n < tries; c-- {
 		chunk := t.chunks[c]
@@ -263,7 +263,7 @@ func (t *table[V]) account() {
 // discard gives all memory back, at the end of the DB's life.
 func (t *table[V]) discard() {
 	t.chunks, t.sizes, t.free, t.dirty, t.held = nil, nil, nil, nil, nil
-	t.ranges, t.heldRanges = nil, nil
+	t.fresh, t.ranges, t.heldRanges = nil, nil, nil
 	t.index.init()
 	t.arena = keyArena{}
 	if t.order != nil {

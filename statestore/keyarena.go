@@ -24,7 +24,7 @@ const (
 	arenaMinClass   = 32
 	arenaClasses    = 32
 	arenaSlotBits   = 27
-	arenaChunkBytes = 32 << 10
+	arenaChunkShift = 10 // a chunk of the smallest class has 32 KiB
 )
 
 func classSize(c int) int {
@@ -35,8 +35,9 @@ func classSize(c int) int {
 	return n
 }
 
-// slotsPerChunk is at least 1: a long key has a chunk to itself.
-func slotsPerChunk(c int) uint32 { return uint32(max(1, arenaChunkBytes/classSize(c))) }
+// chunkShift is the binary logarithm of a chunk's slots; a long key has a chunk
+// to itself.
+func chunkShift(c int) int { return max(0, arenaChunkShift-c/2-c%2) }
 
 // add stores a copy of key. The table limits keys to maxKeyLen, which the
 // largest class exceeds.
@@ -52,13 +53,13 @@ func (a *keyArena) add(key []byte) uint32 {
 	} else {
 		slot = k.next
 		k.next++
-		per := slotsPerChunk(c)
 		if slot>>arenaSlotBits != 0 {
 			panic(fmt.Sprintf("statestore: key class %d is full at %d slots", c, slot))
 		}
-		if int(slot/per) == len(k.chunks) {
-			k.chunks = append(k.chunks, make([]byte, int(per)*classSize(c)))
-			a.bytes += int64(per) * int64(classSize(c))
+		if int(slot>>chunkShift(c)) == len(k.chunks) {
+			chunk := make([]byte, classSize(c)<<chunkShift(c))
+			k.chunks = append(k.chunks, chunk)
+			a.bytes += int64(len(chunk))
 		}
 	}
 	ref := uint32(c)<<arenaSlotBits | slot
@@ -70,10 +71,9 @@ func (a *keyArena) add(key []byte) uint32 {
 func (a *keyArena) at(ref uint32) []byte {
 	c := int(ref >> arenaSlotBits)
 	slot := ref & (1<<arenaSlotBits - 1)
-	per := slotsPerChunk(c)
-	size := classSize(c)
-	off := int(slot%per) * size
-	return a.classes[c].chunks[slot/per][off : off+size]
+	size, shift := classSize(c), chunkShift(c)
+	off := int(slot&(1<<shift-1)) * size
+	return a.classes[c].chunks[slot>>shift][off : off+size]
 }
 
 func (a *keyArena) remove(ref uint32) {

@@ -94,6 +94,7 @@ func (t *table[V]) removeRange(start, end []byte) error {
 	if bytes.Compare(start, end) >= 0 {
 		return nil
 	}
+	t.settleOrder()
 	t.order.removeRange(t.keyAt, start, end, func(i uint32) (keep bool) {
 		e := t.at(i)
 		if e.meta&stateHeld != 0 {
@@ -164,6 +165,7 @@ type cursor[V any] struct {
 
 // seek returns the first entry at or after key. key may share c.key's memory.
 func (c *cursor[V]) seek(key []byte) (uint32, bool) {
+	c.table.settleOrder()
 	o := c.table.order
 	c.block, c.pos = o.seek(c.table.keyAt, key)
 	return c.here()

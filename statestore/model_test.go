@@ -72,8 +72,49 @@ const (
 	dueID
 )
 
+type actions = map[string]func(*rapid.T)
+
 func TestStateIsAlwaysThatOfACommittedEpoch(t *testing.T) {
 	t.Parallel()
+	checkModel(t, func(m *machine) actions {
+		return actions{
+			"update":      m.update,
+			"put":         m.put,
+			"put text":    m.putText,
+			"put sub":     m.putSub,
+			"update sub":  m.updateSub,
+			"delete":      m.remove,
+			"deleteRange": m.removeRange,
+			"touch":       m.touch,
+			"get":         m.get,
+			"bulk":        m.bulk,
+			"scan":        m.scan,
+			"range":       m.rangeSubs,
+		}
+	})
+}
+
+func TestWindowsAreAlwaysThoseOfACommittedEpoch(t *testing.T) {
+	t.Parallel()
+	checkModel(t, func(m *machine) actions {
+		return actions{
+			"":            m.checkTimelines,
+			"update win":  m.updateWin,
+			"put win":     m.putWin,
+			"get win":     m.getWin,
+			"delete win":  m.removeWin,
+			"drop":        m.dropWin,
+			"drop before": m.dropWinsBefore,
+			"schedule":    m.schedule,
+			"fire":        m.fire,
+			"range win":   m.rangeWins,
+			"first":       func(*rapid.T) { m.checkFirst() },
+		}
+	})
+}
+
+// checkModel runs the actions of some stores, and those that all stores share.
+func checkModel(t *testing.T, stores func(*machine) actions) {
 	rapid.Check(t, func(rt *rapid.T) {
 		res, err := NewResources(minMemory)
 		if err != nil {
@@ -94,40 +135,20 @@ func TestStateIsAlwaysThatOfACommittedEpoch(t *testing.T) {
 				rt.Error(err)
 			}
 		}()
-		rt.Repeat(map[string]func(*rapid.T){
-			"":            m.checkTimelines,
-			"update":      m.update,
-			"put":         m.put,
-			"put text":    m.putText,
-			"put sub":     m.putSub,
-			"update sub":  m.updateSub,
-			"delete":      m.remove,
-			"deleteRange": m.removeRange,
-			"update win":  m.updateWin,
-			"put win":     m.putWin,
-			"get win":     m.getWin,
-			"delete win":  m.removeWin,
-			"drop":        m.dropWin,
-			"drop before": m.dropWinsBefore,
-			"schedule":    m.schedule,
-			"fire":        m.fire,
-			"range win":   m.rangeWins,
-			"first":       func(*rapid.T) { m.checkFirst() },
-			"touch":       m.touch,
-			"get":         m.get,
-			"fill":        m.fill,
-			"bulk":        m.bulk,
-			"commit":      m.commit,
-			"abort":       m.abort,
-			"scan":        m.scan,
-			"range":       m.rangeSubs,
-			"cut":         m.beginCut,
-			"end cut":     m.endCut,
-			"reopen":      m.reopen,
-			"crash":       m.crash,
-			"apply":       m.apply,
-			"check all":   m.checkAll,
-		})
+		all := actions{
+			"":          func(*rapid.T) {},
+			"fill":      m.fill,
+			"commit":    m.commit,
+			"abort":     m.abort,
+			"cut":       m.beginCut,
+			"end cut":   m.endCut,
+			"reopen":    m.reopen,
+			"crash":     m.crash,
+			"apply":     m.apply,
+			"check all": m.checkAll,
+		}
+		maps.Copy(all, stores(m))
+		rt.Repeat(all)
 	})
 }
 

@@ -54,6 +54,38 @@ func (o *keyOrder) insert(key func(uint32) []byte, entry uint32) {
 	}
 }
 
+// add inserts entries that are in key order.
+func (o *keyOrder) add(key func(uint32) []byte, entries []uint32) {
+	if len(entries) == 0 {
+		return
+	}
+	first, _ := o.seek(key, key(entries[0]))
+	last, _ := o.seek(key, key(entries[len(entries)-1]))
+	last = min(last+1, len(o.blocks))
+	// Few entries among many are inserted. A new window is appended.
+	if len(entries) < 2*(last-first) {
+		for _, i := range entries {
+			o.insert(key, i)
+		}
+		return
+	}
+	o.changes++
+	merged := mergeSorted(key, slices.Concat(o.blocks[first:last]...), entries)
+	o.blocks = slices.Replace(o.blocks, first, last, slices.Collect(slices.Chunk(merged, orderBlock*3/4))...)
+}
+
+func mergeSorted(key func(uint32) []byte, a, b []uint32) []uint32 {
+	out := make([]uint32, 0, len(a)+len(b))
+	for len(a) > 0 && len(b) > 0 {
+		if string(key(a[0])) < string(key(b[0])) {
+			out, a = append(out, a[0]), a[1:]
+		} else {
+			out, b = append(out, b[0]), b[1:]
+		}
+	}
+	return append(append(out, a...), b...)
+}
+
 // remove takes out an entry whose key can still be read.
 func (o *keyOrder) remove(key func(uint32) []byte, entry uint32) {
 	o.changes++

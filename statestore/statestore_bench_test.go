@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"github.com/streamd/streamd/partition"
 	"github.com/streamd/streamd/statestore"
@@ -196,4 +197,65 @@ func BenchmarkMiss(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkWindow counts records of random keys in windows of 10 s, with a
+// commit per second: a window opens, is filled, and the one before is read out
+// and dropped. An op is one window of 50,000 keys and 500,000 records.
+func BenchmarkWindow(b *testing.B) {
+	const keys, records, commits = 50_000, 500_000, 10
+	db := benchDB(b, benchMemory)
+	counts := statestore.NewWindow(db, 1, uint64s{})
+	rng := rand.New(rand.NewPCG(1, 2))
+	var key [8]byte
+	var added, updated, closed, committed time.Duration
+	bump := func(t int64, n uint64) {
+		binary.BigEndian.PutUint64(key[:], n)
+		p, _, err := counts.Update(t, key[:], nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		*p++
+	}
+	window, epoch := int64(0), uint64(0)
+	b.ReportAllocs()
+	for b.Loop() {
+		window += 10_000
+		order := rng.Perm(keys)
+		for part := range commits {
+			start := time.Now()
+			for _, n := range order[part*keys/commits : (part+1)*keys/commits] {
+				bump(window, uint64(n))
+			}
+			filled := time.Now()
+			for range (records - keys) / commits {
+				bump(window, uint64(order[rng.IntN((part+1)*keys/commits)]))
+			}
+			ended := time.Now()
+			if part == 0 && window > 10_000 {
+				sum := uint64(0)
+				for _, v := range counts.All(window - 10_000) {
+					sum += v
+				}
+				if sum != records {
+					b.Fatalf("the window has %d records, want %d", sum, records)
+				}
+				if err := counts.Drop(window - 10_000); err != nil {
+					b.Fatal(err)
+				}
+			}
+			dropped := time.Now()
+			epoch++
+			commit(b, db, epoch)
+			added, updated = added+filled.Sub(start), updated+ended.Sub(filled)
+			closed, committed = closed+dropped.Sub(ended), committed+time.Since(dropped)
+		}
+	}
+	per := func(d time.Duration, n int, unit string) {
+		b.ReportMetric(float64(d.Nanoseconds())/float64(b.N)/float64(n), unit)
+	}
+	per(added, keys, "ns/new")
+	per(updated, records-keys, "ns/update")
+	per(closed, keys, "ns/closed")
+	per(committed, records, "ns/committed")
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 )
 
@@ -70,6 +72,25 @@ func TestKeyOrderIsThatOfSortedKeys(t *testing.T) {
 		var want []uint32
 		for range rapid.IntRange(0, 1500).Draw(t, "ops") {
 			i := uint32(rapid.IntRange(0, 2000).Draw(t, "entry"))
+			if i%97 == 0 {
+				start, end := key(i), key(uint32(rapid.IntRange(0, 2000).Draw(t, "end")))
+				in := func(i uint32) bool {
+					return string(key(i)) >= string(start) && string(key(i)) < string(end) && i%5 != 0
+				}
+				o.removeRange(key, start, end, func(i uint32) bool { return !in(i) })
+				want = slices.DeleteFunc(want, in)
+			}
+			if i%89 == 0 {
+				var list []uint32
+				for n := range uint32(rapid.IntRange(0, 600).Draw(t, "list")) {
+					if e := i + n*7%2003; !slices.Contains(want, e) {
+						list, want = append(list, e), append(want, e)
+					}
+				}
+				slices.SortFunc(list, func(a, b uint32) int { return bytes.Compare(key(a), key(b)) })
+				o.add(key, list)
+				continue
+			}
 			if p := slices.Index(want, i); p >= 0 {
 				o.remove(key, i)
 				want = slices.Delete(want, p, p+1)
@@ -82,6 +103,38 @@ func TestKeyOrderIsThatOfSortedKeys(t *testing.T) {
 		if got := slices.Concat(o.blocks...); !slices.Equal(got, want) {
 			t.Fatalf("order is %v, want %v", got, want)
 		}
+	})
+}
+
+func TestEntriesAreSortedByTheirKeys(t *testing.T) {
+	t.Parallel()
+	db := testOpen(t, vfs.NewMem())
+	id := StoreID(0)
+	rapid.Check(t, func(t *rapid.T) {
+		id++
+		s := NewValue(db, id, numbers{})
+		prefix := strings.Repeat("p", rapid.SampledFrom([]int{0, 8, 30}).Draw(t, "prefix"))
+		// Few letters, among them the one that padding consists of.
+		part := rapid.OneOf(rapid.StringOfN(rapid.RuneFrom([]rune("\x00\x01a")), 0, 20, -1), rapid.Just("aaaaaaaaa"))
+		var want []string
+		for range rapid.IntRange(0, 300).Draw(t, "keys") {
+			key := prefix + part.Draw(t, "a") + part.Draw(t, "b")
+			if err := s.Put([]byte(key), 1); err != nil {
+				t.Fatal(err)
+			}
+			want = append(want, key)
+		}
+		slices.Sort(want)
+		want = slices.Compact(want)
+		s.sortByKey(s.dirty)
+		var got []string
+		for _, i := range s.dirty {
+			got = append(got, string(s.keyAt(i)))
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatalf("order (-want +got):\n%s", diff)
+		}
+		db.Abort()
 	})
 }
 

@@ -40,6 +40,7 @@ const (
 	stateHeld                 // confirmed, but not in Pebble yet
 	stateUsed                 // read or written since the clock hand passed
 	stateFree                 // not in the table
+	stateFresh                // not in key order yet
 
 	statePinned = stateDirty | stateInflight | stateHeld
 	keyLenShift = 8
@@ -49,12 +50,14 @@ const (
 // a hit touches one cache line of the index and one of the entry.
 type entry[V any] struct {
 	meta uint32
-	hash uint32
 	key  [inlineKey]byte
 	val  V
 }
 
-const inlineKey = 16
+// inlineKey is enough for a time and a key of 8 bytes, or a key and a sub-key.
+// The hash is not kept, to make room for that: only growing the index and taking
+// entries out need it again.
+const inlineKey = 20
 
 // table is the decoded cache of one store and the set of its uncommitted
 // changes. Nothing in it is a pointer unless V holds one, so the garbage
@@ -75,6 +78,7 @@ type table[V any] struct {
 	free   []uint32
 	arena  keyArena
 	order  *keyOrder // map and window stores only
+	fresh  []uint32  // entries with stateFresh; others too, which have left
 	times  *timeline // window stores only
 
 	dirty      []uint32 // entries with stateDirty or stateInflight, by first change; free ones too, see removeRange
@@ -158,7 +162,7 @@ func (t *table[V]) keyAt(i uint32) []byte { return t.keyOf(t.at(i)) }
 // keyRef is where the arena has a key that does not lie within the entry.
 func (e *entry[V]) keyRef() uint32 { return binary.LittleEndian.Uint32(e.key[:]) }
 
-func (t *table[V]) hashOf(i uint32) uint32 { return t.at(i).hash }
+func (t *table[V]) hashOf(i uint32) uint32 { return t.hash(t.keyAt(i)) }
 
 // find returns the entry of a cached key, or nil.
 func (t *table[V]) find(hash uint32, key []byte) (uint32, *entry[V]) {

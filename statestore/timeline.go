@@ -94,19 +94,24 @@ func (l *timeline) abort() {
 // mayBeStored says whether Pebble may have entries at t or later that the cache
 // lacks; above the frontier it has none.
 func (t *table[V]) mayBeStored(at int64) (bool, error) {
-	if l := t.times; !l.frontierKnown {
-		it, err := t.db.iterate(t.id, nil, nil)
-		if err != nil {
-			return false, err
-		}
-		defer it.close()
-		if tail, _, ok := it.last(); ok {
-			l.left(timeOf(tail))
-		}
-		if err := it.err(); err != nil {
-			return false, err
-		}
-		l.frontierKnown = true
+	err := t.findFrontier()
+	return at <= t.times.frontier, err
+}
+
+// findFrontier looks for the last time that Pebble has, once.
+func (t *table[V]) findFrontier() error {
+	l := t.times
+	if l.frontierKnown {
+		return nil
 	}
-	return at <= t.times.frontier, nil
+	it, err := t.db.iterate(t.id, nil, nil)
+	if err != nil {
+		return err
+	}
+	defer it.close()
+	if tail, _, ok := it.last(); ok {
+		l.left(timeOf(tail))
+	}
+	l.frontierKnown = it.err() == nil
+	return it.err()
 }

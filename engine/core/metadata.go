@@ -23,12 +23,18 @@ type Metadata struct {
 	ChangelogOffset int64  // of the position record; -1: the task has no state, or has not committed yet
 	Round           int64  // newest durable checkpoint of the task; 0: none
 	TransactionalID string // of the committing worker, so that a successor can fence it
-	Finished        string // the bounded run that the task has finished; empty: none
+	// Watermark and Idle say how far the task has come in event time. They are for tasks that have nothing to read.
+	Watermark int64
+	Idle      bool
+	Finished  string // the bounded run that the task has finished; empty: none
 }
 
 // Encode gives the text that is committed.
 func (m Metadata) Encode() string {
-	text := fmt.Sprintf("streamd1 %d %d %d %d %s", m.Incarnation, m.Epoch, m.ChangelogOffset, m.Round, m.TransactionalID)
+	text := fmt.Sprintf("streamd1 %d %d %d %d %s %d", m.Incarnation, m.Epoch, m.ChangelogOffset, m.Round, m.TransactionalID, m.Watermark)
+	if m.Idle {
+		text += " idle"
+	}
 	if m.Finished != "" {
 		text += " finished " + m.Finished
 	}
@@ -43,8 +49,9 @@ func DecodeMetadata(s string) (Metadata, error) {
 		return m, fmt.Errorf("decode offset metadata %.40q: %w", s, ErrMetadata)
 	}
 	rest, m.Finished, _ = strings.Cut(rest, " finished ")
-	n, err := fmt.Sscanf(rest, "%d %d %d %d %s", &m.Incarnation, &m.Epoch, &m.ChangelogOffset, &m.Round, &m.TransactionalID)
-	if err != nil || n != 5 || m.Encode() != s {
+	rest, m.Idle = strings.CutSuffix(rest, " idle")
+	n, err := fmt.Sscanf(rest, "%d %d %d %d %s %d", &m.Incarnation, &m.Epoch, &m.ChangelogOffset, &m.Round, &m.TransactionalID, &m.Watermark)
+	if err != nil || n != 6 || m.Encode() != s {
 		return Metadata{}, fmt.Errorf("decode offset metadata %.40q: %w", s, ErrMetadata)
 	}
 	return m, nil

@@ -17,6 +17,7 @@ func TestMetadataSurvivesARoundTrip(t *testing.T) {
 		{TransactionalID: "-"},
 		{Incarnation: 1, ChangelogOffset: -1, TransactionalID: "-"},
 		{Incarnation: 3, Epoch: 17, ChangelogOffset: 4711, Round: 12, TransactionalID: "spend-3-worker-7f"},
+		{Incarnation: 1, TransactionalID: "a", Watermark: math.MinInt64, Idle: true, Finished: "17"},
 		{Incarnation: math.MaxInt, Epoch: math.MaxUint64, ChangelogOffset: math.MaxInt64, Round: math.MaxInt64, TransactionalID: "ünusual%d\"id"},
 	} {
 		got, err := core.DecodeMetadata(m.Encode())
@@ -30,7 +31,7 @@ func TestMetadataSurvivesARoundTrip(t *testing.T) {
 func TestMetadataFormatDoesNotChange(t *testing.T) {
 	t.Parallel()
 	m := core.Metadata{Incarnation: 3, Epoch: 17, ChangelogOffset: 4711, Round: 12, TransactionalID: "spend-3-a"}
-	if got, want := m.Encode(), "streamd1 3 17 4711 12 spend-3-a"; got != want {
+	if got, want := m.Encode(), "streamd1 3 17 4711 12 spend-3-a 0"; got != want {
 		t.Errorf("encoded as %q, want %q", got, want)
 	}
 }

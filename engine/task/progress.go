@@ -114,11 +114,16 @@ func (t *Task) hear(i int) error {
 	return t.advance()
 }
 
-// advance lets the processor follow the watermark.
+// advance lets the task follow its inputs.
 func (t *Task) advance() error {
 	if !t.time.combine() && t.proc.Due() > t.time.now.watermark {
 		return nil
 	}
+	return t.reached()
+}
+
+// reached lets the processor follow the task's watermark.
+func (t *Task) reached() error {
 	w := t.time.now.watermark
 	if t.time.now.status == Finished {
 		w = operators.MaxTime
@@ -157,6 +162,31 @@ func (t *Task) Observe(tp partition.TopicPartition, end int64, at time.Time) {
 	in.caughtUp = time.Time{}
 }
 
+// Follow says how far the tasks of the sub-topology have come. While a task is idle its event time moves with that of
+// the others: the windows of a partition that has gone silent must close, too.
+func (t *Task) Follow(others operators.Time) { t.others = others }
+
+// Waits says whether an idle task has something to do at a later watermark, so that it follows the others.
+func (t *Task) Waits() bool {
+	return t.time.now.status == Idle && t.proc.Due() != operators.MaxTime
+}
+
+// following says whether the others have come so far that it matters: here, or to those downstream, who wait for what
+// is still to be emitted.
+func (t *Task) following() bool {
+	return t.Waits() && t.others > t.time.now.watermark && (t.others >= t.proc.Due() || len(t.out.outputs) > 0)
+}
+
+// outward is what the task says of itself. While it has something to emit later it is not idle to those downstream: they
+// would go on without it, and find it late.
+func (t *Task) outward() reading {
+	r := t.time.now
+	if t.Waits() {
+		r.status = Active
+	}
+	return r
+}
+
 // End makes the run a bounded one: the input is finished when the task has come to this offset, and what lies beyond
 // is not processed. Nothing of the input may have been enqueued.
 func (t *Task) End(tp partition.TopicPartition, offset int64) {
@@ -178,7 +208,7 @@ func (t *Task) Due(now time.Time) bool {
 	if t.proc.Due() <= t.time.now.watermark {
 		return true // what was left of it
 	}
-	return now.UnixMilli() >= t.proc.WallDue() && t.proc.WallDue() != operators.MaxTime || t.out.due(t, now)
+	return t.following() || now.UnixMilli() >= t.proc.WallDue() && t.proc.WallDue() != operators.MaxTime || t.out.due(t, now)
 }
 
 // settled is the status that an input of a user's topic should have.
@@ -205,6 +235,12 @@ func (t *Task) Tick(now time.Time) (acted bool, err error) {
 	}
 	if err := t.advance(); err != nil {
 		return t.acted, err
+	}
+	if t.following() {
+		t.time.now.watermark = t.others
+		if err := t.reached(); err != nil {
+			return t.acted, err
+		}
 	}
 	if ms := now.UnixMilli(); ms >= t.proc.WallDue() && t.proc.WallDue() != operators.MaxTime {
 		err = t.proc.AdvanceWall(ms)
@@ -240,7 +276,7 @@ func newAnnouncer(o Options) announcer {
 
 // due says whether there is news. Where no step of the pipeline acts on event time, only the end is.
 func (a *announcer) due(t *Task, now time.Time) bool {
-	said, is := &t.time.announced, t.time.now
+	said, is := &t.time.announced, t.outward()
 	switch {
 	case len(a.outputs) == 0:
 		return false

@@ -74,12 +74,13 @@ type Task struct {
 	time      eventTime // of the epoch in progress
 	prepared  eventTime // as of Prepare
 	confirmed eventTime
-	acted     bool // Tick has done something that is not committed yet
+	acted     bool           // Tick has done something that is not committed yet
+	others    operators.Time // how far the other tasks of the sub-topology have come
 }
 
 // New builds the processors of a task.
 func New(o Options) (*Task, error) {
-	t := &Task{id: o.ID, db: o.DB, source: map[partition.TopicPartition]int{}, idleAfter: o.IdleAfter, now: o.Now, run: o.Run}
+	t := &Task{id: o.ID, db: o.DB, source: map[partition.TopicPartition]int{}, idleAfter: o.IdleAfter, now: o.Now, run: o.Run, others: operators.MinTime}
 	for i, tp := range o.Inputs {
 		in := input{tp: tp, end: -1, stop: noStop}
 		if i < len(o.SubTopology.Sources) {
@@ -306,7 +307,7 @@ func (t *Task) Prepare(maxRecordBytes int) (deltas [][]byte, err error) {
 		return nil, err
 	}
 	if t.out.due(t, t.now()) {
-		t.out.announce(t, t.time.now)
+		t.out.announce(t, t.outward())
 	}
 	t.prepared, t.acted = t.time.clone(), false
 	if t.db == nil {

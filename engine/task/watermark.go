@@ -60,6 +60,20 @@ func (c *combined) reading() reading {
 	return reading{watermark: c.highest, status: c.status}
 }
 
+// Progress is how far several tasks have come together. The zero value is not valid, see NewProgress.
+type Progress struct{ all combined }
+
+// NewProgress is that of no task.
+func NewProgress() Progress { return Progress{newCombined()} }
+
+// Add takes one task into account.
+func (p *Progress) Add(watermark operators.Time, s Status) {
+	p.all.add(reading{watermark: watermark, status: s})
+}
+
+// Watermark is the lowest of those which are active, or the highest if none is.
+func (p *Progress) Watermark() operators.Time { return p.all.reading().watermark }
+
 // upstream is what a task has heard of one task that writes an input of it.
 type upstream struct {
 	task  partition.TaskID

@@ -32,7 +32,7 @@ func (w *Worker) prepareTask(rt *runningTask) error {
 	rt.next.Epoch++
 	rt.next.Round = rt.durableRound
 	rt.next.TransactionalID = w.transactionalID
-	rt.next.Finished = ""
+	rt.next.Watermark, rt.next.Idle, rt.next.Finished = rt.task.Watermark(), rt.task.Status() == task.Idle, ""
 	if w.bounded != nil && rt.task.Status() == task.Finished {
 		rt.next.Finished = w.bounded.name
 	}

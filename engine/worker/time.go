@@ -4,11 +4,14 @@ package worker
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/streamd/streamd/engine/core"
 	"github.com/streamd/streamd/engine/kafka"
 	"github.com/streamd/streamd/engine/task"
+	"github.com/streamd/streamd/operators"
 	"github.com/streamd/streamd/partition"
 )
 
@@ -23,10 +26,11 @@ const (
 	announceEvery = 200 * time.Millisecond
 )
 
-// observation is where the logs of topics ended at a time.
+// observation is where the logs of topics ended at a time, and how far the tasks of each sub-topology have come.
 type observation struct {
-	ends map[partition.TopicPartition]int64
-	at   time.Time
+	ends   map[partition.TopicPartition]int64
+	at     time.Time
+	others map[int32]operators.Time // by sub-topology; nil: nobody asked
 }
 
 // observe asks again and again where the logs of users' topics end, so that tasks know whether an input is idle. No
@@ -34,8 +38,11 @@ type observation struct {
 func (w *Worker) observe(ctx context.Context) {
 	topics := w.userSources()
 	for attempt := 0; ; {
-		at := w.now()
-		ends, err := w.cluster.HighWatermarks(ctx, topics...)
+		o := observation{at: w.now()}
+		var err error
+		if o.ends, err = w.cluster.HighWatermarks(ctx, topics...); err == nil && w.follows.Load() {
+			o.others, err = w.progressOfAll(ctx)
+		}
 		if err != nil {
 			if ctx.Err() != nil {
 				return
@@ -49,7 +56,7 @@ func (w *Worker) observe(ctx context.Context) {
 		}
 		attempt = 0
 		select {
-		case w.observed <- observation{ends, at}:
+		case w.observed <- o:
 		case <-ctx.Done():
 			return
 		}
@@ -59,6 +66,37 @@ func (w *Worker) observe(ctx context.Context) {
 	}
 }
 
+// progressOfAll reads how far the tasks of each sub-topology have come, by what they have committed.
+func (w *Worker) progressOfAll(ctx context.Context) (map[int32]operators.Time, error) {
+	committed, err := w.cluster.CommittedOffsets(ctx, w.names.App, slices.Collect(maps.Keys(w.owner)))
+	if err != nil {
+		return nil, err
+	}
+	together := map[int32]*task.Progress{}
+	for tp, id := range w.owner {
+		p := together[id.SubTopology]
+		if p == nil {
+			none := task.NewProgress()
+			p = &none
+			together[id.SubTopology] = p
+		}
+		m, err := core.DecodeMetadata(committed[tp].Metadata)
+		switch {
+		case err != nil || m.Epoch == 0:
+			p.Add(operators.MinTime, task.Active) // it has not committed anything yet
+		case m.Idle:
+			p.Add(m.Watermark, task.Idle)
+		default:
+			p.Add(m.Watermark, task.Active)
+		}
+	}
+	others := map[int32]operators.Time{}
+	for id, p := range together {
+		others[id] = p.Watermark()
+	}
+	return others, nil
+}
+
 // observations tells the running tasks how far their inputs go.
 func (w *Worker) observations(o observation) {
 	for tp, end := range o.ends {
@@ -66,6 +104,17 @@ func (w *Worker) observations(o observation) {
 			w.tasks[id].task.Observe(tp, end, o.at)
 		}
 	}
+	follows := false
+	for id, rt := range w.tasks {
+		if !w.machine.Running(id) {
+			continue
+		}
+		if others, ok := o.others[id.SubTopology]; ok {
+			rt.task.Follow(others)
+		}
+		follows = follows || rt.task.Waits()
+	}
+	w.follows.Store(follows)
 }
 
 // tick lets time pass in tasks that have something to do without a record: inputs that have become idle or finished,

@@ -95,6 +95,7 @@ type Worker struct {
 	publishedRound atomic.Int64 // newest round that all tasks of this worker have published
 	completedRound int64        // the watcher's own
 	collects       atomic.Bool  // this worker owns the first task
+	follows        atomic.Bool  // some task is idle and waits for the others' event time
 
 	membership chan kafka.MembershipEvent
 	restored   chan restoreResult

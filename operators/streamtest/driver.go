@@ -228,7 +228,7 @@ func (d *Driver) Finish() {
 }
 
 func (d *Driver) runAll() error {
-	for {
+	for crashed := false; ; {
 		if err := d.drain(); err != nil {
 			return err
 		}
@@ -243,17 +243,18 @@ func (d *Driver) runAll() error {
 		if err != nil || !settled {
 			return err
 		}
-		if d.faults != nil {
+		if d.faults != nil && !crashed {
+			crashed = true
 			d.Crash() // what time has brought about is lost, and comes about again
-			if _, err := d.settle(); err != nil {
-				return err
-			}
 		}
 	}
 }
 
-// settle lets time pass, since no record waits anywhere. It says whether anything has come of it.
+// settle lets time pass, since no record waits anywhere. It says whether there is anything to be committed.
 func (d *Driver) settle() (bool, error) {
+	for i := range d.topology.SubTopologies {
+		d.follow(d.topology.SubTopologies[i].ID)
+	}
 	any := false
 	for _, r := range d.tasks {
 		acted, err := r.settle()
@@ -263,6 +264,21 @@ func (d *Driver) settle() (bool, error) {
 		any = any || acted
 	}
 	return any, nil
+}
+
+// follow tells the tasks of a sub-topology how far they have come together.
+func (d *Driver) follow(subTopology int32) {
+	together := task.NewProgress()
+	for _, r := range d.tasks {
+		if r.id.SubTopology == subTopology {
+			together.Add(r.task.Watermark(), r.task.Status())
+		}
+	}
+	for _, r := range d.tasks {
+		if r.id.SubTopology == subTopology {
+			r.task.Follow(together.Watermark())
+		}
+	}
 }
 
 // outputPartitions are those of the topics that a sub-topology writes: all have as many.

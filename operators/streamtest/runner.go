@@ -249,7 +249,8 @@ func (r *runner) settle() (bool, error) {
 	if !r.task.Due(r.d.now) {
 		return false, nil
 	}
-	return r.task.Tick(r.d.now)
+	_, err := r.task.Tick(r.d.now)
+	return true, err
 }
 
 // prepare encodes the epoch's changes. Nothing of it is visible yet.

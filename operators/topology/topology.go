@@ -77,6 +77,10 @@ const (
 	MapStore StoreKind = "map"
 	// WindowStore holds values by time, key and, where there are several, sub-key.
 	WindowStore StoreKind = "window"
+	// SessionStore holds per key the open sessions: a byte of flags, 8 bytes of the time at which the key is looked at
+	// next, their number as a uvarint, and for each its first and its last time, 8 bytes each, and the value after 4
+	// bytes of its length.
+	SessionStore StoreKind = "session"
 )
 
 // TTL says by which time the values of a store expire.
