@@ -15,7 +15,7 @@ import (
 func TestStateOfWindowsIsShownWithTheirTimes(t *testing.T) {
 	t.Parallel()
 	v := storeView{store: topology.Store{ID: 300, Name: "per-minute", Kind: topology.WindowStore,
-		KeyCodec: codec.String.ID(), SubKeyCodec: codec.String.ID(), ValueCodec: codec.String.ID()}}
+		KeyCodec: codec.String.ID(), SubKeyCodec: codec.String.ID(), ValueCodec: codec.String.ID(), Plain: true}}
 	r := windowsOnDisk(t, statestore.StoreID(v.store.ID))
 	const first, second = "1970-01-01T00:00:00Z", "1970-01-01T00:01:00Z"
 
