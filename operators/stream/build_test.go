@@ -5,6 +5,7 @@ package stream_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/streamd/streamd/operators/codec"
 	"github.com/streamd/streamd/operators/stream"
