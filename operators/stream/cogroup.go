@@ -14,6 +14,7 @@ import (
 // a way of its own.
 type Cogrouped[K, A any] struct {
 	p      *Pipeline
+	rules  rules
 	init   func() A
 	inputs []cogroupInput[K, A]
 }
@@ -42,7 +43,7 @@ func (a *addend[V, A]) addTo(kept A) A { return a.fn(kept, a.v) }
 // is init at first. add may change the aggregate it is given in place and return it, so init must return a fresh one each
 // time.
 func (g Grouped[K, V]) Cogroup[A any](init func() A, add func(A, V) A) Cogrouped[K, A] {
-	return Cogrouped[K, A]{p: g.s.p, init: init}.Add(g, add)
+	return Cogrouped[K, A]{p: g.s.p, rules: g.s.rules, init: init}.Add(g, add)
 }
 
 // Add has the records of another stream go into the aggregate too, by add. Its keys must be encoded as those of the first
@@ -71,7 +72,7 @@ func (c Cogrouped[K, A]) Add[V any](g Grouped[K, V], add func(A, V) A) Cogrouped
 // gather makes one stream of the additions of all.
 func (c Cogrouped[K, A]) gather() Stream[K, addition[A]] {
 	n := c.p.add("cogroup", "")
-	s := Stream[K, addition[A]]{p: c.p, n: &node[K, addition[A]]{id: n.ID}}
+	s := Stream[K, addition[A]]{p: c.p, n: &node[K, addition[A]]{id: n.ID}, rules: c.rules}
 	for _, in := range c.inputs {
 		if in.p != c.p {
 			c.p.fail(n.Label, fmt.Sprintf("it has a stream of pipeline %q", in.p.Name()), "cogroup streams of one pipeline")
@@ -114,7 +115,9 @@ func (c Cogrouped[K, A]) Aggregate(name string, value ...codec.Codec[A]) Table[K
 }
 
 // Window cuts the records of each key into windows of event time, the same for all of the streams.
-func (c Cogrouped[K, A]) Window(w Windows) WindowedCogroup[K, A] { return WindowedCogroup[K, A]{c: c, w: w} }
+func (c Cogrouped[K, A]) Window(w Windows) WindowedCogroup[K, A] {
+	return WindowedCogroup[K, A]{c: c, w: w}
+}
 
 // WindowedCogroup are streams that share an aggregate per key and window, ready to be aggregated.
 type WindowedCogroup[K, A any] struct {

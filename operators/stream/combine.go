@@ -56,6 +56,7 @@ func (s Stream[K, V]) CombineBy[K2, A any](name string, by func(V) K2, c Combine
 	if out.value == nil {
 		out.value = codecOf[A](s.p)
 	}
+	out.value = own(out.value)
 	out.shuffle = func(pane func(operators.Time) operators.Time) Stream[K2, A] {
 		n := s.p.addNamed(topology.KindRepartition, name, s.n.id)
 		if c.Init == nil || c.Add == nil || c.Merge == nil {
@@ -70,7 +71,9 @@ func (s Stream[K, V]) CombineBy[K2, A any](name string, by func(V) K2, c Combine
 			}
 			return func(_ K, v V, tm operators.Time) error { return take(v, tm) }, nil
 		})
-		return readBack(s.p, n, w, "give it to CombineBy(name, by, combiner, codec)", giveCombiner)
+		shuffled := readBack(s.p, n, w, "give it to CombineBy(name, by, combiner, codec)", giveCombiner)
+		shuffled.rules = s.rules
+		return shuffled
 	}
 	return out
 }
@@ -97,7 +100,9 @@ func (c Combined[K, A]) Aggregate(name string) Table[K, A] {
 
 // Window cuts the records of each key into windows of event time. Partial aggregates are then of a pane, the largest stretch
 // of time that every window holds whole or not at all. Session and sliding windows have none.
-func (c Combined[K, A]) Window(w Windows) WindowedCombined[K, A] { return WindowedCombined[K, A]{c: c, w: w} }
+func (c Combined[K, A]) Window(w Windows) WindowedCombined[K, A] {
+	return WindowedCombined[K, A]{c: c, w: w}
+}
 
 // WindowedCombined is Combined by window.
 type WindowedCombined[K, A any] struct {
@@ -154,7 +159,7 @@ type partials[K, V, A any] struct {
 
 // open makes what takes records.
 func (d *combining[K, V, A]) open(t *task) (func(v V, tm operators.Time) error, error) {
-	write, err := d.writer.open(t)
+	write, err := d.writer.write(t)
 	if err != nil {
 		return nil, err
 	}

@@ -31,7 +31,7 @@ func (s Stream[K, V]) DistinctBy[T any](name string, within time.Duration, id fu
 			return dst, fmt.Errorf("encode id as %s: %w", c.ID(), err)
 		}
 		return dst, nil
-	}, need(s.p, name, "the id", c, "give it as the last argument"))
+	}, needKey(s.p, name, "the id", c, "give it as the last argument"))
 }
 
 // distinct declares a step that drops repetitions. identify encodes what tells the records of a key apart; nil: nothing.
@@ -43,10 +43,12 @@ func distinct[K, V any](s Stream[K, V], kind topology.Kind, name string, within 
 		s.p.fail(n.Label, fmt.Sprintf("within, %v, is not a positive number of milliseconds", within), "choose another")
 	}
 	s.p.addStore(n, topology.Store{
-		Name: n.Label, Kind: topology.WindowStore, SubKeyCodec: idCodec, ValueCodec: codec.Int64.ID(),
-		KeyCodec: need(s.p, n.Label, "the key", s.key, "add .WithKey(codec) before it"),
+		Name: n.Label, Kind: topology.WindowStore, SubKeyCodec: idCodec, ValueCodec: codec.Int64.ID(), Plain: true,
+		KeyCodec: needKey(s.p, n.Label, "the key", s.key, "add .WithKey(codec) before it"),
 	})
-	d := &distinction[K, V]{id: n.ID, label: n.Label, key: s.key, within: ms(within), identify: identify, out: &node[K, V]{id: n.ID}}
+	d := &distinction[K, V]{
+		id: n.ID, label: n.Label, rules: s.stepRules(n), key: s.key, within: ms(within), identify: identify, out: &node[K, V]{id: n.ID},
+	}
 	s.n.children = append(s.n.children, d.open)
 	s.n = d.out
 	return s
@@ -56,6 +58,7 @@ func distinct[K, V any](s Stream[K, V], kind topology.Kind, name string, within 
 type distinction[K, V any] struct {
 	id       int
 	label    string
+	rules    rules
 	key      codec.Codec[K]
 	within   int64
 	identify func(dst []byte, v V) ([]byte, error)
@@ -85,14 +88,17 @@ func (d *distinction[K, V]) open(t *task) (emit[K, V], error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &passed[K, V]{distinction: d, ctx: t.rt.Context, keys: newKeyEncoder(d.key), next: next, late: func(string) {}}
+	p := &passed[K, V]{distinction: d, ctx: t.rt.Context, keys: newKeyEncoder(d.key), late: func(string) {}}
 	p.times = statestore.NewWindow(t.rt.DB, id, codec.Int64)
 	if l := t.rt.Listener; l != nil && l.Late != nil {
 		p.late = l.Late
 	}
 	p.clock = t.eventClock(d.id, p.forget)
 	t.atRestart(func() error { return p.forget(operators.MinTime) })
-	return p.process, nil
+	return guarded(t.guard(d.label, d.rules), next, func(next emit[K, V]) emit[K, V] {
+		p.next = next
+		return p.process
+	}), nil
 }
 
 func (p *passed[K, V]) process(k K, v V, t operators.Time) error {
@@ -107,7 +113,7 @@ func (p *passed[K, V]) process(k K, v V, t operators.Time) error {
 	}
 	if p.identify != nil {
 		if p.sub, err = p.identify(p.sub[:0], v); err != nil {
-			return operators.NewUserError(p.ctx, err)
+			return operators.NewSerializeError(p.ctx, err)
 		}
 	}
 	repeats, err := p.repeats(key, t)

@@ -31,19 +31,23 @@ func TopN[K, V any](g Grouped[K, V], name string, n int, above func(a, b V) bool
 	if n < 1 {
 		s.p.fail(step.Label, fmt.Sprintf("it keeps the top %d", n), "keep at least one")
 	}
-	valueID := need(s.p, step.Label, "the value", s.value, "add .WithValue(codec) before Group")
+	value := own(s.value)
+	valueID := need(s.p, step.Label, "the value", value, "add .WithValue(codec) before Group")
 	s.p.addStore(step, topology.Store{
-		Name: step.Label, Kind: topology.TopStore, ValueCodec: "top:" + valueID,
-		KeyCodec: need(s.p, step.Label, "the key", s.key, "add .WithKey(codec) before Group"),
+		Name: step.Label, Kind: topology.TopStore, ValueCodec: "top:" + valueID, Plain: true,
+		KeyCodec: needKey(s.p, step.Label, "the key", s.key, "add .WithKey(codec) before Group"),
 	})
-	d := &topN[K, V]{label: step.Label, n: n, above: above, key: s.key, value: s.value, out: &node[K, Ranked[V]]{id: step.ID}}
+	d := &topN[K, V]{
+		label: step.Label, rules: s.stepRules(step), n: n, above: above, key: s.key, value: value, out: &node[K, Ranked[V]]{id: step.ID},
+	}
 	s.n.children = append(s.n.children, d.open)
-	return Stream[K, Ranked[V]]{p: s.p, n: d.out, key: s.key, value: codecOf[Ranked[V]](s.p)}
+	return Stream[K, Ranked[V]]{p: s.p, n: d.out, key: s.key, value: codecOf[Ranked[V]](s.p), rules: s.rules}
 }
 
 // topN is the declaration of a TopN.
 type topN[K, V any] struct {
 	label string
+	rules rules
 	n     int
 	above func(a, b V) bool
 	key   codec.Codec[K]
@@ -61,43 +65,46 @@ func (d *topN[K, V]) open(t *task) (emit[K, V], error) {
 		return nil, err
 	}
 	store := statestore.NewValue(t.rt.DB, id, topCodec[V]{d.value})
-	ctx, keys, own := t.rt.Context, newKeyEncoder(d.key), ownerOf[V]()
+	return guarded(t.guard(d.label, d.rules), next, func(next emit[K, Ranked[V]]) emit[K, V] {
+		return d.run(t.rt.Context, store, next)
+	}), nil
+}
+
+// run makes the step. User code runs before anything is changed, so that a guard has nothing to undo.
+func (d *topN[K, V]) run(ctx *operators.Context, store *statestore.Value[top[V]], next emit[K, Ranked[V]]) emit[K, V] {
+	keys, own := newKeyEncoder(d.key), ownerOf[V]()
 	return func(k K, v V, tm operators.Time) error {
 		ctx.Node = d.label
 		key, err := keys.encode(ctx, k)
 		if err != nil {
 			return err
 		}
-		top, _, err := store.Ref(key)
+		kept, found, err := store.Ref(key)
 		if err != nil {
 			return fmt.Errorf("step %q: read its store: %w", d.label, err)
 		}
 		at := 0
-		if top != nil {
-			if at = d.place(top.values, v); at == d.n {
+		if found {
+			if at = d.place(kept.values, v); at == d.n {
 				return nil
 			}
 		}
-		top, found, err := store.Update(key)
-		if err != nil {
+		if kept, found, err = store.Update(key); err != nil {
 			return fmt.Errorf("step %q: update its store: %w", d.label, err)
 		}
 		if own != nil {
 			v = own(v)
 		}
-		values := top.values
-		if len(values) == d.n {
-			values = values[:d.n-1]
-		}
-		values = slices.Insert(values, at, v)
-		top.values, top.time = values, newer(top.time, found, tm)
-		for newest := top.time; at < len(values); at++ {
+		kept.values = slices.Insert(kept.values[:min(len(kept.values), d.n-1)], at, v)
+		kept.time = newer(kept.time, found, tm)
+		values, newest := kept.values, kept.time
+		for ; at < len(values); at++ {
 			if err := next(k, Ranked[V]{Rank: at + 1, Value: values[at]}, newest); err != nil {
 				return err
 			}
 		}
 		return nil
-	}, nil
+	}
 }
 
 // place returns the index that a value takes among those that rank highest.
