@@ -63,21 +63,21 @@ func ExampleTopN() {
 func ExampleGrouped_Cogroup() {
 	p := stream.NewPipeline("visitors")
 	visits := stream.From(p, "visits", codec.String, codec.String).Group()
-	orders := stream.From(p, "orders", codec.String, codec.Int64).Group()
+	orders := stream.From(p, "orders", codec.String, codec.String).Group()
 	visits.
 		Cogroup(func() string { return "" }, func(seen, page string) string { return seen + " " + page }).
-		Add(orders, func(seen string, cents int64) string { return fmt.Sprint(seen, " bought for ", cents) }).
+		Add(orders, func(seen, article string) string { return seen + ", bought " + article }).
 		Aggregate("visitors").
 		To("visitors")
 
 	run := newRig(p)
 	run.send("visits", "ann", "home", "ann", "shoes")
-	run.send("orders", "ann", "\x00\x00\x00\x00\x00\x00\x00\x07")
+	run.send("orders", "ann", "boots")
 	run.print()
 	// Output:
 	// visitors: ann= home
 	// visitors: ann= home shoes
-	// visitors: ann= home shoes bought for 7
+	// visitors: ann= home shoes, bought boots
 }
 
 func ExampleCogrouped_Window() {
