@@ -172,6 +172,84 @@ var mistakes = map[string]struct {
 		declare: func(p *stream.Pipeline) { orders(p).Merge(orders(stream.NewPipeline("other"))) },
 		want:    []string{`step "merge-1": it merges a stream of pipeline "other"; merge streams of one pipeline`},
 	},
+	"distinct within no time": {
+		declare: func(p *stream.Pipeline) { orders(p).Distinct("once", time.Microsecond) },
+		want:    []string{`step "once": within, 1µs, is not a positive number of milliseconds; choose another`},
+	},
+	"distinct by an id without codec": {
+		declare: func(p *stream.Pipeline) {
+			orders(p).DistinctBy("once", time.Second, func(o order) order { return o })
+		},
+		want: []string{`step "once": the id, type stream_test.order, has no codec; give it as the last argument`},
+	},
+	"key changed before a distinct": {
+		declare: func(p *stream.Pipeline) {
+			orders(p).MapKV(func(_ string, o order) (string, order) { return o.Customer, o }).Distinct("once", time.Second)
+		},
+		want: []string{`step "once": MapKV step "map-kv-1" changed the key, so records of one key may be in several partitions; ` +
+			`add .Repartition(name) after it, or use KeyBy(name, fn)`},
+	},
+	"top none": {
+		declare: func(p *stream.Pipeline) {
+			stream.TopN(orders(p).Group(), "top", 0, func(a, b order) bool { return a.Cents > b.Cents })
+		},
+		want: []string{`step "top": it keeps the top 0; keep at least one`},
+	},
+	"top of values without codec": {
+		declare: func(p *stream.Pipeline) {
+			g := orders(p).Map(func(o order) []order { return []order{o} }).Group()
+			stream.TopN(g, "top", 1, func(a, b []order) bool { return len(a) > len(b) })
+		},
+		want: []string{`step "top": the value, type []stream_test.order, has no codec; add .WithValue(codec) before Group`},
+	},
+	"cogroup of two encodings of keys": {
+		declare: func(p *stream.Pipeline) {
+			other := stream.From(p, "other", codec.JSON[string](), codec.JSON[order]())
+			add := func(n int64, o order) int64 { return n + o.Cents }
+			orders(p).Group().Cogroup(func() int64 { return 0 }, add).Add(other.Group(), add).Aggregate("cents")
+		},
+		want: []string{`step "cents": Cogroup step "cogroup-2" brings together keys encoded as "string" and as "json:string", ` +
+			`so records of one key may be in several partitions; add .Repartition(name) after it, or use KeyBy(name, fn)`},
+	},
+	"cogroup of two pipelines": {
+		declare: func(p *stream.Pipeline) {
+			add := func(n int64, o order) int64 { return n + o.Cents }
+			orders(p).Group().Cogroup(func() int64 { return 0 }, add).Add(orders(stream.NewPipeline("other")).Group(), add).Aggregate("cents")
+		},
+		want: []string{`step "cogroup-1": it has a stream of pipeline "other"; cogroup streams of one pipeline`},
+	},
+	"cogroup by sessions without merge": {
+		declare: func(p *stream.Pipeline) {
+			orders(p).Group().Cogroup(func() int64 { return 0 }, func(n int64, o order) int64 { return n + o.Cents }).
+				Window(stream.Session(time.Second)).Aggregate("cents", nil)
+		},
+		want: []string{`step "cents": session windows bring aggregates together, and there is no merge; give Aggregate one`},
+	},
+	"combined by sessions": {
+		declare: func(p *stream.Pipeline) {
+			orders(p).CombineBy("by", customerOf, stream.Counting[order]()).Window(stream.Session(time.Second)).Aggregate("counts")
+		},
+		want: []string{`step "counts": session windows have no panes, which records could be combined by; use KeyBy instead of CombineBy`},
+	},
+	"combined by half a combiner": {
+		declare: func(p *stream.Pipeline) {
+			orders(p).CombineBy("by", customerOf, stream.Combiner[order, int64]{}).Aggregate("counts")
+		},
+		want: []string{`step "by": its combiner lacks a function; give it Init, Add and Merge`},
+	},
+	"combined into what has no codec": {
+		declare: func(p *stream.Pipeline) {
+			orders(p).CombineBy("by", customerOf, stream.Combiner[order, []order]{
+				Init:  func() []order { return nil },
+				Add:   func(all []order, o order) []order { return append(all, o) },
+				Merge: func(all, other []order) []order { return append(all, other...) },
+			}).Aggregate("all")
+		},
+		want: []string{
+			`step "by": the value, type []stream_test.order, has no codec; give the combiner a Codec`,
+			`step "all": the aggregate, type []stream_test.order, has no codec; give the combiner a Codec`,
+		},
+	},
 	"several at once": {
 		declare: func(p *stream.Pipeline) {
 			orders(p).Map(func(order) []order { return nil }).To("out")

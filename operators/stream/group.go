@@ -59,8 +59,11 @@ func aggregate[K, V, A any](s Stream[K, V], kind topology.Kind, name string, val
 	n := s.p.addNamed(kind, name, s.n.id)
 	s.keyed(n)
 	giveValue := "give it as the last argument"
-	if kind == "reduce" {
+	switch kind {
+	case "reduce":
 		giveValue = "add .WithValue(codec) before Group"
+	case "combine":
+		giveValue = giveCombiner
 	}
 	value = own(value)
 	s.p.addStore(n, topology.Store{

@@ -42,7 +42,7 @@ func (s Stream[K, V]) KeyBy[K2 any](name string, fn func(V) K2, key ...codec.Cod
 			return write(fn(v), v, t)
 		}), nil
 	})
-	out := readBack(s.p, n, w, "give it to KeyBy(name, fn, codec)")
+	out := readBack(s.p, n, w, "give it to KeyBy(name, fn, codec)", valueBefore)
 	out.rules = s.rules
 	return out
 }
@@ -53,15 +53,18 @@ func (s Stream[K, V]) Repartition(name string, key ...codec.Codec[K]) Stream[K, 
 	n := s.p.addNamed(topology.KindRepartition, name, s.n.id)
 	w := &writer[K, V]{label: n.Label, rules: s.stepRules(n), key: choose(s.p, n.Label, key, s.key), value: own(s.value)}
 	s.n.children = append(s.n.children, w.open)
-	out := readBack(s.p, n, w, "give it to Repartition(name, codec)")
+	out := readBack(s.p, n, w, "give it to Repartition(name, codec)", valueBefore)
 	out.rules = s.rules
 	return out
 }
 
+// valueBefore is what to do about a stream whose values have no codec.
+const valueBefore = "add .WithValue(codec) before it"
+
 // readBack makes w the writer of a repartition topic, and returns the stream that is read from it.
-func readBack[K, V any](p *Pipeline, n *topology.Node, w *writer[K, V], giveKey string) Stream[K, V] {
+func readBack[K, V any](p *Pipeline, n *topology.Node, w *writer[K, V], giveKey, giveValue string) Stream[K, V] {
 	keyID := needKey(p, w.label, "the key", w.key, giveKey)
-	valueID := need(p, w.label, "the value", w.value, "add .WithValue(codec) before it")
+	valueID := need(p, w.label, "the value", w.value, giveValue)
 	src := &sourceNode[K, V]{key: w.key, value: w.value, keyID: keyID, valueID: valueID}
 	through(p, n, w, src)
 	return Stream[K, V]{p: p, n: &src.node, key: w.key, value: w.value}

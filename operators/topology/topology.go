@@ -109,6 +109,9 @@ const (
 	// next, their number as a uvarint, and for each its first and its last time, 8 bytes each, and the value after 4
 	// bytes of its length.
 	SessionStore StoreKind = "session"
+	// TopStore holds per key the values that rank highest: 8 bytes of event time as in a TableStore, then the values from
+	// the highest down, each after 4 bytes of its length.
+	TopStore StoreKind = "top"
 )
 
 // TTL says by which time the values of a store expire.
