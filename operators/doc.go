@@ -34,7 +34,7 @@
 // # Failure behaviour
 //
 // Process and Flush return *UserError when user code returned an error, *DecodeError when a record could
-// not be decoded and its policy is to fail, and other errors (state, missing resources) as they are. User
-// panics are not caught here: the caller recovers and reports Context.Node, because a recover per record
-// would cost more than the record.
+// not be decoded, and other errors (state, missing resources) as they are. A record that a policy keeps from failing
+// the epoch is told to the Listener. User panics are caught here only in steps that have a policy: elsewhere the caller
+// recovers and reports Context.Node, because a recover per record would cost more than the record.
 package operators

@@ -3,6 +3,7 @@
 package operators
 
 import (
+	"context"
 	"time"
 
 	"github.com/streamd/streamd/partition"
@@ -17,6 +18,7 @@ type Runtime struct {
 	Output   Output
 	Context  *Context
 	Now      func() time.Time       // the wall clock, through the engine so that a run can be repeated
+	Wait     func(time.Duration)    // between the attempts of a step; nil: time.Sleep
 	Listener *Listener              // may be nil
 	Globals  map[string]GlobalStore // by topic: those of topology.Topology.Globals
 }
@@ -38,13 +40,19 @@ type Context struct {
 // Listener gets the events of a Processor that are not errors. Any field may be nil. Calls are made on
 // the task's goroutine, must not block and must not keep the record's slices.
 type Listener struct {
-	// Skipped reports a record that was dropped because its source skips what it cannot decode.
-	Skipped func(*DecodeError)
+	// Skipped reports a record that a step dropped because its policy is to skip.
+	Skipped func(Failure)
+	// DeadLettered reports a record that a step dropped and whose input record was sent to a topic.
+	DeadLettered func(f Failure, topic string)
+	// Retried reports a record that a step will be given again.
+	Retried func(Failure)
 	// Late reports a record that came too late for all windows of a step, by the step's label.
 	Late func(step string)
-	// DeadLettered reports a record that was sent to a dead-letter topic, by the topic's name.
-	DeadLettered func(err *DecodeError, topic string)
 }
+
+// Opening finds out what a pipeline needs to know of the world before it runs, as the ids of schemas. It may be called
+// again.
+type Opening func(ctx context.Context) error
 
 // Processor runs the fused steps of one sub-topology for one task.
 type Processor interface {

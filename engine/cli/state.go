@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/streamd/streamd/checkpoint"
+	"github.com/streamd/streamd/operators/codec"
 	"github.com/streamd/streamd/operators/topology"
 	"github.com/streamd/streamd/partition"
 	"github.com/streamd/streamd/statestore"
@@ -123,7 +124,16 @@ func (v *storeView) entry(key, sub, value []byte) (entry, error) {
 	if timed {
 		e.setTime(ms)
 	}
-	e.Value, e.text[3] = jsonOf(st.ValueCodec, value), textOf(st.ValueCodec, value)
+	if st.Plain {
+		e.Value, e.text[3] = jsonOf(st.ValueCodec, value), textOf(st.ValueCodec, value)
+		return e, nil
+	}
+	version, value, err := codec.SplitStored(value)
+	if err != nil || version > len(st.FormerValueCodecs) {
+		return e, fmt.Errorf("store %s, key %s: %w: none of its codecs wrote the value", st.Name, e.text[0], checkpoint.ErrCorrupt)
+	}
+	id := st.ValueCodecs()[version]
+	e.Value, e.text[3] = jsonOf(id, value), textOf(id, value)
 	return e, nil
 }
 

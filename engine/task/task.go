@@ -38,6 +38,7 @@ type Options struct {
 	DB       *statestore.DB // nil for a stateless sub-topology
 	Output   operators.Output
 	Now      func() time.Time
+	Wait     func(time.Duration)              // between the attempts of a step at a record; nil: time.Sleep
 	Listener *operators.Listener              // may be nil
 	Globals  map[string]operators.GlobalStore // by topic
 
@@ -98,7 +99,7 @@ func New(o Options) (*Task, error) {
 	t.ordered = len(t.source) > 1 && o.SubTopology.Stateful()
 	t.out = newAnnouncer(o)
 	t.startTime()
-	proc, err := o.SubTopology.New(&operators.Runtime{Task: o.ID, DB: o.DB, Output: o.Output, Context: &t.ctx, Now: o.Now, Listener: o.Listener, Globals: o.Globals})
+	proc, err := o.SubTopology.New(&operators.Runtime{Task: o.ID, DB: o.DB, Output: o.Output, Context: &t.ctx, Now: o.Now, Wait: o.Wait, Listener: o.Listener, Globals: o.Globals})
 	if err != nil {
 		return nil, fmt.Errorf("build task %v: %w", o.ID, err)
 	}

@@ -29,6 +29,11 @@ func (w *Worker) bootstrap(ctx context.Context) error {
 	}
 	w.budget = budget.Bytes
 	w.fitMemory()
+	for _, open := range w.topology.Openings {
+		if err := open(ctx); err != nil {
+			return fmt.Errorf("open the codecs of the pipeline: %w", err)
+		}
+	}
 	if w.cluster, err = kafka.Connect(ctx, w.cfg); err != nil {
 		return err
 	}

@@ -13,7 +13,6 @@ import (
 	"github.com/streamd/streamd/checkpoint"
 	"github.com/streamd/streamd/engine/core"
 	"github.com/streamd/streamd/engine/task"
-	"github.com/streamd/streamd/operators/topology"
 	"github.com/streamd/streamd/partition"
 	"github.com/streamd/streamd/statestore"
 )
@@ -179,20 +178,15 @@ func (w *Worker) manifest(rt *runningTask, round int64) checkpoint.Manifest {
 	m := checkpoint.Manifest{
 		App: w.names.App, Incarnation: w.names.Incarnation, Round: round, Task: rt.id,
 		Generation: w.transactionalID, Fingerprint: w.topology.Fingerprint(),
-		Codecs: map[string]string{}, Stores: map[string]uint16{},
+		Codecs: map[string][]string{}, Stores: map[string]uint16{},
 		Position: checkpoint.Position{
 			Epoch: rt.committed.Epoch, ChangelogOffset: rt.committed.ChangelogOffset, Inputs: inputsByTopic(rt.committedPosition),
 		},
 	}
 	for _, s := range rt.sub.Stores {
-		m.Codecs[s.Name], m.Stores[s.Name] = storeCodecs(s), s.ID
+		m.Codecs[s.Name], m.Stores[s.Name] = s.Codecs(), s.ID
 	}
 	return m
-}
-
-// storeCodecs names what the entries of a store are written with.
-func storeCodecs(s topology.Store) string {
-	return s.KeyCodec + "/" + s.SubKeyCodec + "/" + s.ValueCodec
 }
 
 func inputsByTopic(p task.Position) map[string]map[int32]int64 {

@@ -66,3 +66,17 @@ func ownerOf[T any]() func(T) T {
 	own, _ := any(bytes.Clone).(func(T) T)
 	return own
 }
+
+// unversioned decodes the values of an internal topic, which are as codec.Stored has them, or null.
+func unversioned[T any](c codec.Codec[T], decode func([]byte) (T, error)) func([]byte) (T, error) {
+	now, stored := len(codec.Former(c)), codec.Stored(c)
+	return func(src []byte) (T, error) {
+		if src == nil {
+			return decode(nil)
+		}
+		if version, value, err := codec.SplitStored(src); err == nil && version == now {
+			return decode(value)
+		}
+		return stored.Decode(src)
+	}
+}

@@ -65,8 +65,18 @@
 //
 // # Failure behaviour
 //
-// Build returns all errors joined, each `step "name": what was found; what to do`. At run time records
-// that do not decode follow the policy of their source, an error returned by a Process handler becomes
-// an *operators.UserError with step and position, and a panic is the engine's to catch: it knows
+// Build returns all errors joined, each `step "name": what was found; what to do`. At run time an error of a step ends the
+// epoch, unless a policy says otherwise (see OnError): as *operators.DecodeError of a source, as *operators.UserError of
+// user code and of codecs that refuse to encode. A panic of a step that has no policy is the engine's to catch: it knows
 // the step from operators.Context.
+//
+// A policy is about one step and one record. The steps before it have done their work, other branches too, and that
+// stays; the failing step's own changes to state are undone, what it emitted for the record does not go on, and so the steps
+// below never see it. This is decided as the record is processed, in the epoch's transaction: nothing is undone
+// later, and a record that is processed again meets the same fate unless user code decides otherwise. Steps with a
+// policy pay for it: what they emit is held until they are done with the record, and the state that they touch is encoded
+// once more.
+//
+// Errors of the state, of the brokers and of a schema registry that is away follow no policy: nothing is wrong with
+// the record.
 package stream

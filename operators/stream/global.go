@@ -23,22 +23,24 @@ type GlobalTable[K, V any] struct {
 // again after a failure may find newer rows than the first time: what must not be so needs a Table. Policies for records that
 // do not decode are Fail and Skip.
 func GlobalTableFrom[K, V any](p *Pipeline, topic string, key codec.Codec[K], value codec.Codec[V], opts ...SourceOption) GlobalTable[K, V] {
-	o, label := newSourceOptions(opts), "global:"+topic
+	o, label := newSourceOptions(p, opts), "global:"+topic
 	if o.name != "" {
 		p.fail(label, fmt.Sprintf("it has the option As(%q)", o.name), "leave it out: a global table has no store")
 	}
-	if o.policy != Fail && o.policy != Skip {
-		p.fail(label, fmt.Sprintf("decode policy %q is not for global tables", o.policy), "use Fail or Skip")
+	decode := o.rules.within(operators.PhaseDecode)
+	skips := len(decode) == 1 && decode[0].policy == Skip && decode[0].match == nil
+	if len(decode) > 0 && !skips {
+		p.fail(label, fmt.Sprintf("the policy %q is not for global tables", decode), "use Fail or Skip, without conditions")
 	}
 	if o.eventTime != nil || o.outOfOrder != 0 {
 		p.fail(label, "it has an option of event time", "leave EventTime and OutOfOrder out: the rows of a global table have no time")
 	}
-	g := topology.Global{Topic: topic, OnDecodeError: o.policy,
+	g := topology.Global{Topic: topic, OnDecodeError: decode.String(),
 		KeyCodec:   need(p, label, "the key", key, "give GlobalTableFrom a key codec"),
 		ValueCodec: need(p, label, "the value", value, "give GlobalTableFrom a value codec"),
 	}
 	g.New = func(l *operators.Listener) operators.GlobalStore {
-		s := &globalStore[K, V]{global: &g, label: label, key: key, value: value, rows: map[string]V{}}
+		s := &globalStore[K, V]{skips: skips, global: &g, label: label, key: key, value: value, rows: map[string]V{}}
 		if l != nil {
 			s.skipped = l.Skipped
 		}
@@ -105,7 +107,8 @@ type globalStore[K, V any] struct {
 	label   string
 	key     codec.Codec[K]
 	value   codec.Codec[V]
-	skipped func(*operators.DecodeError) // may be nil
+	skips   bool                    // what does not decode
+	skipped func(operators.Failure) // may be nil
 	rows    map[string]V
 }
 
@@ -136,11 +139,13 @@ func (s *globalStore[K, V]) reject(rec *operators.Record, part operators.Part, c
 		Step: s.label, Part: part, Codec: codec,
 		Topic: rec.Topic, Partition: rec.Partition, Offset: rec.Offset, Err: err,
 	}
-	if s.global.OnDecodeError != Skip {
+	if !s.skips {
 		return e
 	}
 	if s.skipped != nil {
-		s.skipped(e)
+		s.skipped(operators.Failure{
+			Step: s.label, Phase: operators.PhaseDecode, Topic: rec.Topic, Partition: rec.Partition, Offset: rec.Offset, Err: e,
+		})
 	}
 	return nil
 }

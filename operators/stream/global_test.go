@@ -126,7 +126,7 @@ func TestGlobalTablesSayWhatIsWrong(t *testing.T) {
 		},
 		"dead letters": {
 			func(p *stream.Pipeline) { from(p, "g", stream.OnDecodeError(stream.DeadLetter("dlq"))) },
-			`step "global:g": decode policy "dead-letter:dlq" is not for global tables; use Fail or Skip`,
+			`step "global:g": the policy "dead-letter:dlq" is not for global tables; use Fail or Skip, without conditions`,
 		},
 		"twice": {
 			func(p *stream.Pipeline) { from(p, "g"); from(p, "g") },

@@ -62,14 +62,16 @@ func aggregate[K, V, A any](s Stream[K, V], kind topology.Kind, name string, val
 	if kind == "reduce" {
 		giveValue = "add .WithValue(codec) before Group"
 	}
+	value = own(value)
 	s.p.addStore(n, topology.Store{
 		Name: n.Label, Kind: topology.TableStore,
-		KeyCodec:   need(s.p, n.Label, "the key", s.key, "add .WithKey(codec) before Group"),
-		ValueCodec: need(s.p, n.Label, "the aggregate", value, giveValue),
+		KeyCodec:          needKey(s.p, n.Label, "the key", s.key, "add .WithKey(codec) before Group"),
+		ValueCodec:        need(s.p, n.Label, "the aggregate", value, giveValue),
+		FormerValueCodecs: former(value),
 	})
 	a := &aggregation[K, V, A]{
-		key: s.key, value: value, fold: fold,
-		store: &storeRef[row[A]]{name: n.Label, codec: rowCodec[A]{value: value}},
+		rules: s.stepRules(n), key: s.key, value: value, fold: fold,
+		store: &storeRef[row[A]]{name: n.Label, codec: rowCodec[A]{value: stored(value)}},
 		table: &tableNode[K, A]{id: n.ID, label: n.Label, key: s.key},
 	}
 	keptIn(a.table, a.store, asIs)
@@ -91,6 +93,7 @@ type aggregation[K, V, A any] struct {
 	fold  func(kept A, found bool, v V) A
 	store *storeRef[row[A]]
 	table *tableNode[K, A]
+	rules rules
 }
 
 func (a *aggregation[K, V, A]) open(t *task) (emit[K, V], error) {
@@ -108,33 +111,46 @@ func (a *aggregation[K, V, A]) open(t *task) (emit[K, V], error) {
 	if a.table.old {
 		apart = snapshots(a.value)
 	}
-	return func(k K, v V, tm operators.Time) error {
-		ctx.Node = label
-		key, err := keys.encode(ctx, k)
-		if err != nil {
-			return err
-		}
-		r, found, err := store.Update(key)
-		if err != nil {
-			return fmt.Errorf("step %q: update its store: %w", label, err)
-		}
-		c := Change[A]{Old: r.value, HasOld: found, HasNew: true}
-		kept := r.value
-		if apart != nil && found {
-			if kept, err = apart(kept); err != nil {
-				return operators.NewUserError(ctx, err)
+	g := t.guard(label, a.rules)
+	undo := &rowUndo[A]{store: store, codec: rowCodec[A]{value: codec.Stored(a.value)}}
+	if g != nil {
+		g.undo = undo.undo
+	}
+	return guarded(g, emit[K, Change[A]](next), func(next emit[K, Change[A]]) emit[K, V] {
+		return func(k K, v V, tm operators.Time) error {
+			ctx.Node = label
+			if g != nil {
+				undo.key = nil
 			}
+			key, err := keys.encode(ctx, k)
+			if err != nil {
+				return err
+			}
+			r, found, err := store.Update(key)
+			if err == nil && g != nil {
+				err = undo.remember(key, *r, found)
+			}
+			if err != nil {
+				return fmt.Errorf("step %q: update its store: %w", label, err)
+			}
+			c := Change[A]{Old: r.value, HasOld: found, HasNew: true}
+			kept := r.value
+			if apart != nil && found {
+				if kept, err = apart(kept); err != nil {
+					return operators.NewUserError(ctx, err)
+				}
+			}
+			c.New = fold(kept, found, v)
+			if !found || tm > r.time {
+				r.time = tm
+			}
+			r.value = c.New
+			if next == nil {
+				return nil
+			}
+			return next(k, c, r.time)
 		}
-		c.New = fold(kept, found, v)
-		if !found || tm > r.time {
-			r.time = tm
-		}
-		r.value = c.New
-		if next == nil {
-			return nil
-		}
-		return next(k, c, r.time)
-	}, nil
+	}), nil
 }
 
 // keyEncoder encodes keys for a store into a buffer of its own.
@@ -156,7 +172,7 @@ func (e *keyEncoder[K]) encode(ctx *operators.Context, k K) ([]byte, error) {
 	}
 	var err error
 	if e.buf, err = e.codec.Append(e.buf[:0], k); err != nil {
-		return nil, operators.NewUserError(ctx, fmt.Errorf("encode key as %s: %w", e.codec.ID(), err))
+		return nil, operators.NewSerializeError(ctx, fmt.Errorf("encode key as %s: %w", e.codec.ID(), err))
 	}
 	return e.buf, nil
 }

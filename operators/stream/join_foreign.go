@@ -87,7 +87,7 @@ func joinForeign[K, V, F, R, W any](f *foreign[K, V, F, R, W]) Table[K, W] {
 	answers := f.declareMatches(p, requests)
 	n := p.addNamed("foreign-join", f.name, answers.id)
 	p.addStore(n, topology.Store{
-		Name: f.name + ".versions", Kind: topology.ValueStore, KeyCodec: idOf(f.left.key), ValueCodec: "uvarint",
+		Name: f.name + ".versions", Kind: topology.ValueStore, KeyCodec: idOf(f.left.key), ValueCodec: "uvarint", Plain: true,
 	})
 	f.versions = &storeRef[uint64]{name: f.name + ".versions", codec: versionCodec{}}
 	keep, table := newKeeper(p, n, f.left.key, f.value, "give it as the last argument")
@@ -100,7 +100,7 @@ func joinForeign[K, V, F, R, W any](f *foreign[K, V, F, R, W]) Table[K, W] {
 func (f *foreign[K, V, F, R, W]) declareRequests(p *Pipeline) *sourceNode[[]byte, request[V]] {
 	n := p.add(topology.KindRepartition, part(f.name, "requests"), f.left.n.id)
 	p.addStore(n, topology.Store{
-		Name: f.name + ".references", Kind: topology.ValueStore, KeyCodec: idOf(f.left.key), ValueCodec: referenceCodec{}.ID(),
+		Name: f.name + ".references", Kind: topology.ValueStore, KeyCodec: idOf(f.left.key), ValueCodec: referenceCodec{}.ID(), Plain: true,
 	})
 	f.references = &storeRef[reference]{name: f.name + ".references", codec: referenceCodec{}}
 	c := requestCodec[V]{f.left.value}
@@ -119,7 +119,7 @@ func (f *foreign[K, V, F, R, W]) declareMatches(p *Pipeline, requests *sourceNod
 	match := p.add("foreign-match", "", requests.id, f.right.n.id)
 	p.addStore(match, topology.Store{
 		Name: f.name + ".subscriptions", Kind: topology.MapStore, KeyCodec: idOf(f.right.key), SubKeyCodec: idOf(f.left.key),
-		ValueCodec: "subscription:" + idOf(f.left.value),
+		ValueCodec: "subscription:" + idOf(f.left.value), Plain: true,
 	})
 	f.subscriptions = &mapRef[subscription[V]]{name: f.name + ".subscriptions", codec: subscriptionCodec[V]{f.left.value}}
 	n := p.add(topology.KindRepartition, part(f.name, "answers"), match.ID)

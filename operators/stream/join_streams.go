@@ -106,7 +106,7 @@ func joinStreams[K, L, R, W any](l Stream[K, L], r Stream[K, R], j pairs[L, R, W
 	leftID := need(p, label, "the left value", l.value, "add .WithValue(codec) before it")
 	rightID := need(p, label, "the right value", r.value, "add .WithValue(codec) to the stream that it is joined with")
 	for _, side := range []struct{ state, value string }{{leftState, leftID}, {rightState, rightID}} {
-		store := topology.Store{Name: label + side.state, Kind: topology.WindowStore, KeyCodec: keyID, SubKeyCodec: codec.Int64.ID(), ValueCodec: "joined:" + side.value}
+		store := topology.Store{Name: label + side.state, Kind: topology.WindowStore, KeyCodec: keyID, SubKeyCodec: codec.Int64.ID(), ValueCodec: "joined:" + side.value, Plain: true}
 		p.addStore(&p.graph.Nodes[id], store)
 		store.Name, store.SubKeyCodec, store.ValueCodec = store.Name+dueState, "", "mark"
 		p.addStore(&p.graph.Nodes[id], store)

@@ -31,13 +31,13 @@ type Handler[K, V, W any] func(ctx *Context[W], k K, v V) error
 func (s Stream[K, V]) Process[W any](name string, open func(*Setup) Handler[K, V, W], value ...codec.Codec[W]) Stream[K, W] {
 	n := s.p.addNamed("process", name, s.n.id)
 	out := &node[K, W]{id: n.ID}
-	step := &process[K, V, W]{label: n.Label, key: s.key, open: open, out: out}
+	step := &process[K, V, W]{label: n.Label, key: s.key, open: open, out: out, rules: s.stepRules(n)}
 	declared := &Setup{p: s.p, step: n.Label}
 	open(declared)
 	step.stateful = len(declared.stores) > 0
 	if step.stateful {
 		s.keyed(n)
-		keyID := need(s.p, n.Label, "the key", s.key, "add .WithKey(codec) before Process, whose states are kept by key")
+		keyID := needKey(s.p, n.Label, "the key", s.key, "add .WithKey(codec) before Process, whose states are kept by key")
 		for _, st := range declared.stores {
 			st.KeyCodec = keyID
 			s.p.addStore(n, st)
@@ -45,7 +45,7 @@ func (s Stream[K, V]) Process[W any](name string, open func(*Setup) Handler[K, V
 	}
 	s.n.children = append(s.n.children, step.task)
 	c := choose(s.p, n.Label, value, carry[W](s.p, s.value))
-	return Stream[K, W]{p: s.p, n: out, key: s.key, value: c, moved: s.moved}
+	return Stream[K, W]{p: s.p, n: out, key: s.key, value: c, moved: s.moved, rules: s.rules}
 }
 
 type process[K, V, W any] struct {
@@ -54,6 +54,7 @@ type process[K, V, W any] struct {
 	open     func(*Setup) Handler[K, V, W]
 	out      *node[K, W]
 	stateful bool
+	rules    rules
 }
 
 func (p *process[K, V, W]) task(t *task) (emit[K, V], error) {
@@ -61,11 +62,20 @@ func (p *process[K, V, W]) task(t *task) (emit[K, V], error) {
 	if err != nil {
 		return nil, err
 	}
-	setup := &Setup{step: p.label, task: t}
+	setup, g := &Setup{step: p.label, task: t}, t.guard(p.label, p.rules)
+	if g != nil {
+		setup.undo = &undoLog{}
+		g.undo = setup.takeBack
+	}
 	handle := p.open(setup)
 	if setup.err != nil {
 		return nil, fmt.Errorf("open step %q: %w", p.label, setup.err)
 	}
+	return guarded(g, next, func(next emit[K, W]) emit[K, V] { return p.run(t, setup, handle, next) }), nil
+}
+
+// run makes the step of a handler.
+func (p *process[K, V, W]) run(t *task, setup *Setup, handle Handler[K, V, W], next emit[K, W]) emit[K, V] {
 	y := &yielder[K, W]{caller: caller{ctx: t.rt.Context, label: p.label}, next: next}
 	ctx := &Context[W]{ctx: t.rt.Context, now: t.rt.Now}
 	ctx.send = func(w W) { y.yield(y.k, w) }
@@ -76,6 +86,9 @@ func (p *process[K, V, W]) task(t *task) (emit[K, V], error) {
 	return func(k K, v V, tm operators.Time) error {
 		y.begin(k, tm)
 		ctx.time, setup.err = tm, nil
+		if setup.undo != nil {
+			setup.undo.reset()
+		}
 		if keys != nil {
 			var err error
 			if setup.key, err = keys.encode(y.ctx, k); err != nil {
@@ -90,7 +103,7 @@ func (p *process[K, V, W]) task(t *task) (emit[K, V], error) {
 			return setup.err
 		}
 		return p.attribute(y.ctx, err)
-	}, nil
+	}
 }
 
 // attribute makes an error of the handler a UserError, unless it is the store's own, handed through.
@@ -149,9 +162,10 @@ type Setup struct {
 
 	stores []topology.Store // declared
 
-	task *task  // while a task is made, and from then on
-	key  []byte // encoded key of the record in process; nil before the first
-	err  error  // the first that no method could return: of making the task, or of the record in process
+	task *task    // while a task is made, and from then on
+	undo *undoLog // of a guarded step; else nil
+	key  []byte   // encoded key of the record in process; nil before the first
+	err  error    // the first that no method could return: of making the task, or of the record in process
 }
 
 // stateName is what the store of a state is called.
@@ -169,6 +183,14 @@ func (s *Setup) declare(name string, st topology.Store) bool {
 	st.Name = s.stateName(name)
 	s.stores = append(s.stores, st)
 	return true
+}
+
+// takeBack undoes what the record in process did to the states.
+func (s *Setup) takeBack() error {
+	if s.err != nil {
+		return s.err // Of a state, before the handler went on and failed itself.
+	}
+	return s.undo.undo()
 }
 
 func (s *Setup) fail(err error) {

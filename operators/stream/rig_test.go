@@ -30,7 +30,7 @@ type rig struct {
 	epoch uint64
 	next  map[string]int64 // next offset by topic
 	queue []output         // on repartition topics
-	skips []*operators.DecodeError
+	skips []operators.Failure
 
 	globals map[string]operators.GlobalStore
 }
@@ -91,7 +91,7 @@ func tryRig(p *stream.Pipeline) (*rig, error) {
 		t.proc, err = t.sub.New(&operators.Runtime{
 			Task: id, DB: t.db, Output: t, Context: &t.ctx, Globals: r.globals,
 			Now:      func() time.Time { return time.UnixMilli(1000) },
-			Listener: &operators.Listener{Skipped: func(e *operators.DecodeError) { r.skips = append(r.skips, e) }},
+			Listener: &operators.Listener{Skipped: func(f operators.Failure) { r.skips = append(r.skips, f) }},
 		})
 		if err != nil {
 			return nil, err

@@ -27,14 +27,16 @@ type ValueState[V any] struct {
 	setup *Setup
 	name  string
 	store *statestore.Value[V] // nil while the pipeline is declared
+	codec codec.Codec[V]
 	own   func(V) V
 }
 
 // Value declares a state of one value per key. The name is its identity within the step.
 func (s *Setup) Value[V any](name string, value codec.Codec[V]) *ValueState[V] {
-	st := &ValueState[V]{setup: s, name: s.stateName(name), own: ownerOf[V]()}
+	value = own(value)
+	st := &ValueState[V]{setup: s, name: s.stateName(name), codec: value, own: ownerOf[V]()}
 	if s.p != nil {
-		s.declare(name, topology.Store{Kind: topology.ValueStore,
+		s.declare(name, topology.Store{Kind: topology.ValueStore, FormerValueCodecs: former(value),
 			ValueCodec: need(s.p, s.step, fmt.Sprintf("the value of state %q", name), value, "give Value a codec")})
 		return st
 	}
@@ -43,7 +45,7 @@ func (s *Setup) Value[V any](name string, value codec.Codec[V]) *ValueState[V] {
 		s.fail(err)
 		return st
 	}
-	st.store = statestore.NewValue[V](s.task.rt.DB, id, value)
+	st.store = statestore.NewValue[V](s.task.rt.DB, id, codec.Stored(value))
 	return st
 }
 
@@ -60,13 +62,40 @@ func (s *ValueState[V]) Get() (v V, found bool, err error) {
 		return v, false, s.check(errNotRunning)
 	}
 	v, found, err = s.store.Get(s.setup.key)
+	if err == nil && s.setup.undo != nil {
+		err = s.setup.undo.remember(s, nil, s.codec, v, found)
+	}
 	return v, found, s.check(err)
+}
+
+// restore implements restorer.
+func (s *ValueState[V]) restore(_, value []byte, found bool) error {
+	if !found {
+		return s.check(s.store.Delete(s.setup.key))
+	}
+	v, err := s.codec.Decode(value)
+	if err != nil {
+		return s.check(err)
+	}
+	return s.check(s.store.Put(s.setup.key, v))
+}
+
+// before has a guarded step remember what a write is about to replace.
+func (s *ValueState[V]) before() error {
+	if s.setup.undo == nil {
+		return nil
+	}
+	_, _, err := s.Get()
+	return err
 }
 
 // Put sets the key's value.
 func (s *ValueState[V]) Put(v V) error {
 	if s.setup.key == nil {
 		return s.check(errNotRunning)
+	}
+	if err := s.before(); err != nil {
+		return err
 	}
 	if s.own != nil {
 		v = s.own(v)
@@ -79,6 +108,9 @@ func (s *ValueState[V]) Delete() error {
 	if s.setup.key == nil {
 		return s.check(errNotRunning)
 	}
+	if err := s.before(); err != nil {
+		return err
+	}
 	return s.check(s.store.Delete(s.setup.key))
 }
 
@@ -89,16 +121,18 @@ type MapState[S, V any] struct {
 	name  string
 	sub   codec.Codec[S]
 	store *statestore.Map[V] // nil while the pipeline is declared
+	codec codec.Codec[V]
 	own   func(V) V
 	buf   []byte // scratch: the encoded sub-key of the call
 }
 
 // Map declares a state of many values per key, by sub-key. The name is its identity within the step.
 func (s *Setup) Map[S, V any](name string, sub codec.Codec[S], value codec.Codec[V]) *MapState[S, V] {
-	st := &MapState[S, V]{setup: s, name: s.stateName(name), sub: sub, own: ownerOf[V]()}
+	value = own(value)
+	st := &MapState[S, V]{setup: s, name: s.stateName(name), sub: sub, codec: value, own: ownerOf[V]()}
 	if s.p != nil {
-		s.declare(name, topology.Store{Kind: topology.MapStore,
-			SubKeyCodec: need(s.p, s.step, fmt.Sprintf("the sub-key of state %q", name), sub, "give Map a codec"),
+		s.declare(name, topology.Store{Kind: topology.MapStore, FormerValueCodecs: former(value),
+			SubKeyCodec: needKey(s.p, s.step, fmt.Sprintf("the sub-key of state %q", name), sub, "give Map a codec"),
 			ValueCodec:  need(s.p, s.step, fmt.Sprintf("the value of state %q", name), value, "give Map a codec")})
 		return st
 	}
@@ -107,7 +141,7 @@ func (s *Setup) Map[S, V any](name string, sub codec.Codec[S], value codec.Codec
 		s.fail(err)
 		return st
 	}
-	st.store = statestore.NewMap[V](s.task.rt.DB, id, value)
+	st.store = statestore.NewMap[V](s.task.rt.DB, id, codec.Stored(value))
 	return st
 }
 
@@ -136,13 +170,45 @@ func (s *MapState[S, V]) Get(sub S) (v V, found bool, err error) {
 	if err != nil {
 		return v, false, err
 	}
+	return s.get(raw)
+}
+
+// get returns the value of an encoded sub-key, which a guarded step remembers.
+func (s *MapState[S, V]) get(raw []byte) (v V, found bool, err error) {
 	v, found, err = s.store.Get(s.setup.key, raw)
+	if err == nil && s.setup.undo != nil {
+		err = s.setup.undo.remember(s, raw, s.codec, v, found)
+	}
 	return v, found, s.check(err)
+}
+
+// restore implements restorer.
+func (s *MapState[S, V]) restore(sub, value []byte, found bool) error {
+	if !found {
+		return s.check(s.store.Delete(s.setup.key, sub))
+	}
+	v, err := s.codec.Decode(value)
+	if err != nil {
+		return s.check(err)
+	}
+	return s.check(s.store.Put(s.setup.key, sub, v))
+}
+
+// before has a guarded step remember what a write is about to replace.
+func (s *MapState[S, V]) before(raw []byte) error {
+	if s.setup.undo == nil {
+		return nil
+	}
+	_, _, err := s.get(raw)
+	return err
 }
 
 // Put sets the value of a sub-key.
 func (s *MapState[S, V]) Put(sub S, v V) error {
 	raw, err := s.subKey(sub)
+	if err == nil {
+		err = s.before(raw)
+	}
 	if err != nil {
 		return err
 	}
@@ -155,6 +221,9 @@ func (s *MapState[S, V]) Put(sub S, v V) error {
 // Delete removes a sub-key.
 func (s *MapState[S, V]) Delete(sub S) error {
 	raw, err := s.subKey(sub)
+	if err == nil {
+		err = s.before(raw)
+	}
 	if err != nil {
 		return err
 	}
@@ -174,6 +243,12 @@ func (s *MapState[S, V]) All() iter.Seq2[S, V] {
 			if err != nil {
 				s.setup.fail(s.check(fmt.Errorf("decode sub-key as %s: %w", s.sub.ID(), err)))
 				return
+			}
+			if s.setup.undo != nil {
+				if err := s.setup.undo.remember(s, raw, s.codec, v, true); err != nil {
+					s.setup.fail(s.check(err))
+					return
+				}
 			}
 			if !yield(sub, v) {
 				return

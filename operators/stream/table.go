@@ -268,7 +268,7 @@ type row[V any] struct {
 	value V
 }
 
-// rowCodec lays a row out as topology.TableStore says.
+// rowCodec lays a row out as topology.TableStore says. The value's codec is one of codec.Stored.
 type rowCodec[V any] struct{ value codec.Codec[V] }
 
 const timeBytes = 8

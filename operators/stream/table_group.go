@@ -131,7 +131,8 @@ type folding[V, A any] struct {
 // fold declares a step that keeps aggregates of groups.
 func fold[K, V, A any](g TableGroup[K, V], kind topology.Kind, name string, value codec.Codec[A], f folding[V, A]) Table[K, A] {
 	n := g.p.addNamed(kind, name, g.n.id)
-	st := topology.Store{Name: n.Label, Kind: topology.GroupStore}
+	value = own(value)
+	st := topology.Store{Name: n.Label, Kind: topology.GroupStore, FormerValueCodecs: former(value)}
 	if g.key != nil {
 		st.KeyCodec = g.key.ID()
 	}
@@ -139,7 +140,7 @@ func fold[K, V, A any](g TableGroup[K, V], kind topology.Kind, name string, valu
 	g.p.addStore(n, st)
 	s := &groups[K, V, A]{
 		key: g.key, value: value, folding: f,
-		store: &storeRef[group[A]]{name: n.Label, codec: groupCodec[A]{rowCodec[A]{value}}},
+		store: &storeRef[group[A]]{name: n.Label, codec: groupCodec[A]{rowCodec[A]{stored(value)}}},
 		table: &tableNode[K, A]{id: n.ID, label: n.Label, key: g.key},
 	}
 	keptIn(s.table, s.store, func(g *group[A]) row[A] { return g.row })

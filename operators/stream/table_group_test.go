@@ -48,8 +48,8 @@ func TestRowLeavesItsOldGroupAndJoinsTheNewOne(t *testing.T) {
 	})
 }
 
-// sales is the pipeline of the property test: three aggregations of a table's groups, of which one is changed in place.
-func sales() *stream.Pipeline {
+// groupedSales is the pipeline of the property test: three aggregations of a table's groups, of which one is changed in place.
+func groupedSales() *stream.Pipeline {
 	p := stream.NewPipeline("sales")
 	amounts := stream.TableFrom(p, "sales", codec.Int64, codec.Int64)
 	byRest := amounts.GroupBy("by-rest", func(_, v int64) int64 { return v % 3 })
@@ -75,7 +75,7 @@ func sales() *stream.Pipeline {
 // end each aggregate is that of the rows which the table has, whatever the way there.
 func TestGroupsOfATableAgreeWithTheRowsInThem(t *testing.T) {
 	t.Parallel()
-	p := sales()
+	p := groupedSales()
 	rapid.Check(t, func(t *rapid.T) {
 		d := streamtest.New(t, p, streamtest.Order(func(n int) int { return rapid.IntRange(0, n-1).Draw(t, "task") }))
 		in := d.In("sales", codec.Int64, codec.Int64)
@@ -153,7 +153,7 @@ func TestRecordsOfChangesThatAreCutShortAreRefused(t *testing.T) {
 		t.proc = grab{t.proc, &whole}
 	}
 	r.send("in", "a", "00000000")
-	if len(whole) != 1+4+8+8 {
+	if len(whole) != 1+1+4+8+8 {
 		t.Fatalf("the change has %d bytes", len(whole))
 	}
 	change := whole

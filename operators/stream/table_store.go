@@ -20,9 +20,9 @@ func As(name string) SourceOption {
 // are kept in a store, which has the topic's name unless As gives it another. A record without a key follows the policy
 // for records that do not decode. EventTime takes the time of a record from its value; one without keeps its timestamp.
 func TableFrom[K, V any](p *Pipeline, topic string, key codec.Codec[K], value codec.Codec[V], opts ...SourceOption) Table[K, V] {
-	o := newSourceOptions(opts)
+	o := newSourceOptions(p, opts)
 	label := fromLabel([]string{topic})
-	src := &sourceNode[K, optional[V]]{key: key, value: optionalCodec[V]{value}, policy: o.policy, outOfOrder: outOfOrderOf(p, label, o)}
+	src := &sourceNode[K, optional[V]]{key: key, value: optionalCodec[V]{value}, rules: o.rules, outOfOrder: outOfOrderOf(p, label, o)}
 	if of := eventTimeOf[K, V](p, label, o); of != nil {
 		src.time = func(k K, v optional[V], timestamp operators.Time) operators.Time {
 			if !v.has {
@@ -119,9 +119,10 @@ type keeper[K, V any] struct {
 
 // newKeeper makes n the node of a table that is kept. An empty giveValue says that the codecs are checked already.
 func newKeeper[K, V any](p *Pipeline, n *topology.Node, key codec.Codec[K], value codec.Codec[V], giveValue string) (*keeper[K, V], Table[K, V]) {
-	st := topology.Store{Name: n.Label, Kind: topology.TableStore}
+	value = own(value)
+	st := topology.Store{Name: n.Label, Kind: topology.TableStore, FormerValueCodecs: former(value)}
 	if giveValue != "" {
-		st.KeyCodec = need(p, n.Label, "the key", key, "add .WithKey(codec) before it")
+		st.KeyCodec = needKey(p, n.Label, "the key", key, "add .WithKey(codec) before it")
 		st.ValueCodec = need(p, n.Label, "the value", value, giveValue)
 	} else if key != nil && value != nil {
 		st.KeyCodec, st.ValueCodec = key.ID(), value.ID()
@@ -129,7 +130,7 @@ func newKeeper[K, V any](p *Pipeline, n *topology.Node, key codec.Codec[K], valu
 	p.addStore(n, st)
 	k := &keeper[K, V]{
 		key:   key,
-		store: &storeRef[row[V]]{name: n.Label, codec: rowCodec[V]{value: value}},
+		store: &storeRef[row[V]]{name: n.Label, codec: rowCodec[V]{value: stored(value)}},
 		table: &tableNode[K, V]{id: n.ID, label: n.Label, key: key},
 	}
 	keptIn(k.table, k.store, asIs)

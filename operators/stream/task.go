@@ -112,6 +112,7 @@ type processor struct {
 	ctx     *operators.Context
 	sources []func(*operators.Record) error
 	flushes []flush
+	source  int    // index of the one that the record in process is from
 	events  clocks // of event time
 	walls   clocks // of the wall clock
 	restart []func() error
@@ -139,7 +140,7 @@ func (p *Pipeline) newProcessor(sub *topology.SubTopology, rt *operators.Runtime
 }
 
 func (p *processor) Process(source int, rec *operators.Record) error {
-	p.ctx.Record = rec
+	p.ctx.Record, p.source = rec, source
 	return p.sources[source](rec)
 }
 

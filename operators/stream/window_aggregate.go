@@ -31,14 +31,14 @@ const (
 
 // stores returns what the aggregation keeps.
 func (a *windowAggregation[K, V, A]) stores(keyID, valueID string) []topology.Store {
-	result := topology.Store{Name: a.label, Kind: topology.WindowTableStore, KeyCodec: keyID, ValueCodec: valueID}
+	result := topology.Store{Name: a.label, Kind: topology.WindowTableStore, KeyCodec: keyID, ValueCodec: valueID, FormerValueCodecs: former(a.value)}
 	extra := func(state string) topology.Store {
-		return topology.Store{Name: a.label + state, Kind: topology.WindowStore, KeyCodec: keyID, ValueCodec: "mark"}
+		return topology.Store{Name: a.label + state, Kind: topology.WindowStore, KeyCodec: keyID, ValueCodec: "mark", Plain: true}
 	}
 	stores := []topology.Store{result}
 	switch a.windows.kind {
 	case session:
-		stores[0].Kind, stores[0].ValueCodec = topology.SessionStore, "sessions:"+valueID
+		stores[0].Kind, stores[0].ValueCodec, stores[0].Plain = topology.SessionStore, "sessions:"+valueID, true
 		stores = append(stores, extra(dueState))
 	case sliding:
 		stores[0].SubKeyCodec = codec.Int64.ID()
@@ -112,7 +112,7 @@ func (a *windowAggregation[K, V, A]) rows(t *task) (*statestore.Window[windowRow
 	if err != nil {
 		return nil, err
 	}
-	return statestore.NewWindow(t.rt.DB, id, newWindowRowCodec(a.value)), nil
+	return statestore.NewWindow(t.rt.DB, id, newWindowRowCodec(codec.Stored(a.value))), nil
 }
 
 // marks makes a store of times.

@@ -81,7 +81,7 @@ func (a *windowAggregation[K, V, A]) openSessions(t *task) (emit[K, V], error) {
 	if err != nil {
 		return nil, err
 	}
-	w.rows = statestore.NewValue(t.rt.DB, id, sessionsCodec[A]{a.value})
+	w.rows = statestore.NewValue(t.rt.DB, id, sessionsCodec[A]{codec.Stored(a.value)})
 	if w.due, err = a.marks(t, dueState); err != nil {
 		return nil, err
 	}

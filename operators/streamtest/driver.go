@@ -4,6 +4,7 @@ package streamtest
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -33,7 +34,7 @@ type Driver struct {
 	cuts       int                              // made so far
 	now        time.Time
 	sequence   int64
-	skipped    []*operators.DecodeError
+	skipped    []operators.Failure
 	globals    []*global       // of the process
 	choose     func(n int) int // nil: the task whose next record is the oldest
 	faults     *faults         // nil: none but those asked for
@@ -59,22 +60,38 @@ func newDriver(t TB, p *stream.Pipeline, o options) *Driver {
 	if o.partitions < 1 {
 		d.fail("Partitions(%d): at least 1 is needed", o.partitions)
 	}
+	d.build(p)
+	d.makeTasks()
+	d.share()
+	t.Cleanup(d.close)
+	d.start()
+	return d
+}
+
+// build compiles a pipeline and makes it ready to run.
+func (d *Driver) build(p *stream.Pipeline) {
+	d.t.Helper()
 	var err error
 	if d.topology, err = p.Build(); err != nil {
-		t.Fatalf("streamtest: pipeline %q does not build:\n%v", p.Name(), err)
+		d.fail("pipeline %q does not build:\n%v", p.Name(), err)
 	}
 	for _, g := range d.topology.Globals {
 		d.topic(g.Topic, false)
 	}
-	d.makeTasks()
-	// Every task and its standby need a share of the budget. It is a limit, not taken at once.
-	budget := max(256<<20, int64(len(d.tasks))*8<<20)
-	if d.resources, err = statestore.NewResources(budget); err != nil {
+	for _, open := range d.topology.Openings {
+		if err := open(context.Background()); err != nil {
+			d.fail("start pipeline %q: %v", p.Name(), err)
+		}
+	}
+}
+
+// share gives every task and its standby a share of a budget, which is a limit and not taken at once.
+func (d *Driver) share() {
+	d.t.Helper()
+	var err error
+	if d.resources, err = statestore.NewResources(max(256<<20, int64(len(d.tasks))*8<<20)); err != nil {
 		d.fail("%v", err)
 	}
-	t.Cleanup(d.close)
-	d.start()
-	return d
 }
 
 // fail ends the test.
@@ -386,5 +403,5 @@ func (d *Driver) transact() ([]*runner, error) {
 	return touched, nil
 }
 
-// Skipped returns the errors of the records that sources with the policy stream.Skip have dropped, in committed epochs.
-func (d *Driver) Skipped() []*operators.DecodeError { return slices.Clone(d.skipped) }
+// Skipped returns the records that steps with the policy stream.Skip have dropped, in committed epochs.
+func (d *Driver) Skipped() []operators.Failure { return slices.Clone(d.skipped) }

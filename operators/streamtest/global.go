@@ -28,11 +28,11 @@ func (d *Driver) startGlobals() {
 }
 
 // skipGlobal notes a record of a global table that does not decode: once, however often a process reads it.
-func (d *Driver) skipGlobal(e *operators.DecodeError) {
-	if !slices.ContainsFunc(d.skipped, func(s *operators.DecodeError) bool {
-		return s.Topic == e.Topic && s.Partition == e.Partition && s.Offset == e.Offset
+func (d *Driver) skipGlobal(f operators.Failure) {
+	if !slices.ContainsFunc(d.skipped, func(s operators.Failure) bool {
+		return s.Topic == f.Topic && s.Partition == f.Partition && s.Offset == f.Offset
 	}) {
-		d.skipped = append(d.skipped, e)
+		d.skipped = append(d.skipped, f)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 
 	"github.com/streamd/streamd/operators/codec"
 	"github.com/streamd/streamd/operators/topology"
@@ -28,14 +29,23 @@ func (d *Driver) State[K, V any](store string, key codec.Codec[K], value codec.C
 	d.t.Helper()
 	sub, st := d.store(store, topology.TableStore, topology.GroupStore, topology.ValueStore)
 	d.sameCodec(store, "keys", st.KeyCodec, key.ID())
-	d.sameCodec(store, "values", st.ValueCodec, value.ID())
-	return &State[K, V]{d: d, store: st, sub: sub, key: key, value: value}
+	d.sameValues(st, value)
+	return &State[K, V]{d: d, store: st, sub: sub, key: key, value: codec.Stored(value)}
 }
 
 func (d *Driver) sameCodec(store, part, has, given string) {
 	d.t.Helper()
 	if has != given {
 		d.fail("state %q: its %s are encoded as %q, given is %q", store, part, has, given)
+	}
+}
+
+func (d *Driver) sameValues[V any](st topology.Store, value codec.Codec[V]) {
+	d.t.Helper()
+	value = codec.Own(value)
+	d.sameCodec(st.Name, "values", st.ValueCodec, value.ID())
+	if former := codec.Former(value); !slices.Equal(st.FormerValueCodecs, former) {
+		d.fail("state %q: its former codecs are %q, those of the codec given are %q", st.Name, st.FormerValueCodecs, former)
 	}
 }
 
@@ -139,8 +149,8 @@ func (d *Driver) MapState[K, S, V any](store string, key codec.Codec[K], sub cod
 	topo, st := d.store(store, topology.MapStore)
 	d.sameCodec(store, "keys", st.KeyCodec, key.ID())
 	d.sameCodec(store, "sub-keys", st.SubKeyCodec, sub.ID())
-	d.sameCodec(store, "values", st.ValueCodec, value.ID())
-	return &MapState[K, S, V]{d: d, store: st, topo: topo, key: key, sub: sub, value: value}
+	d.sameValues(st, value)
+	return &MapState[K, S, V]{d: d, store: st, topo: topo, key: key, sub: sub, value: codec.Stored(value)}
 }
 
 // Get returns the value of a sub-key of a key.

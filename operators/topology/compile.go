@@ -58,7 +58,7 @@ func (g *Graph) split(t *Topology) []int {
 		sub := &t.SubTopologies[index[root]]
 		sub.Sources = append(sub.Sources, Source{
 			Topic: src.Topic, Internal: src.Internal, KeyCodec: src.KeyCodec, ValueCodec: src.ValueCodec,
-			OnDecodeError: src.OnDecodeError, OutOfOrder: src.OutOfOrder, Node: src.Node,
+			FormerValueCodecs: src.FormerValueCodecs, OnDecodeError: src.OnDecodeError, OutOfOrder: src.OutOfOrder, Node: src.Node,
 		})
 	}
 	of := make([]int, len(g.Nodes))
@@ -66,8 +66,7 @@ func (g *Graph) split(t *Topology) []int {
 		of[n.ID] = index[comp.find(n.ID)]
 		sub := &t.SubTopologies[of[n.ID]]
 		sub.Nodes = append(sub.Nodes, n)
-		for _, topic := range n.Writes {
-			out := Sink{Topic: topic, Internal: n.Kind == KindRepartition}
+		for _, out := range n.outputs() {
 			if !slices.Contains(sub.Outputs, out) {
 				sub.Outputs = append(sub.Outputs, out)
 			}

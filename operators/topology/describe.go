@@ -59,7 +59,7 @@ func (t *Topology) text(b *strings.Builder) {
 		labels := make(map[int]string)
 		for _, n := range s.Nodes {
 			labels[n.ID] = n.Label
-			fmt.Fprintf(b, "  step   %s (%s)%s\n", n.Label, n.Kind, afterParents(n, labels))
+			fmt.Fprintf(b, "  step   %s (%s)%s%s\n", n.Label, n.Kind, afterParents(n, labels), onError(n))
 			for _, g := range n.Globals {
 				fmt.Fprintf(b, "  look up topic %s\n", g)
 			}
@@ -97,6 +97,13 @@ func afterParents(n Node, labels map[int]string) string {
 	return " after " + strings.Join(names, ", ")
 }
 
+func onError(n Node) string {
+	if n.OnError == "" {
+		return ""
+	}
+	return " on error: " + n.OnError
+}
+
 func topicName(topic string, internal bool) string {
 	if internal {
 		return "repartition " + topic
@@ -120,8 +127,8 @@ func (s *SubTopology) arrows() (in, out []edge) {
 		for _, topic := range n.Globals {
 			in = append(in, edge{node: n.ID, topic: topic})
 		}
-		for _, topic := range n.Writes {
-			out = append(out, edge{node: n.ID, topic: topic, internal: n.Kind == KindRepartition})
+		for _, o := range n.outputs() {
+			out = append(out, edge{node: n.ID, topic: o.Topic, internal: o.Internal})
 		}
 	}
 	return in, out

@@ -28,6 +28,12 @@
 //
 // Unnamed, stateless steps get a label such as "filter-3", which is good for a message and nothing else.
 //
+// # Codecs
+//
+// Stores and repartition topics carry the ids of their codecs. Keys keep theirs for good. The codec of values may be
+// followed by another one in a later release, by a migration: the topology then lists the former ones, and what a release
+// wrote can be read by every release whose list begins with its own.
+//
 // # Invariants
 //
 //   - I1: the same graph compiles to the same topology, whatever the process or machine.

@@ -20,16 +20,31 @@ type Node struct {
 	Name    string `json:"name,omitempty"` // given by the user; empty for stateless steps
 	Label   string `json:"label"`          // Name, or something to call it in a message
 	Parents []int  `json:"parents,omitempty"`
-	// Writes are the topics that the node writes: a sink's, a repartition's logical name (which is internal),
-	// or a source's dead-letter topic.
+	// Writes are the topics that the node writes: a sink's, or a repartition's logical name (which is internal).
 	Writes []string `json:"writes,omitempty"`
 	// Globals are the topics of the global tables that the node looks up.
 	Globals []string `json:"globals,omitempty"`
+	// OnError says what becomes of records that the node fails on; empty: the epoch fails. DeadLetters are the topics
+	// among it.
+	OnError     string   `json:"onError,omitempty"`
+	DeadLetters []string `json:"deadLetters,omitempty"`
 	// Timed says that the step acts when event time passes.
 	Timed bool `json:"timed,omitzero"`
 	// Hold is by how many milliseconds of event time the step's results may trail what went into them: a window
 	// that waits for late records before it emits.
 	Hold int64 `json:"hold,omitzero"`
+}
+
+// outputs lists the topics that the node writes.
+func (n *Node) outputs() []Sink {
+	outs := make([]Sink, 0, len(n.Writes)+len(n.DeadLetters))
+	for _, topic := range n.Writes {
+		outs = append(outs, Sink{Topic: topic, Internal: n.Kind == KindRepartition})
+	}
+	for _, topic := range n.DeadLetters {
+		outs = append(outs, Sink{Topic: topic})
+	}
+	return outs
 }
 
 // Graph is what the DSL builds: nodes in the order of declaration, so that parents come before children.
@@ -48,7 +63,8 @@ type GraphSource struct {
 	Topic                string
 	Internal             bool
 	KeyCodec, ValueCodec string
-	OnDecodeError        DecodePolicy
+	FormerValueCodecs    []string // Internal only
+	OnDecodeError        string
 	OutOfOrder           int64
 }
 

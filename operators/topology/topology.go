@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/streamd/streamd/operators"
 	"github.com/streamd/streamd/partition"
@@ -25,6 +24,10 @@ type Topology struct {
 	Globals []Global `json:"globals,omitempty"`
 	// Dropped names the stores and repartition topics that the pipeline says it no longer wants.
 	Dropped []string `json:"dropped,omitempty"`
+
+	// Openings are to be called by each process before it makes its first Processor; an error ends it. There are
+	// none in a decoded topology.
+	Openings []operators.Opening `json:"-"`
 }
 
 // SubTopology is a part of the pipeline that one task runs as a whole.
@@ -45,10 +48,10 @@ func (s *SubTopology) Stateful() bool { return len(s.Stores) > 0 }
 
 // Global is a topic that every worker reads as a whole, into a table that its tasks look up.
 type Global struct {
-	Topic         string       `json:"topic"`
-	KeyCodec      string       `json:"keyCodec"`
-	ValueCodec    string       `json:"valueCodec"`
-	OnDecodeError DecodePolicy `json:"onDecodeError"` // Fail or Skip
+	Topic         string `json:"topic"`
+	KeyCodec      string `json:"keyCodec"`
+	ValueCodec    string `json:"valueCodec"`
+	OnDecodeError string `json:"onDecodeError"` // what becomes of records that do not decode: "fail" or "skip"
 
 	// New makes the table of one process, empty. It is nil in a decoded topology.
 	New func(*operators.Listener) operators.GlobalStore `json:"-"`
@@ -56,11 +59,14 @@ type Global struct {
 
 // Source is one topic that a sub-topology reads.
 type Source struct {
-	Topic         string       `json:"topic"`             // logical name if Internal
-	Internal      bool         `json:"internal,omitzero"` // a repartition topic
-	KeyCodec      string       `json:"keyCodec"`
-	ValueCodec    string       `json:"valueCodec"`
-	OnDecodeError DecodePolicy `json:"onDecodeError"`
+	Topic      string `json:"topic"`             // logical name if Internal
+	Internal   bool   `json:"internal,omitzero"` // a repartition topic
+	KeyCodec   string `json:"keyCodec"`
+	ValueCodec string `json:"valueCodec"`
+	// FormerValueCodecs are those of former releases that values in flight can be upgraded from, oldest first. Internal
+	// only: there each value is behind the number of its codec, as in a Store.
+	FormerValueCodecs []string `json:"formerValueCodecs,omitempty"`
+	OnDecodeError     string   `json:"onDecodeError"` // what becomes of records that do not decode
 	// OutOfOrder is by how many milliseconds of event time a record may come after a newer one of its partition
 	// without being late.
 	OutOfOrder int64 `json:"outOfOrder,omitzero"`
@@ -88,7 +94,8 @@ const (
 	ValueStore StoreKind = "value"
 	// MapStore holds values by key and sub-key.
 	MapStore StoreKind = "map"
-	// WindowStore holds values by time, key and, where there are several, sub-key.
+	// WindowStore holds values by time, key and, where there are several, sub-key: a byte of flags, 8 bytes of event time
+	// as in a TableStore, then the value. With the value codec "mark" it holds keys only.
 	WindowStore StoreKind = "window"
 	// WindowTableStore is a WindowStore of aggregates: a byte of flags, 8 bytes of event time as in a TableStore, then the
 	// value. The entry's time is the start of its window.
@@ -139,27 +146,24 @@ type Store struct {
 	KeyCodec    string    `json:"keyCodec"`
 	SubKeyCodec string    `json:"subKeyCodec,omitempty"` // MapStore, and WindowStore where it has one
 	ValueCodec  string    `json:"valueCodec"`
-	Node        int       `json:"node"` // id of the owning node
+	// FormerValueCodecs are those of former releases that values can be upgraded from, oldest first. In every store
+	// with values each is behind the number of the codec that wrote it, an unsigned varint: an index into this
+	// list, or its length for ValueCodec.
+	FormerValueCodecs []string `json:"formerValueCodecs,omitempty"`
+	// Plain says that values are not behind the number of the codec that wrote them: they are the step's own, and are
+	// never upgraded.
+	Plain bool `json:"plain,omitzero"`
+	Node  int  `json:"node"` // id of the owning node
 }
 
-// DecodePolicy says what a source does with a record that it cannot decode.
-type DecodePolicy string
-
-// The policies without a parameter.
-const (
-	Fail DecodePolicy = "fail" // stop the task with a *operators.DecodeError
-	Skip DecodePolicy = "skip" // drop the record and report it to the listener
-)
-
-const deadLetterPrefix = "dead-letter:"
-
-// DeadLetter is the policy that sends the original bytes to a topic, in the same transaction.
-func DeadLetter(topic string) DecodePolicy { return DecodePolicy(deadLetterPrefix + topic) }
-
-// DeadLetterTopic returns the topic of a DeadLetter policy.
-func (p DecodePolicy) DeadLetterTopic() (string, bool) {
-	return strings.CutPrefix(string(p), deadLetterPrefix)
+// Codecs returns the ids of what the entries of a store are written with: of keys, of sub-keys, and of values, from the
+// oldest to the present one. A release can read what another one wrote if its list begins with the other's.
+func (s *Store) Codecs() []string {
+	return append([]string{s.KeyCodec, s.SubKeyCodec}, s.ValueCodecs()...)
 }
+
+// ValueCodecs returns the ids of the codecs that values may be written with, by their number.
+func (s *Store) ValueCodecs() []string { return history(s.FormerValueCodecs, s.ValueCodec) }
 
 // Partition returns the input of partition.Tasks, with topics named as name maps them. Sources are
 // sorted by that name.

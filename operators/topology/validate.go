@@ -98,10 +98,11 @@ func (g *Graph) checkTopics() []error {
 		globals[t.Topic] = true
 	}
 	for _, n := range g.Nodes {
-		if n.Kind == KindRepartition {
-			continue
-		}
-		for _, topic := range n.Writes {
+		for _, out := range n.outputs() {
+			if out.Internal {
+				continue
+			}
+			topic := out.Topic
 			errs = append(errs, g.checkTopic(n.Label, topic)...)
 			if _, ok := read[topic]; ok || globals[topic] {
 				errs = append(errs, Finding(n.Label,
