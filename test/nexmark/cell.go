@@ -76,6 +76,9 @@ func (c *cell) execute(ctx context.Context) (err error) {
 		return fmt.Errorf("%s: %w", c.app, err)
 	}
 	c.Took = time.Since(began)
+	if err := c.settle(ctx); err != nil {
+		return err
+	}
 	if len(c.Faults) == 0 {
 		records, err := wire.ReadResults(ctx, client, c.app)
 		if err != nil {
@@ -140,6 +143,30 @@ func (c *cell) start(state string) error {
 	}
 	c.workers = append(c.workers, &worker{Process: p, state: state})
 	return nil
+}
+
+// settleLimit is far below the time after which the broker ends a transaction that is left open.
+const settleLimit = 10 * time.Second
+
+// settle waits until the broker has written the ends of all transactions to the partitions: it does so after it has
+// confirmed a commit. One that somebody left open would hide all results behind it.
+func (c *cell) settle(ctx context.Context) error {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for limit := time.After(settleLimit); ; {
+		open, err := c.admin.Transactions(ctx, "streamd."+c.app+".")
+		if err != nil || len(open) == 0 {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-limit:
+			c.fault("%v after the end of the run transactions are open: %v", settleLimit, open)
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // compare holds the results against the evaluation.
