@@ -11,10 +11,10 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/term"
 
 	"github.com/streamd/streamd/examples/nexmark/model"
+	"github.com/streamd/streamd/examples/nexmark/wire"
 )
 
 // generation is one run of gen.
@@ -100,8 +100,7 @@ func (g *generation) run(ctx context.Context) (s *summary, err error) {
 	if g.rate < 1 || g.events < 0 || g.live < 0 || g.events == 0 && g.live == 0 {
 		return nil, errors.New("--rate and --events must be at least 1, --live at least 0")
 	}
-	client, err := g.open(kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)), // as Kafka's own producers
-		kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.MaxBufferedRecords(100_000))
+	client, err := g.open(wire.FeedOptions()...)
 	if err != nil {
 		return nil, err
 	}
@@ -109,20 +108,20 @@ func (g *generation) run(ctx context.Context) (s *summary, err error) {
 	if err := client.createInputs(ctx, g.partitions, g.more, g.topics.All()...); err != nil {
 		return nil, err
 	}
-	f := newFeed(client.Client, g.topics.All())
+	f := wire.NewFeed(client.Client, g.topics)
 	began := time.Now()
-	s = &summary{Seed: g.seed, Records: map[string]int64{}}
+	s = &summary{Seed: g.seed}
 	if g.live > 0 {
 		err = g.follow(ctx, f, s)
 	} else {
 		err = g.fill(ctx, f, model.NewGenerator(g.seed, g.rate, base))
 	}
-	if err = errors.Join(err, f.end()); err != nil {
+	if err = errors.Join(err, f.End()); err != nil {
 		return nil, fmt.Errorf("generate events: %w", err)
 	}
-	s.Seconds, s.Bytes = time.Since(began).Seconds(), f.bytes
-	for kind, n := range f.records {
-		s.Records[f.topics[kind]] = n
+	s.Seconds = time.Since(began).Seconds()
+	s.Records, s.Bytes = f.Sent()
+	for _, n := range s.Records {
 		s.Events += n
 	}
 	return s, nil
@@ -132,10 +131,10 @@ func (g *generation) run(ctx context.Context) (s *summary, err error) {
 const progressEvery = 10_000
 
 // fill puts in all events, as fast as it goes.
-func (g *generation) fill(ctx context.Context, f *feed, from *model.Generator) error {
+func (g *generation) fill(ctx context.Context, f *wire.Feed, from *model.Generator) error {
 	began, shown := time.Now(), time.Now()
 	for n := range g.events {
-		if err := f.send(ctx, from, n, from.Time(n)); err != nil {
+		if err := f.Send(ctx, from, n, from.Time(n)); err != nil {
 			return err
 		}
 		if g.progress == nil || n%progressEvery != 0 || time.Since(shown) < time.Second/5 {
@@ -155,7 +154,7 @@ func (g *generation) fill(ctx context.Context, f *feed, from *model.Generator) e
 const liveTick = 2 * time.Millisecond
 
 // follow sends events when they are due by the clock. The end of ctx is a good end.
-func (g *generation) follow(ctx context.Context, f *feed, s *summary) error {
+func (g *generation) follow(ctx context.Context, f *wire.Feed, s *summary) error {
 	began := time.Now()
 	from := model.NewGenerator(g.seed, g.live, began)
 	tick := time.NewTicker(liveTick)
@@ -174,8 +173,8 @@ func (g *generation) follow(ctx context.Context, f *feed, s *summary) error {
 				return nil
 			}
 			s.BehindMillis = max(s.BehindMillis, newest-from.Time(n))
-			// The records of an ended run are still written: f.end waits for them.
-			if err := f.send(context.WithoutCancel(ctx), from, n, newest); err != nil {
+			// The records of an ended run are still written: f.End waits for them.
+			if err := f.Send(context.WithoutCancel(ctx), from, n, newest); err != nil {
 				return err
 			}
 		}

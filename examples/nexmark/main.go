@@ -16,6 +16,7 @@ import (
 	"github.com/streamd/streamd/engine/config"
 	"github.com/streamd/streamd/examples/nexmark/model"
 	"github.com/streamd/streamd/examples/nexmark/queries"
+	"github.com/streamd/streamd/examples/nexmark/wire"
 )
 
 func main() {
@@ -90,5 +91,5 @@ func createOut(cmd *cobra.Command, topic string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, client.Close()) }()
-	return client.create(cmd.Context(), topic, outPartitions)
+	return wire.Create(cmd.Context(), client.Client, topic, outPartitions)
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/streamd/streamd/engine/config"
 	"github.com/streamd/streamd/engine/devbroker"
 	"github.com/streamd/streamd/examples/nexmark/model"
+	"github.com/streamd/streamd/examples/nexmark/wire"
 )
 
 // shell runs command lines against a broker of the test.
@@ -74,7 +75,7 @@ func (s *shell) connect() *connection {
 	s.t.Helper()
 	p := place{cfg: config.Default()}
 	p.cfg.Brokers = []string{s.addr}
-	client, err := p.open(kgo.KeepControlRecords())
+	client, err := p.open(wire.ReadOptions()...)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -126,7 +127,7 @@ func TestVerifySaysWhatIsWrong(t *testing.T) {
 		t.Errorf("a topic that does not exist gives the error %v\n%s", err, out)
 	}
 	client := s.connect()
-	if err := client.create(t.Context(), c.out, 1); err != nil {
+	if err := wire.Create(t.Context(), client.Client, c.out, 1); err != nil {
 		t.Fatal(err)
 	}
 	wrong := &kgo.Record{Topic: c.out, Value: []byte(`{"auction":123,"price":4}`)}
@@ -153,7 +154,7 @@ func TestGeneratedRecordsAreWhereTheirKeysBelong(t *testing.T) {
 	for _, topic := range model.TopicsOf("").All() {
 		newest := map[int32]int64{}
 		var partitions []int32
-		err := client.readAll(t.Context(), topic, func(r *kgo.Record) error {
+		err := wire.ReadAll(t.Context(), client.Client, topic, func(r *kgo.Record) error {
 			var v record
 			if err := json.Unmarshal(r.Value, &v); err != nil {
 				return err
@@ -193,7 +194,7 @@ func TestLiveEventsHaveTheTimeOfTheClock(t *testing.T) {
 	after := time.Now().UnixMilli()
 	client := s.connect()
 	n := 0
-	err := client.readAll(t.Context(), "nexmark-bid", func(r *kgo.Record) error {
+	err := wire.ReadAll(t.Context(), client.Client, "nexmark-bid", func(r *kgo.Record) error {
 		b, err := model.Bids.Decode(r.Value)
 		if at := r.Timestamp.UnixMilli(); b.DateTime != at || at < before || at > after {
 			t.Errorf("a bid of %d has the timestamp %d, want one from %d to %d", b.DateTime, at, before, after)

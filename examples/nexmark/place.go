@@ -11,17 +11,16 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/streamd/streamd/engine/config"
 	"github.com/streamd/streamd/engine/devbroker"
 	"github.com/streamd/streamd/engine/kafka"
+	"github.com/streamd/streamd/examples/nexmark/wire"
 )
 
 // place is where gen and verify find their topics.
@@ -101,43 +100,11 @@ func (c *connection) Close() error {
 	return c.closeBroker()
 }
 
-const (
-	// seenEvery is how often a new topic is looked for, seenTimeout how long.
-	seenEvery   = 50 * time.Millisecond
-	seenTimeout = 30 * time.Second
-)
-
-// create creates a topic if it does not exist, and waits until the brokers know it: they learn of it after the answer.
-func (c *connection) create(ctx context.Context, topic string, partitions int32) error {
-	admin := kadm.NewClient(c.Client)
-	if _, err := admin.CreateTopic(ctx, partitions, -1, nil, topic); err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
-		return fmt.Errorf("create topic %s: %w", topic, err)
-	}
-	ctx, cancel := context.WithTimeout(ctx, seenTimeout)
-	defer cancel()
-	tick := time.NewTicker(seenEvery)
-	defer tick.Stop()
-	for {
-		ends, err := admin.ListEndOffsets(ctx, topic)
-		if err == nil {
-			err = ends.Error()
-		}
-		if err == nil && len(ends[topic]) > 0 {
-			return nil
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return fmt.Errorf("wait for topic %s to be there: %w", topic, errors.Join(ctx.Err(), err))
-		}
-	}
-}
-
 // createInputs creates the topics that the events go to. Those that exist must have as many partitions and, unless more
 // is wanted, no records.
 func (c *connection) createInputs(ctx context.Context, partitions int32, more bool, topics ...string) error {
 	for _, topic := range topics {
-		if err := c.create(ctx, topic, partitions); err != nil {
+		if err := wire.Create(ctx, c.Client, topic, partitions); err != nil {
 			return err
 		}
 	}

@@ -10,11 +10,11 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/streamd/streamd/examples/nexmark/model"
 	"github.com/streamd/streamd/examples/nexmark/reference"
+	"github.com/streamd/streamd/examples/nexmark/wire"
 )
 
 // verification is one run of verify.
@@ -96,8 +96,7 @@ func (v *verdict) print(w io.Writer, output string) error {
 }
 
 func (v *verification) run(ctx context.Context) (r *verdict, err error) {
-	// Control records are kept, so that the end of a partition can be seen.
-	client, err := v.open(kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords())
+	client, err := v.open(wire.ReadOptions()...)
 	if err != nil {
 		return nil, err
 	}
@@ -106,11 +105,7 @@ func (v *verification) run(ctx context.Context) (r *verdict, err error) {
 	if err != nil {
 		return nil, err
 	}
-	var records []reference.Record
-	err = client.readAll(ctx, v.out, func(r *kgo.Record) error {
-		records = append(records, reference.Record{Partition: r.Partition, Offset: r.Offset, Key: r.Key, Value: r.Value})
-		return nil
-	})
+	records, err := wire.ReadResults(ctx, client.Client, v.out)
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +132,7 @@ func (v *verification) events(ctx context.Context, client *connection) (in refer
 }
 
 func decodeAll[T any](ctx context.Context, client *connection, topic string, to *[]T) error {
-	return client.readAll(ctx, topic, func(r *kgo.Record) error {
+	return wire.ReadAll(ctx, client.Client, topic, func(r *kgo.Record) error {
 		var e T
 		if err := json.Unmarshal(r.Value, &e); err != nil {
 			return fmt.Errorf("decode record %d of partition %d of topic %s: %w", r.Offset, r.Partition, topic, err)
@@ -145,50 +140,4 @@ func decodeAll[T any](ctx context.Context, client *connection, topic string, to 
 		*to = append(*to, e)
 		return nil
 	})
-}
-
-// readAll reads what is committed in a topic, up to its end at the start. Records of a partition come in their order.
-func (c *connection) readAll(ctx context.Context, topic string, each func(*kgo.Record) error) error {
-	ends, err := kadm.NewClient(c.Client).ListCommittedOffsets(ctx, topic)
-	if err == nil {
-		err = ends.Error()
-	}
-	if err != nil {
-		return fmt.Errorf("look at topic %s: %w", topic, err)
-	}
-	left := map[int32]int64{} // ends of the partitions that are not read yet
-	from := map[int32]kgo.Offset{}
-	for p, end := range ends[topic] {
-		if end.Offset > 0 {
-			left[p], from[p] = end.Offset, kgo.NewOffset().AtStart()
-		}
-	}
-	c.AddConsumePartitions(map[string]map[int32]kgo.Offset{topic: from})
-	defer c.PurgeTopicsFromConsuming(topic)
-	for len(left) > 0 {
-		fetches := c.PollFetches(ctx)
-		if err := fetches.Err(); err != nil {
-			return fmt.Errorf("read topic %s: %w", topic, err)
-		}
-		var failed error
-		fetches.EachPartition(func(p kgo.FetchTopicPartition) {
-			for _, r := range p.Records {
-				end, reading := left[p.Partition]
-				if !reading || failed != nil {
-					return
-				}
-				if r.Offset+1 >= end {
-					delete(left, p.Partition)
-				}
-				if r.Attrs.IsControl() || r.Offset >= end {
-					continue
-				}
-				failed = each(r)
-			}
-		})
-		if failed != nil {
-			return failed
-		}
-	}
-	return nil
 }

@@ -30,7 +30,7 @@ type run struct {
 	admin    *kafka.Admin
 	topology *topology.Topology
 	store    *objectStore
-	fleet    *fleet
+	workers  *workers
 	feeder   *feeder
 	watcher  *watcher
 	result   result
@@ -137,12 +137,12 @@ func (r *run) prepare(ctx context.Context) (err error) {
 	if r.watcher, err = newWatcher(r); err != nil {
 		return err
 	}
-	r.fleet = &fleet{run: r}
+	r.workers = &workers{run: r}
 	return nil
 }
 
 func (r *run) release() {
-	r.fleet.killAll()
+	r.workers.killAll()
 	r.admin.Close()
 	if err := r.store.close(); err != nil {
 		r.say("%v", err)
@@ -159,7 +159,7 @@ func (r *run) perform(ctx context.Context) error {
 	r.feeder.remaining.Store(int64(time.Minute)) // until the scenario knows
 	fed := make(chan struct{})
 	for range r.opts.Workers {
-		if _, err := r.fleet.start("", r.opts.CommitInterval); err != nil {
+		if _, err := r.workers.start("", r.opts.CommitInterval); err != nil {
 			return err
 		}
 	}

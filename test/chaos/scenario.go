@@ -56,7 +56,7 @@ func (r *run) scenario(ctx context.Context) error {
 			return err
 		}
 	}
-	return r.fleet.reap()
+	return r.workers.reap()
 }
 
 // plan tells the feeder how long its records must last.
@@ -83,7 +83,7 @@ func (r *run) kill(ctx context.Context, i int) error {
 	if err := wait(ctx, pause); err != nil {
 		return err
 	}
-	if err := r.fleet.reap(); err != nil {
+	if err := r.workers.reap(); err != nil {
 		return err
 	}
 	if !inRebalance {
@@ -91,16 +91,16 @@ func (r *run) kill(ctx context.Context, i int) error {
 			return err
 		}
 	}
-	victim := r.fleet.workers[choice%len(r.fleet.workers)]
+	victim := r.workers.all[choice%len(r.workers.all)]
 	owned := r.outputsOf(ctx, victim)
 	if aimed {
 		r.untilInTransaction(ctx, victim)
 	}
 	at := time.Now()
-	if err := r.fleet.kill(victim); err != nil {
+	if err := r.workers.kill(victim); err != nil {
 		return err
 	}
-	k := disruption{Kind: "kill", Worker: victim.name, Settled: !inRebalance, Tasks: len(owned), slowest: r.slowestCommit()}
+	k := disruption{Kind: "kill", Worker: victim.Name, Settled: !inRebalance, Tasks: len(owned), slowest: r.slowestCommit()}
 	state, commit := "", r.opts.CommitInterval
 	if sameState {
 		state = victim.state
@@ -117,7 +117,7 @@ func (r *run) kill(ctx context.Context, i int) error {
 	if err != nil {
 		return err
 	}
-	if _, err := r.fleet.start(state, commit); err != nil {
+	if _, err := r.workers.start(state, commit); err != nil {
 		return err
 	}
 	k.slowest = max(k.slowest, commit-r.opts.CommitInterval)
@@ -128,7 +128,7 @@ func (r *run) kill(ctx context.Context, i int) error {
 // of a task that it takes over is later by as much.
 func (r *run) slowestCommit() time.Duration {
 	var slowest time.Duration
-	for _, p := range r.fleet.workers {
+	for _, p := range r.workers.all {
 		slowest = max(slowest, p.commit-r.opts.CommitInterval)
 	}
 	return slowest
@@ -136,7 +136,7 @@ func (r *run) slowestCommit() time.Duration {
 
 // outputsOf returns the output partitions of the tasks that run on a worker and write to topics of ours.
 func (r *run) outputsOf(ctx context.Context, p *proc) []partition.TopicPartition {
-	snap, err := p.status(ctx)
+	snap, err := p.Status(ctx)
 	if err != nil {
 		return nil
 	}
@@ -180,7 +180,7 @@ func (r *run) inTransaction(ctx context.Context, p *proc) bool {
 		r.say("list transactions: %v", err)
 		return false
 	}
-	return slices.ContainsFunc(open, func(t kafka.Transaction) bool { return t.ID == p.transactionalID() && t.State == "Ongoing" })
+	return slices.ContainsFunc(open, func(t kafka.Transaction) bool { return t.ID == p.TransactionalID() && t.State == "Ongoing" })
 }
 
 func (r *run) openTransactions(ctx context.Context) ([]kafka.Transaction, error) {
@@ -224,9 +224,9 @@ func (r *run) comeback(ctx context.Context, d disruption, since time.Time, await
 // describe says what every worker does, for a fault.
 func (r *run) describe(ctx context.Context) string {
 	var b strings.Builder
-	for _, p := range r.fleet.workers {
-		snap, err := p.status(ctx)
-		fmt.Fprintf(&b, "\n    %s: phase %s, generation %d, %d tasks, error %v", p.name, snap.Phase, snap.Generation, len(snap.Tasks), err)
+	for _, p := range r.workers.all {
+		snap, err := p.Status(ctx)
+		fmt.Fprintf(&b, "\n    %s: phase %s, generation %d, %d tasks, error %v", p.Name, snap.Phase, snap.Generation, len(snap.Tasks), err)
 		for _, t := range snap.Tasks {
 			if t.State != "running" {
 				fmt.Fprintf(&b, ", %s %s", t.Task, t.State)
@@ -243,13 +243,13 @@ func (r *run) settled(ctx context.Context) error {
 	want := r.opts.Partitions * len(r.topology.SubTopologies)
 	deadline := time.Now().Add(settleLimit)
 	for {
-		if err := r.fleet.reap(); err != nil {
+		if err := r.workers.reap(); err != nil {
 			return err
 		}
 		running := map[string]int{}
 		busy := 0
-		for _, p := range r.fleet.workers {
-			snap, err := p.status(ctx)
+		for _, p := range r.workers.all {
+			snap, err := p.Status(ctx)
 			if err != nil {
 				continue
 			}
@@ -262,11 +262,11 @@ func (r *run) settled(ctx context.Context) error {
 				}
 			}
 		}
-		if len(running) == want && busy == len(r.fleet.workers) {
+		if len(running) == want && busy == len(r.workers.all) {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("only %d of %d tasks run after %v, on %d of %d workers: %s", len(running), want, settleLimit, busy, len(r.fleet.workers), r.describe(ctx))
+			return fmt.Errorf("only %d of %d tasks run after %v, on %d of %d workers: %s", len(running), want, settleLimit, busy, len(r.workers.all), r.describe(ctx))
 		}
 		if err := wait(ctx, 50*time.Millisecond); err != nil {
 			return err
@@ -279,21 +279,21 @@ func (r *run) drain(ctx context.Context) error {
 	if err := r.settled(ctx); err != nil {
 		return err
 	}
-	p := r.fleet.workers[r.rand.IntN(len(r.fleet.workers))]
+	p := r.workers.all[r.rand.IntN(len(r.workers.all))]
 	owned := r.outputsOf(ctx, p)
-	d := disruption{Kind: "drain", Worker: p.name, Settled: true, Tasks: len(owned), slowest: r.slowestCommit()}
+	d := disruption{Kind: "drain", Worker: p.Name, Settled: true, Tasks: len(owned), slowest: r.slowestCommit()}
 	at := time.Now()
-	if err := p.signal(syscall.SIGTERM); err != nil {
+	if err := p.Signal(syscall.SIGTERM); err != nil {
 		return err
 	}
-	if err := r.fleet.stopped(ctx, p); err != nil {
+	if err := r.workers.stopped(ctx, p); err != nil {
 		return err
 	}
 	awaited, err := r.awaitOutput(ctx, owned)
 	if err != nil {
 		return err
 	}
-	if _, err := r.fleet.start("", r.opts.CommitInterval); err != nil {
+	if _, err := r.workers.start("", r.opts.CommitInterval); err != nil {
 		return err
 	}
 	return r.comeback(ctx, d, at, awaited)
@@ -306,9 +306,9 @@ func (r *run) wipe(ctx context.Context) error {
 	}
 	at := time.Now()
 	var all []partition.TopicPartition
-	for _, p := range slices.Clone(r.fleet.workers) {
+	for _, p := range slices.Clone(r.workers.all) {
 		all = append(all, r.outputsOf(ctx, p)...)
-		if err := r.fleet.kill(p); err != nil {
+		if err := r.workers.kill(p); err != nil {
 			return err
 		}
 	}
@@ -323,7 +323,7 @@ func (r *run) wipe(ctx context.Context) error {
 		return err
 	}
 	for range r.opts.Workers {
-		if _, err := r.fleet.start("", r.opts.CommitInterval); err != nil {
+		if _, err := r.workers.start("", r.opts.CommitInterval); err != nil {
 			return err
 		}
 	}
@@ -336,12 +336,12 @@ func (r *run) zombie(ctx context.Context) error {
 	if err := r.settled(ctx); err != nil {
 		return err
 	}
-	p := r.fleet.workers[r.rand.IntN(len(r.fleet.workers))]
+	p := r.workers.all[r.rand.IntN(len(r.workers.all))]
 	owned := r.outputsOf(ctx, p)
-	d := disruption{Kind: "zombie", Worker: p.name, Settled: true, Tasks: len(owned), slowest: r.slowestCommit()}
+	d := disruption{Kind: "zombie", Worker: p.Name, Settled: true, Tasks: len(owned), slowest: r.slowestCommit()}
 	r.untilInTransaction(ctx, p)
 	at := time.Now()
-	if err := p.signal(syscall.SIGSTOP); err != nil {
+	if err := p.Signal(syscall.SIGSTOP); err != nil {
 		return err
 	}
 	if err := wait(ctx, 20*time.Millisecond); err != nil {
@@ -355,7 +355,7 @@ func (r *run) zombie(ctx context.Context) error {
 	if err := wait(ctx, time.Until(at.Add(2*r.opts.SessionTimeout))); err != nil {
 		return err
 	}
-	if err := p.signal(syscall.SIGCONT); err != nil {
+	if err := p.Signal(syscall.SIGCONT); err != nil {
 		return err
 	}
 	if err := r.comeback(ctx, d, at, awaited); err != nil {

@@ -62,7 +62,7 @@ func (r *run) settle(ctx context.Context) error {
 	if err := r.checkState(ctx, truth); err != nil {
 		return err
 	}
-	if err := r.fleet.stopAll(ctx); err != nil {
+	if err := r.workers.stopAll(ctx); err != nil {
 		return err
 	}
 	open, err := r.openTransactions(ctx)
@@ -91,7 +91,7 @@ func (r *run) drained(ctx context.Context) (map[partition.TopicPartition]int64, 
 	repartition := worker.Names{App: app, Incarnation: 1}.Repartition("by-group")
 	last, lastMoved := int64(-1), time.Now()
 	for {
-		if err := r.fleet.reap(); err != nil {
+		if err := r.workers.reap(); err != nil {
 			return nil, err
 		}
 		group, err := r.admin.GroupOf(ctx, app)

@@ -187,13 +187,13 @@ func (r *run) outage(ctx context.Context) error {
 	o.Healed = time.Since(healed)
 	r.say("object store: %d outputs while it was away, age rose to %.1f s, new checkpoints of all tasks %.1f s after", o.Outputs, o.AgeAtEnd, o.Healed.Seconds())
 	r.result.Outage = o
-	return r.fleet.reap()
+	return r.workers.reap()
 }
 
 // oldestCheckpoint is the age in seconds of the oldest task checkpoint of all workers; false where one does not say.
 func (r *run) oldestCheckpoint(ctx context.Context) (oldest float64, known bool) {
 	known = true
-	for _, p := range r.fleet.workers {
+	for _, p := range r.workers.all {
 		age, ok := p.checkpointAge(ctx)
 		oldest, known = max(oldest, age), known && ok
 	}

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/streamd/streamd/examples/nexmark/queries"
+)
+
+func main() {
+	if chosen := os.Getenv(childEnv); chosen != "" {
+		os.Exit(child(chosen))
+	}
+	os.Exit(command(os.Args[1:]))
+}
+
+// options are what a run can be asked for.
+type options struct {
+	Queries        []string      `json:"queries"`
+	Events         int64         `json:"events"`
+	Rate           int64         `json:"rate"`
+	Seeds          []uint64      `json:"seeds"`
+	Partitions     []int         `json:"partitions"`
+	Workers        []int         `json:"workers"`
+	Kill           bool          `json:"kill"`
+	Parallel       int           `json:"parallel"`
+	SessionTimeout time.Duration `json:"sessionTimeout,format:units"`
+	Limit          time.Duration `json:"limit,format:units"`
+
+	output string
+}
+
+// command parses a command line, runs it and returns the exit code.
+func command(args []string) int {
+	o := options{Queries: queries.Names(), Seeds: []uint64{1}, Partitions: []int{1, 4, 7}, Workers: []int{1, 3}}
+	fs := flag.NewFlagSet("nexmark", flag.ContinueOnError)
+	fs.Func("queries", "queries, with commas between them (default all)", func(s string) error {
+		o.Queries = strings.Split(s, ",")
+		return nil
+	})
+	fs.Func("seeds", "seeds of the events (default 1)", numbers(&o.Seeds, func(s string) (uint64, error) { return strconv.ParseUint(s, 10, 64) }))
+	fs.Func("partitions", "numbers of partitions of every topic (default 1,4,7)", numbers(&o.Partitions, strconv.Atoi))
+	fs.Func("workers", "numbers of worker processes (default 1,3)", numbers(&o.Workers, strconv.Atoi))
+	fs.Int64Var(&o.Events, "events", 1_000_000, "events of all three kinds")
+	fs.Int64Var(&o.Rate, "rate", 0, "events a second of event time; 0: so that they last 100 seconds, over midnight")
+	fs.BoolVar(&o.Kill, "kill", true, "kill a worker of each cell in the middle of its run, and start another")
+	fs.IntVar(&o.Parallel, "parallel", 2, "cells that run at the same time")
+	fs.DurationVar(&o.SessionTimeout, "session-timeout", 3*time.Second, "of the workers")
+	fs.DurationVar(&o.Limit, "limit", 10*time.Minute, "longest time that the workers of a cell may take")
+	fs.StringVar(&o.output, "o", "text", "text or json")
+	if err := fs.Parse(args); err != nil {
+		return 2
+	}
+	if problem := o.check(fs.NArg()); problem != "" {
+		fmt.Fprintln(os.Stderr, "nexmark:", problem)
+		return 2
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	result, err := execute(ctx, o)
+	if err == nil {
+		err = result.print(os.Stdout, o.output)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "nexmark:", err)
+		return 1
+	}
+	if len(result.Faults) > 0 {
+		return 1
+	}
+	return 0
+}
+
+// numbers parses a list of numbers with commas between them.
+func numbers[T any](to *[]T, parse func(string) (T, error)) func(string) error {
+	return func(list string) error {
+		*to = nil
+		for text := range strings.SplitSeq(list, ",") {
+			n, err := parse(text)
+			if err != nil {
+				return err
+			}
+			*to = append(*to, n)
+		}
+		return nil
+	}
+}
+
+// check says what is wrong with the options; "" for nothing. It fills in what depends on others.
+func (o *options) check(extra int) string {
+	switch {
+	case extra > 0:
+		return "there are only flags, no arguments"
+	case o.output != "text" && o.output != "json":
+		return fmt.Sprintf("-o %q is not known: use text or json", o.output)
+	case o.Events < 1 || o.Rate < 0 || o.Parallel < 1 || slices.Min(o.Partitions) < 1 || slices.Min(o.Workers) < 1:
+		return "events, parallel, partitions and workers must be at least 1, rate at least 0"
+	}
+	for _, q := range o.Queries {
+		if !slices.Contains(queries.Names(), q) {
+			return fmt.Sprintf("query %q is not known: the queries are %s", q, strings.Join(queries.Names(), " "))
+		}
+	}
+	if o.Rate == 0 {
+		const span = 100 // seconds
+		o.Rate = max(1, o.Events/span)
+	}
+	return ""
+}
