@@ -34,7 +34,7 @@ func (s Stream[K, V]) Broadcast(name string, removed ...func(V) bool) Broadcast[
 	w := &writer[K, V]{label: n.Label, rules: s.stepRules(n), key: s.key, value: own(s.value), everywhere: true}
 	s.n.children = append(s.n.children, w.open)
 	b := &broadcast[K, V]{name: name}
-	b.from = readBack(s.p, n, w, "add .WithKey(codec) before Broadcast", "add .WithValue(codec) before Broadcast")
+	b.from = readBack(s.p, n, w, "add .WithKey(codec) before Broadcast", valueBefore)
 	switch {
 	case len(removed) > 1:
 		s.p.fail(name, fmt.Sprintf("Broadcast is given %d functions", len(removed)), "give one")

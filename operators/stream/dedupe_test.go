@@ -112,3 +112,30 @@ func TestDistinctForgetsWhatNoRecordCanRepeat(t *testing.T) {
 		t.Errorf("event times at which something is forgotten (-want +got):\n%s", d)
 	}
 }
+
+func TestRecordsThatDistinctAndTopNFailOnLeaveNothing(t *testing.T) {
+	t.Parallel()
+	p := stream.NewPipeline("policies")
+	in := stream.From(p, "in", codec.String, codec.Int64).OnError(stream.Skip)
+	in.DistinctBy("once", time.Minute, func(v int64) int64 {
+		if v < 0 {
+			panic("negative")
+		}
+		return v
+	}).Map(func(v int64) string { return fmt.Sprint(v) }).To("distinct")
+	stream.TopN(in.Group(), "top", 1, func(a, b int64) bool {
+		if a < 0 {
+			panic("negative")
+		}
+		return a > b
+	}).Map(showRanked).To("top")
+	streamtest.ThreeWays(t, p, func(d *streamtest.Driver) {
+		in := d.In("in", codec.String, codec.Int64)
+		for _, v := range []int64{1, -1, 1, 2} {
+			in.Send("k", v)
+		}
+		d.Run()
+		wantRecords(t, d.Out("distinct", codec.String, codec.String), "k=1", "k=2")
+		wantRecords(t, d.Out("top", codec.String, codec.String), "k=1: 1", "k=1: 2")
+	})
+}

@@ -99,8 +99,8 @@ const (
 	ValueStore StoreKind = "value"
 	// MapStore holds values by key and sub-key.
 	MapStore StoreKind = "map"
-	// WindowStore holds values by time, key and, where there are several, sub-key: a byte of flags, 8 bytes of event time
-	// as in a TableStore, then the value. With the value codec "mark" it holds keys only.
+	// WindowStore holds values by time, key and, where there are several, sub-key. With the value codec "none" it holds
+	// keys only.
 	WindowStore StoreKind = "window"
 	// WindowTableStore is a WindowStore of aggregates: a byte of flags, 8 bytes of event time as in a TableStore, then the
 	// value. The entry's time is the start of its window.
