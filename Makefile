@@ -10,11 +10,12 @@ SHELL       := bash
 .SHELLFLAGS := -euo pipefail -c
 export GOTOOLCHAIN := auto
 
-# The commands behind `make demo`, `make chaos` and `make bench`; add arguments with ARGS="...".
-DEMO  = go run ./examples/flights demo
-CHAOS = go run ./test/chaos
-BENCH = go run ./bench
-ARGS  =
+# The commands behind `make demo`, `make chaos`, `make nexmark` and `make bench`; add arguments with ARGS="...".
+DEMO    = go run ./examples/flights demo
+CHAOS   = go run ./test/chaos
+NEXMARK = go run ./test/nexmark
+BENCH   = go run ./bench
+ARGS    =
 
 # Where the broker of `make kafka` listens and keeps its data.
 KAFKA_PORT = 19092
@@ -70,6 +71,10 @@ demo: ## run the example pipeline with a broker inside; nothing else is needed
 .PHONY: chaos
 chaos: ## kill workers and the broker under load and check every result
 	$(CHAOS) $(ARGS)
+
+.PHONY: nexmark
+nexmark: ## run every NEXMark query on a broker, with kills, and check every result
+	$(NEXMARK) $(ARGS)
 
 .PHONY: bench
 bench: ## measure throughput and latency

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -26,6 +27,7 @@ type keyedCount struct {
 
 // result is one run of one engine.
 type result struct {
+	Query         string  `json:"query,omitempty"`
 	Engine        string  `json:"engine"`
 	Records       int64   `json:"records"`
 	RecordsPerSec float64 `json:"recordsPerSecond"`
@@ -42,6 +44,7 @@ func keyedCountCommand() *cobra.Command {
 		RunE:    func(cmd *cobra.Command, _ []string) error { return k.run(cmd.Context()) },
 	}
 	k.flags(cmd)
+	k.recordFlags(cmd)
 	fs := cmd.Flags()
 	fs.Int64Var(&k.records, "records", 4_000_000, "records to drain")
 	fs.DurationVar(&k.commit, "commit", 100*time.Millisecond, "streamd's commit interval")
@@ -80,7 +83,7 @@ func (k keyedCount) run(ctx context.Context) error {
 	var results []result
 	for range k.runs {
 		for _, c := range contenders {
-			r, err := b.drain(ctx, c.path, in, k.records, c.args...)
+			r, err := b.drain(ctx, c.path, k.records, append([]string{"keyedcount", "--in", in}, c.args...)...)
 			if err != nil {
 				return err
 			}
@@ -108,8 +111,8 @@ func (k keyedCount) args(commitFlag string) []string {
 	return args
 }
 
-// drain runs one engine over the whole input.
-func (b *bench) drain(ctx context.Context, engine, in string, records int64, args ...string) (result, error) {
+// drain runs one engine over the whole input: args are the work with its arguments, without those that all works have.
+func (b *bench) drain(ctx context.Context, engine string, records int64, args ...string) (result, error) {
 	out := unique("out")
 	if err := b.createTopic(ctx, out); err != nil {
 		return result{}, err
@@ -121,7 +124,7 @@ func (b *bench) drain(ctx context.Context, engine, in string, records int64, arg
 	}()
 	name := filepath.Base(engine)
 	say("running %s", name)
-	p, err := launch(ctx, engine, append([]string{"keyedcount", "--in", in, "--out", out, "--brokers", b.brokers, "--bounded"}, args...)...)
+	p, err := launch(ctx, engine, append(args, "--out", out, "--brokers", b.brokers, "--bounded")...)
 	if err != nil {
 		return result{}, err
 	}
@@ -139,27 +142,30 @@ func (b *bench) drain(ctx context.Context, engine, in string, records int64, arg
 	}, err
 }
 
-// printResults prints a line for each run, and the medians of each engine.
+// name tells the runs of one engine and one work from others.
+func (r result) name() string { return strings.TrimSpace(r.Query + " " + r.Engine) }
+
+// printResults prints a line for each run, and the medians of each engine and work.
 func printResults(results []result) error {
 	tw := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(tw, "engine\trecords/s\tCPU-s per million\tpeak MiB\toutput B/record\tchangelog B/record\t")
+	fmt.Fprintln(tw, "engine\trecords/s\tCPU-s per million\tpeak MiB\toutput B/record\tchangelog B/record\trepartition B/record\t")
 	line := func(r result) {
 		n := float64(r.Records)
-		fmt.Fprintf(tw, "%s\t%.0f\t%.2f\t%d\t%.1f\t%.1f\t\n", r.Engine, r.RecordsPerSec, r.CPUPerMillion, r.PeakRSS>>20,
-			float64(r.Sizes.Output)/n, float64(r.Sizes.Changelog)/n)
+		fmt.Fprintf(tw, "%s\t%.0f\t%.2f\t%d\t%.1f\t%.1f\t%.1f\t\n", r.name(), r.RecordsPerSec, r.CPUPerMillion, r.PeakRSS>>20,
+			float64(r.Sizes.Output)/n, float64(r.Sizes.Changelog)/n, float64(r.Sizes.Repartition)/n)
 	}
-	byEngine := map[string][]result{}
+	byName := map[string][]result{}
 	var order []string
 	for _, r := range results {
-		if byEngine[r.Engine] == nil {
-			order = append(order, r.Engine)
+		if byName[r.name()] == nil {
+			order = append(order, r.name())
 		}
-		byEngine[r.Engine] = append(byEngine[r.Engine], r)
+		byName[r.name()] = append(byName[r.name()], r)
 		line(r)
 	}
 	for _, name := range order {
-		if rs := byEngine[name]; len(rs) > 1 {
-			fmt.Fprintf(tw, "median %s\t%s\t%s\t%s\t\t\t\n", name,
+		if rs := byName[name]; len(rs) > 1 {
+			fmt.Fprintf(tw, "median %s\t%s\t%s\t%s\t\t\t\t\n", name,
 				spread(rs, "%.0f", func(r result) float64 { return r.RecordsPerSec }),
 				spread(rs, "%.2f", func(r result) float64 { return r.CPUPerMillion }),
 				spread(rs, "%.0f", func(r result) float64 { return float64(r.PeakRSS >> 20) }))

@@ -29,6 +29,7 @@ func latencyCommand() *cobra.Command {
 		RunE:    func(cmd *cobra.Command, _ []string) error { return l.run(cmd.Context()) },
 	}
 	l.flags(cmd)
+	l.recordFlags(cmd)
 	fs := cmd.Flags()
 	fs.IntVar(&l.rate, "rate", 10_000, "records per second")
 	fs.DurationVar(&l.lasts, "duration", 40*time.Second, "how long to produce")

@@ -22,7 +22,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	root := &cobra.Command{Use: "bench", Short: "Measure the engine on a real broker", SilenceUsage: true, SilenceErrors: true}
-	root.AddCommand(keyedCountCommand(), latencyCommand(), memoryCommand())
+	root.AddCommand(keyedCountCommand(), nexmarkCommand(), latencyCommand(), memoryCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
@@ -42,9 +42,14 @@ func (c *common) flags(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.StringVar(&c.brokers, "brokers", "", "broker to use; without it one is started for the run")
 	fs.Int32Var(&c.partitions, "partitions", 4, "partitions of each topic")
+	fs.StringVarP(&c.output, "output", "o", "table", "table or json")
+}
+
+// recordFlags are the flags of measurements with records of our own.
+func (c *common) recordFlags(cmd *cobra.Command) {
+	fs := cmd.Flags()
 	fs.Uint64Var(&c.keys, "keys", 1_000_000, "number of different keys")
 	fs.IntVar(&c.size, "size", 100, "bytes of a record's value")
-	fs.StringVarP(&c.output, "output", "o", "table", "table or json")
 }
 
 // bench is one run of the command: a broker and a folder.

@@ -70,7 +70,7 @@ func (m memory) run(ctx context.Context) error {
 	}
 	g := grown{Limit: limit}
 	b.watch = func(out string, p *process) { g.Samples = b.sampleUntilEnd(ctx, out, p) }
-	if g.result, err = b.drain(ctx, engine, in, m.records, "--memory", m.limit); err != nil {
+	if g.result, err = b.drain(ctx, engine, m.records, "keyedcount", "--in", in, "--memory", m.limit); err != nil {
 		return err
 	}
 	if m.output == "json" {

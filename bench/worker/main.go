@@ -6,6 +6,7 @@
 //
 //	worker keyedcount --in T --out T2 --brokers H:P [--bounded] [--coalesce] [--group G] [any streamd setting]
 //	worker passthrough --in T --out T2 --brokers H:P [--bounded]
+//	worker nexmark --query q5 --prefix P --out T --brokers H:P [--bounded]
 package main
 
 import (
@@ -20,6 +21,8 @@ import (
 
 	"github.com/streamd/streamd/engine"
 	"github.com/streamd/streamd/engine/config"
+	"github.com/streamd/streamd/examples/nexmark/model"
+	"github.com/streamd/streamd/examples/nexmark/queries"
 	"github.com/streamd/streamd/operators/codec"
 	"github.com/streamd/streamd/operators/stream"
 )
@@ -35,6 +38,7 @@ func main() {
 
 type flags struct {
 	in, out, group          string
+	query, prefix           string
 	bounded, coalesce, logs bool
 }
 
@@ -43,16 +47,22 @@ func root() *cobra.Command {
 	cmd.AddCommand(
 		workload("keyedcount", "count records per key: the first 8 bytes of the value", keyedCount),
 		workload("passthrough", "copy records", passthrough),
+		workload("nexmark", "run a query of examples/nexmark", nexmark),
 	)
 	return cmd
 }
 
-func workload(name, short string, build func(flags) *stream.Pipeline) *cobra.Command {
+// builder makes the pipeline of a workload.
+type builder func(flags) (*stream.Pipeline, error)
+
+func workload(name, short string, build builder) *cobra.Command {
 	var f flags
 	cmd := &cobra.Command{Use: name, Short: short, Args: cobra.NoArgs}
 	fs := cmd.Flags()
 	fs.StringVar(&f.in, "in", "", "input topic")
 	fs.StringVar(&f.out, "out", "", "output topic")
+	fs.StringVar(&f.query, "query", "q0", "query of nexmark")
+	fs.StringVar(&f.prefix, "prefix", "", "text before the names of nexmark's input topics")
 	fs.StringVar(&f.group, "group", "", "application id (default: the output topic)")
 	fs.BoolVar(&f.bounded, "bounded", false, "read to the end of the input, then exit")
 	fs.BoolVar(&f.coalesce, "coalesce", false, "emit each changed key once per commit")
@@ -68,10 +78,15 @@ func workload(name, short string, build func(flags) *stream.Pipeline) *cobra.Com
 	return cmd
 }
 
-func run(ctx context.Context, cfg *config.Config, f flags, build func(flags) *stream.Pipeline) error {
+func run(ctx context.Context, cfg *config.Config, f flags, build builder) error {
+	p, err := build(f)
+	if err != nil {
+		return err
+	}
 	if f.group == "" {
 		f.group = f.out
 	}
+	cfg.AppID = f.group
 	if cfg.IsDefault("state.dir") {
 		dir, err := os.MkdirTemp("", "streamd-bench-")
 		if err != nil {
@@ -92,13 +107,13 @@ func run(ctx context.Context, cfg *config.Config, f flags, build func(flags) *st
 		}
 		opts = append(opts, engine.WithLogger(log))
 	}
-	return engine.Run(ctx, build(f), opts...)
+	return engine.Run(ctx, p, opts...)
 }
 
 // keyedCount counts per key. The key is the first 8 bytes of the value, and each record stays in its partition, as
 // in the contract that the peers are measured with: producers put a key's records into one partition.
-func keyedCount(f flags) *stream.Pipeline {
-	p := stream.NewPipeline(f.group)
+func keyedCount(f flags) (*stream.Pipeline, error) {
+	p := stream.NewPipeline("keyedcount")
 	var update []stream.UpdateOption
 	if f.coalesce {
 		update = append(update, stream.EmitPerCommit())
@@ -108,11 +123,15 @@ func keyedCount(f flags) *stream.Pipeline {
 		Count("count").
 		Stream(update...).
 		To(f.out)
-	return p
+	return p, nil
 }
 
-func passthrough(f flags) *stream.Pipeline {
-	p := stream.NewPipeline(f.group)
+func passthrough(f flags) (*stream.Pipeline, error) {
+	p := stream.NewPipeline("passthrough")
 	stream.From(p, f.in, codec.Bytes, codec.Bytes).To(f.out)
-	return p
+	return p, nil
+}
+
+func nexmark(f flags) (*stream.Pipeline, error) {
+	return queries.Pipeline(f.query, model.TopicsOf(f.prefix), f.out)
 }

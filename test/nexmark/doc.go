@@ -17,6 +17,7 @@
 // # What is checked
 //
 //   - The rows in the topic of the results, read with read_committed, are those of the reference's evaluation.
+//   - No transaction is open ten seconds after the end.
 //   - Workers that nobody killed end by themselves, with exit code 0.
 //   - Most queries had a worker killed that had input left afterwards: else the run would show little.
 //

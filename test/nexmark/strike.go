@@ -56,21 +56,9 @@ func (c *cell) strike(ctx context.Context) error {
 
 // inputs returns the ends of the partitions that the query reads.
 func (c *cell) inputs(ctx context.Context) (map[partition.TopicPartition]int64, error) {
-	p, err := queries.Pipeline(c.Query, model.TopicsOf(prefixOf(c.Seed, c.Partitions)), c.app)
+	topics, err := queries.Sources(c.Query, model.TopicsOf(prefixOf(c.Seed, c.Partitions)))
 	if err != nil {
 		return nil, err
-	}
-	t, err := p.Build()
-	if err != nil {
-		return nil, err
-	}
-	var topics []string
-	for _, sub := range t.SubTopologies {
-		for _, src := range sub.Sources {
-			if !src.Internal && !slices.Contains(topics, src.Topic) {
-				topics = append(topics, src.Topic)
-			}
-		}
 	}
 	return c.admin.EndOffsets(ctx, topics...)
 }

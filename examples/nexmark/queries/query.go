@@ -5,6 +5,7 @@ package queries
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/streamd/streamd/examples/nexmark/model"
@@ -43,6 +44,27 @@ func Pipeline(name string, topics model.Topics, out string) (*stream.Pipeline, e
 		}
 	}
 	return nil, fmt.Errorf("query %q is not known: it is one of %s", name, strings.Join(Names(), " "))
+}
+
+// Sources returns those of the topics that a query reads.
+func Sources(name string, topics model.Topics) ([]string, error) {
+	p, err := Pipeline(name, topics, "results")
+	if err != nil {
+		return nil, err
+	}
+	t, err := p.Build()
+	if err != nil {
+		return nil, err
+	}
+	var read []string
+	for _, sub := range t.SubTopologies {
+		for _, src := range sub.Sources {
+			if !src.Internal && !slices.Contains(read, src.Topic) {
+				read = append(read, src.Topic)
+			}
+		}
+	}
+	return read, nil
 }
 
 // site is the auction site as a pipeline sees it.
