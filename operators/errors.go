@@ -19,7 +19,7 @@ var (
 type UserError struct {
 	Step      string // label of the step
 	Phase     Phase  // PhaseProcess or PhaseSerialize
-	Topic     string // empty if no record was in process, as in Flush
+	Topic     string // empty if no record was in process, as in Flush and Advance
 	Partition int32
 	Offset    int64
 	Err       error
@@ -44,7 +44,7 @@ func newUserError(ctx *Context, phase Phase, err error) *UserError {
 // Error names the step and the record's position.
 func (e *UserError) Error() string {
 	if e.Topic == "" {
-		return fmt.Sprintf("step %q at commit: %s", e.Step, e.Err)
+		return fmt.Sprintf("step %q between records: %s", e.Step, e.Err)
 	}
 	return fmt.Sprintf("step %q on record %s/%d offset %d: %s", e.Step, e.Topic, e.Partition, e.Offset, e.Err)
 }

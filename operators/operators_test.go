@@ -37,7 +37,7 @@ func TestErrorsNameStepAndPosition(t *testing.T) {
 	t.Parallel()
 	cause := errors.New("no stock")
 	ctx := &operators.Context{Node: "reserve"}
-	atCommit := operators.NewUserError(ctx, cause)
+	between := operators.NewUserError(ctx, cause)
 	ctx.Record = &operators.Record{Topic: "orders", Partition: 3, Offset: 7, Value: []byte("secret")}
 	onRecord := operators.NewUserError(ctx, cause)
 	decode := &operators.DecodeError{Step: "from:orders", Part: operators.PartKey, Codec: "int64",
@@ -46,7 +46,7 @@ func TestErrorsNameStepAndPosition(t *testing.T) {
 		err  error
 		want string
 	}{
-		{atCommit, `step "reserve" at commit: no stock`},
+		{between, `step "reserve" between records: no stock`},
 		{onRecord, `step "reserve" on record orders/3 offset 7: no stock`},
 		{decode, `step "from:orders" on record orders/3 offset 7: decode key as int64: no stock`},
 	} {

@@ -13,14 +13,16 @@ import (
 // Runtime is what one task gives to the Processor it runs. All fields but Listener are required, DB
 // only where the sub-topology has stores and Globals where it looks them up.
 type Runtime struct {
-	Task     partition.TaskID
-	DB       *statestore.DB
-	Output   Output
-	Context  *Context
-	Now      func() time.Time       // the wall clock, through the engine so that a run can be repeated
-	Wait     func(time.Duration)    // between the attempts of a step; nil: time.Sleep
-	Listener *Listener              // may be nil
-	Globals  map[string]GlobalStore // by topic: those of topology.Topology.Globals
+	Task   partition.TaskID
+	DB     *statestore.DB
+	Output Output
+	// Partitions has the number of partitions of each of topology.SubTopology.Outputs.
+	Partitions []int32
+	Context    *Context
+	Now        func() time.Time       // the wall clock, through the engine so that a run can be repeated
+	Wait       func(time.Duration)    // between the attempts of a step; nil: time.Sleep
+	Listener   *Listener              // may be nil
+	Globals    map[string]GlobalStore // by topic: those of topology.Topology.Globals
 }
 
 // Context tells what a task is doing right now. There is one per task; Processors write it, and the

@@ -68,11 +68,24 @@ func (m *Map[V]) DeleteRange(key, from, to []byte) error {
 // Uncommitted changes are seen, also those made to sub-keys further on while
 // ranging; deleting while ranging is allowed. The sub-key is valid until the
 // next one. Read errors are as for Value.Scan.
-func (m *Map[V]) Range(key []byte) iter.Seq2[[]byte, V] {
+func (m *Map[V]) Range(key []byte) iter.Seq2[[]byte, V] { return m.Between(key, nil, nil) }
+
+// Between is Range for the sub-keys in [from, to); to nil means all from from
+// on.
+func (m *Map[V]) Between(key, from, to []byte) iter.Seq2[[]byte, V] {
 	return func(yield func([]byte, V) bool) {
-		prefix := appendMapTail(nil, key, nil)
-		err := m.merge(prefix, mapTailEnd(nil, key), func(tail []byte, v V) bool { return yield(tail[len(prefix):], v) })
-		if err != nil {
+		start := appendMapTail(nil, key, from)
+		prefix := len(start) - len(from)
+		var end []byte
+		if to != nil {
+			end = appendMapTail(nil, key, to)
+		} else {
+			end = mapTailEnd(nil, key)
+		}
+		if bytes.Compare(start, end) >= 0 {
+			return
+		}
+		if err := m.merge(start, end, func(tail []byte, v V) bool { return yield(tail[prefix:], v) }); err != nil {
 			m.db.fail(err)
 		}
 	}

@@ -427,15 +427,23 @@ func (m *machine) compareScan(prefix string) {
 
 // rangeSubs deletes and reads while ranging.
 func (m *machine) rangeSubs(t *rapid.T) {
-	k, _ := drawSub(t)
+	k, from := drawSub(t)
+	_, to := drawSub(t)
+	end := []byte(to)
+	switch rapid.IntRange(0, 2).Draw(t, "bounds") {
+	case 0:
+		from, end = "", nil
+	case 1:
+		end = nil
+	}
 	mode := rapid.IntRange(0, 3).Draw(t, "mode")
 	var got, want []string
 	for _, key := range slices.Sorted(maps.Keys(m.working)) {
-		if s, ok := strings.CutPrefix(key, subKey(k, "")); ok {
+		if s, ok := strings.CutPrefix(key, subKey(k, "")); ok && s >= from && (end == nil || s < to) {
 			want = append(want, s+"="+m.working[key])
 		}
 	}
-	for s, v := range m.subs.Range([]byte(k)) {
+	for s, v := range m.subs.Between([]byte(k), []byte(from), end) {
 		got = append(got, string(s)+"="+encoded(v))
 		switch mode {
 		case 1:

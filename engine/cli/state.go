@@ -72,6 +72,9 @@ func (p *program) openStoreView(cmd *cobra.Command, name, round string) (*storeV
 		}
 		v.parts = append(v.parts, m)
 	}
+	if store.Kind == topology.BroadcastStore && len(v.parts) > 1 {
+		v.parts = v.parts[:1] // all have the same
+	}
 	if len(v.parts) == 0 {
 		return nil, failf(exitNotFound, "checkpoint %d has no part of store %s", r.Number, name)
 	}
@@ -105,7 +108,7 @@ func (v *storeView) part(key []byte) (checkpoint.Manifest, error) {
 type entry struct {
 	Key    jsontext.Value `json:"key"`
 	SubKey jsontext.Value `json:"subKey,omitempty"`
-	Time   *time.Time     `json:"time,omitempty"` // of the last record that touched a table's row; of a window's start
+	Time   *time.Time     `json:"time,omitempty"` // of the last use of a table's row or of a value with a TTL; of a window's start
 	Value  jsontext.Value `json:"value"`
 	text   [4]string      // the same, for the table
 }
@@ -117,7 +120,7 @@ func (v *storeView) entry(key, sub, value []byte) (entry, error) {
 	if st.SubKeyCodec != "" {
 		e.SubKey, e.text[1] = jsonOf(st.SubKeyCodec, sub), textOf(st.SubKeyCodec, sub)
 	}
-	ms, timed, value, err := st.Kind.Split(value)
+	ms, timed, value, err := st.Split(value)
 	if err != nil {
 		return e, fmt.Errorf("store %s, key %s: %w: %w", st.Name, e.text[0], checkpoint.ErrCorrupt, err)
 	}
@@ -302,7 +305,7 @@ func (v *storeView) columns(all [4]string) []string {
 	if v.store.SubKeyCodec != "" {
 		list = append(list, all[1])
 	}
-	if k := v.store.Kind; k.Windowed() || k == topology.TableStore || k == topology.GroupStore {
+	if v.store.Timed() {
 		list = append(list, all[2])
 	}
 	return append(list, all[3])

@@ -14,7 +14,7 @@ import (
 type PanicError struct {
 	Task      partition.TaskID
 	Step      string
-	Topic     string // empty: at a commit, of no particular record
+	Topic     string // empty: between records, at a commit or as time passed
 	Partition int32
 	Offset    int64
 	Value     any
@@ -33,7 +33,7 @@ func newPanicError(id partition.TaskID, ctx *operators.Context, value any, stack
 func (e *PanicError) Error() string {
 	what := operators.DescribePanic(e.Value)
 	if e.Topic == "" {
-		return fmt.Sprintf("task %v: step %q panicked at a commit: %s", e.Task, e.Step, what)
+		return fmt.Sprintf("task %v: step %q panicked between records: %s", e.Task, e.Step, what)
 	}
 	return fmt.Sprintf("task %v: step %q panicked on %s/%d at offset %d: %s", e.Task, e.Step, e.Topic, e.Partition, e.Offset, what)
 }

@@ -116,7 +116,7 @@ func (t *Task) hear(i int) error {
 
 // advance lets the task follow its inputs.
 func (t *Task) advance() error {
-	if !t.time.combine() {
+	if !t.time.combine() && t.proc.Due() > t.time.now.watermark {
 		return nil
 	}
 	return t.reached()
@@ -204,6 +204,9 @@ func (t *Task) Due(now time.Time) bool {
 		if t.settled(i, now) != t.time.inputs[i].now.status && !t.inputs[i].internal {
 			return true
 		}
+	}
+	if t.proc.Due() <= t.time.now.watermark {
+		return true // what was left of it
 	}
 	return t.following() || now.UnixMilli() >= t.proc.WallDue() && t.proc.WallDue() != operators.MaxTime || t.out.due(t, now)
 }

@@ -99,7 +99,10 @@ func New(o Options) (*Task, error) {
 	t.ordered = len(t.source) > 1 && o.SubTopology.Stateful()
 	t.out = newAnnouncer(o)
 	t.startTime()
-	proc, err := o.SubTopology.New(&operators.Runtime{Task: o.ID, DB: o.DB, Output: o.Output, Context: &t.ctx, Now: o.Now, Wait: o.Wait, Listener: o.Listener, Globals: o.Globals})
+	proc, err := o.SubTopology.New(&operators.Runtime{
+		Task: o.ID, DB: o.DB, Output: o.Output, Partitions: o.Partitions, Context: &t.ctx, Now: o.Now, Wait: o.Wait,
+		Listener: o.Listener, Globals: o.Globals,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("build task %v: %w", o.ID, err)
 	}

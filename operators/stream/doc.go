@@ -32,6 +32,13 @@
 // overwritten only where a later step needs it. Filter, Map and joins of tables have no store: their rows are computed
 // from those of the tables they are made from.
 //
+// # Process
+//
+// What no verb does, a Process step does: its handler sees each record with the states of its key (Value, Map and List,
+// each with a TTL if need be), sets timers in event time and by the wall clock, and emits to side outputs. Timers
+// and expired state are served in the order of their times, so that what a timer finds does not depend on how far
+// event time went at once.
+//
 // # Names
 //
 // Steps that own state or a topic take a name first: it is the identity of both, across restarts and

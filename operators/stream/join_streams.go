@@ -108,7 +108,7 @@ func joinStreams[K, L, R, W any](l Stream[K, L], r Stream[K, R], j pairs[L, R, W
 	for _, side := range []struct{ state, value string }{{leftState, leftID}, {rightState, rightID}} {
 		store := topology.Store{Name: label + side.state, Kind: topology.WindowStore, KeyCodec: keyID, SubKeyCodec: codec.Int64.ID(), ValueCodec: "joined:" + side.value, Plain: true}
 		p.addStore(&p.graph.Nodes[id], store)
-		store.Name, store.SubKeyCodec, store.ValueCodec = store.Name+dueState, "", "mark"
+		store.Name, store.SubKeyCodec, store.ValueCodec = store.Name+dueState, "", noneCodec{}.ID()
 		p.addStore(&p.graph.Nodes[id], store)
 	}
 	both := &meeting[K, L, R, W]{id: id, label: label, pairs: j, out: out, key: l.key, l: l.value, r: r.value}
@@ -305,7 +305,7 @@ type joinBuffer[V any] struct {
 	alone   bool      // records that meet none have a result too
 	own     func(V) V // nil: a value can be kept as it is
 	rows    *statestore.Window[[]joinRow[V]]
-	due     *statestore.Window[mark] // keys with records that have met none, by when they never will
+	due     *statestore.Window[none] // keys with records that have met none, by when they never will
 	time    []byte                   // scratch
 }
 
@@ -326,7 +326,7 @@ func (b *joinBuffer[V]) open(t *task, store string, value codec.Codec[V]) error 
 	}
 	b.own = ownerOf[V]()
 	b.rows = statestore.NewWindow(t.rt.DB, id, joinRowsCodec[V]{value})
-	b.due = statestore.NewWindow(t.rt.DB, due, markCodec{})
+	b.due = statestore.NewWindow(t.rt.DB, due, noneCodec{})
 	return nil
 }
 
@@ -357,7 +357,7 @@ func (b *joinBuffer[V]) put(key []byte, t operators.Time, v V, met bool) (operat
 		return b.forgets(segment), nil
 	}
 	due := operators.Later(t, b.keep)
-	return due, b.wrap(b.due.Put(due, key, nil, mark{}))
+	return due, b.wrap(b.due.Put(due, key, nil, none{}))
 }
 
 // forgets is when a segment is of no use any more.

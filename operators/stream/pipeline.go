@@ -16,6 +16,7 @@ import (
 type Pipeline struct {
 	graph    topology.Graph
 	openers  map[int]opener       // by source node
+	sides    map[any]*sides       // by *node of a Process step
 	defaults map[reflect.Type]any // codec.Codec[T] by T
 	openings []operators.Opening
 	rules    rules
@@ -29,6 +30,7 @@ func NewPipeline(name string) *Pipeline {
 	return &Pipeline{
 		graph:    topology.Graph{App: name},
 		openers:  make(map[int]opener),
+		sides:    make(map[any]*sides),
 		defaults: make(map[reflect.Type]any),
 	}
 }

@@ -89,7 +89,7 @@ func tryRig(p *stream.Pipeline) (*rig, error) {
 			}
 		}
 		t.proc, err = t.sub.New(&operators.Runtime{
-			Task: id, DB: t.db, Output: t, Context: &t.ctx, Globals: r.globals,
+			Task: id, DB: t.db, Output: t, Partitions: slices.Repeat([]int32{1}, len(t.sub.Outputs)), Context: &t.ctx, Globals: r.globals,
 			Now:      func() time.Time { return time.UnixMilli(1000) },
 			Listener: &operators.Listener{Skipped: func(f operators.Failure) { r.skips = append(r.skips, f) }},
 		})

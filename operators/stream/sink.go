@@ -82,9 +82,11 @@ type writer[K, V any] struct {
 	label    string
 	topic    string
 	internal bool
-	key      codec.Codec[K]
-	value    codec.Codec[V]
 	rules    rules
+	// everywhere sends each record to all partitions, and not to that of its key.
+	everywhere bool
+	key        codec.Codec[K]
+	value      codec.Codec[V]
 }
 
 // open makes the writer as a step.
@@ -105,6 +107,10 @@ func (w *writer[K, V]) write(t *task) (emit[K, V], error) {
 	nullKey, nullValue := nullOf(key), nullOf(value)
 	if w.internal {
 		value = codec.Stored(value)
+	}
+	send := out.Emit
+	if w.everywhere {
+		send = toAll(out, t.rt.Partitions[topic])
 	}
 	return func(k K, v V, tm operators.Time) error {
 		ctx.Node = label
@@ -127,9 +133,21 @@ func (w *writer[K, V]) write(t *task) (emit[K, V], error) {
 				e.Headers = withoutControl(e.Headers)
 			}
 		}
-		out.Emit(e)
+		send(e)
 		return nil
 	}, nil
+}
+
+// toAll returns what emits to every partition of a topic.
+func toAll(out operators.Output, partitions int32) func(operators.Emission) {
+	var buf []byte
+	return func(e operators.Emission) {
+		buf = append(buf[:0], e.Buf...) // the output takes back its own at every Emit
+		for e.Partition = range partitions {
+			e.Buf = append(out.Buffer(), buf...)
+			out.Emit(e)
+		}
+	}
 }
 
 // withoutControl takes off what only the engine may say on a repartition topic.

@@ -141,7 +141,11 @@ func (p *Pipeline) newProcessor(sub *topology.SubTopology, rt *operators.Runtime
 
 func (p *processor) Process(source int, rec *operators.Record) error {
 	p.ctx.Record, p.source = rec, source
-	return p.sources[source](rec)
+	if err := p.sources[source](rec); err != nil || p.events.due > p.ctx.Watermark {
+		return err
+	}
+	// What the record has made due is done at once, and what was left of what had been due.
+	return p.Advance(p.ctx.Watermark)
 }
 
 func (p *processor) Restart() error {
@@ -167,7 +171,10 @@ func (p *processor) WallDue() operators.Time { return p.walls.due }
 
 func (p *processor) AdvanceWall(now operators.Time) error {
 	p.ctx.Record = nil
-	return p.walls.advance(now)
+	if err := p.walls.advance(now); err != nil || p.events.due > p.ctx.Watermark {
+		return err
+	}
+	return p.events.advance(p.ctx.Watermark)
 }
 
 func (p *processor) Flush() error {

@@ -33,7 +33,7 @@ const (
 func (a *windowAggregation[K, V, A]) stores(keyID, valueID string) []topology.Store {
 	result := topology.Store{Name: a.label, Kind: topology.WindowTableStore, KeyCodec: keyID, ValueCodec: valueID, FormerValueCodecs: former(a.value)}
 	extra := func(state string) topology.Store {
-		return topology.Store{Name: a.label + state, Kind: topology.WindowStore, KeyCodec: keyID, ValueCodec: "mark", Plain: true}
+		return topology.Store{Name: a.label + state, Kind: topology.WindowStore, KeyCodec: keyID, ValueCodec: noneCodec{}.ID(), Plain: true}
 	}
 	stores := []topology.Store{result}
 	switch a.windows.kind {
@@ -116,19 +116,19 @@ func (a *windowAggregation[K, V, A]) rows(t *task) (*statestore.Window[windowRow
 }
 
 // marks makes a store of times.
-func (a *windowAggregation[K, V, A]) marks(t *task, state string) (*statestore.Window[mark], error) {
+func (a *windowAggregation[K, V, A]) marks(t *task, state string) (*statestore.Window[none], error) {
 	id, err := t.store(a.label + state)
 	if err != nil {
 		return nil, err
 	}
-	return statestore.NewWindow(t.rt.DB, id, markCodec{}), nil
+	return statestore.NewWindow(t.rt.DB, id, noneCodec{}), nil
 }
 
 // aligned is an aggregation whose windows begin at times that no record decides. Each window is updated on its own.
 type aligned[K, V, A any] struct {
 	*windowStep[K, V, A]
 	rows    *statestore.Window[windowRow[A]]
-	pending *statestore.Window[mark] // nil unless emitEvery
+	pending *statestore.Window[none] // nil unless emitEvery
 }
 
 func (a *windowAggregation[K, V, A]) openAligned(t *task) (emit[K, V], error) {
@@ -210,7 +210,7 @@ func (s *windowStep[K, V, A]) nextTick(t operators.Time) operators.Time {
 func (w *aligned[K, V, A]) later(key []byte, start, t operators.Time) error {
 	tick := w.nextTick(t)
 	w.clock.set(tick)
-	if err := w.pending.Put(tick, key, w.encodeStart(start), mark{}); err != nil {
+	if err := w.pending.Put(tick, key, w.encodeStart(start), none{}); err != nil {
 		return fmt.Errorf("step %q: update its store: %w", w.label, err)
 	}
 	return nil

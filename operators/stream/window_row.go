@@ -41,14 +41,6 @@ func (c windowRowCodec[A]) Decode(src []byte) (windowRow[A], error) {
 	return windowRow[A]{row: r, pending: src[0] == 1}, err
 }
 
-// mark is the value of stores that only hold keys: due times.
-type mark struct{}
-
-type markCodec struct{}
-
-func (markCodec) Append(dst []byte, _ mark) ([]byte, error) { return dst, nil }
-func (markCodec) Decode([]byte) (mark, error)               { return mark{}, nil }
-
 // appendTime and timeOf hold a time as a sub-key, in the order of time.
 func appendTime(dst []byte, t operators.Time) []byte {
 	return binary.BigEndian.AppendUint64(dst, uint64(t)^(1<<63))

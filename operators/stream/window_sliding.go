@@ -16,7 +16,7 @@ type slides[K, V, A any] struct {
 	*windowStep[K, V, A]
 	size  int64
 	rows  *statestore.Window[windowRow[A]] // by segment, key and time
-	due   *statestore.Window[mark]         // when the windows that end at a time close; nil unless emitOnClose
+	due   *statestore.Window[none]         // when the windows that end at a time close; nil unless emitOnClose
 	fresh func(A) (A, error)
 	found []slideRow[A] // scratch
 }
@@ -65,7 +65,7 @@ func (w *slides[K, V, A]) process(k K, v V, t operators.Time) error {
 	r.time = t
 	if !found {
 		w.clock.set(w.closes(t))
-		if err := w.due.Put(w.closes(t), key, nil, mark{}); err != nil {
+		if err := w.due.Put(w.closes(t), key, nil, none{}); err != nil {
 			return fmt.Errorf("step %q: update its store: %w", w.label, err)
 		}
 	}

@@ -3,10 +3,12 @@
 package streamtest
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"iter"
 	"slices"
+	"time"
 
 	"github.com/streamd/streamd/operators/codec"
 	"github.com/streamd/streamd/operators/topology"
@@ -23,11 +25,12 @@ type State[K, V any] struct {
 	value codec.Codec[V]
 }
 
-// State returns a table's store, by the name of its step, or a ValueState of a Process step, as "step.state".
+// State returns a table's store, by the name of its step, or of a Process step a ValueState, as "step.state", or a
+// broadcast, as "step.broadcast".
 // The codecs must be those of the pipeline.
 func (d *Driver) State[K, V any](store string, key codec.Codec[K], value codec.Codec[V]) *State[K, V] {
 	d.t.Helper()
-	sub, st := d.store(store, topology.TableStore, topology.GroupStore, topology.ValueStore)
+	sub, st := d.store(store, topology.TableStore, topology.GroupStore, topology.ValueStore, topology.BroadcastStore)
 	d.sameCodec(store, "keys", st.KeyCodec, key.ID())
 	d.sameValues(st, value)
 	return &State[K, V]{d: d, store: st, sub: sub, key: key, value: codec.Stored(value)}
@@ -103,7 +106,7 @@ func (s *State[K, V]) Get(k K) (v V, found bool) {
 }
 
 func (s *State[K, V]) decode(raw []byte) (V, error) {
-	_, _, raw, err := s.store.Kind.Split(raw)
+	_, _, raw, err := s.store.Split(raw)
 	if err != nil {
 		var none V
 		return none, err
@@ -115,7 +118,11 @@ func (s *State[K, V]) decode(raw []byte) (V, error) {
 func (s *State[K, V]) All() iter.Seq2[K, V] {
 	return func(yield func(K, V) bool) {
 		s.d.t.Helper()
-		for p := range s.d.partitions {
+		partitions := s.d.partitions
+		if s.store.Kind == topology.BroadcastStore {
+			partitions = 1 // all have the same
+		}
+		for p := range partitions {
 			for rawKey, raw := range s.d.standby(s.sub, p).values[s.store.ID].Scan(nil) {
 				k, err := s.key.Decode(rawKey)
 				if err != nil {
@@ -131,6 +138,25 @@ func (s *State[K, V]) All() iter.Seq2[K, V] {
 			}
 		}
 	}
+}
+
+// Timer returns the time that the timer of a key is set to, as of the last commit; set is false if the key has none. It
+// is named "step.timer".
+func (d *Driver) Timer[K any](timer string, key codec.Codec[K], k K) (at time.Time, set bool) {
+	d.t.Helper()
+	sub, st := d.store(timer, topology.ValueStore)
+	d.sameCodec(timer, "keys", st.KeyCodec, key.ID())
+	s := &State[K, time.Time]{d: d, store: st, sub: sub, key: key, value: codec.New(st.ValueCodec, nil, timerTime)}
+	return s.Get(k)
+}
+
+// timerTime reads the time that a stored timer begins with.
+func timerTime(src []byte) (time.Time, error) {
+	at, n := binary.Varint(src)
+	if n <= 0 {
+		return time.Time{}, fmt.Errorf("no timer has %d bytes", len(src))
+	}
+	return time.UnixMilli(at), nil
 }
 
 // MapState reads a store with many values per key, as of the last commit.
@@ -163,12 +189,21 @@ func (s *MapState[K, S, V]) Get(k K, sub S) (v V, found bool) {
 	store, key := s.at(k)
 	raw, found, err := store.Get(key, rawSub)
 	if err == nil && found {
-		v, err = s.value.Decode(raw)
+		v, err = s.decode(raw)
 	}
 	if err != nil {
 		s.d.fail("state %q: %v", s.store.Name, err)
 	}
 	return v, found
+}
+
+func (s *MapState[K, S, V]) decode(raw []byte) (V, error) {
+	_, _, raw, err := s.store.Split(raw)
+	if err != nil {
+		var none V
+		return none, err
+	}
+	return s.value.Decode(raw)
 }
 
 // at returns the store that holds a key, and the encoded key.
@@ -191,7 +226,7 @@ func (s *MapState[K, S, V]) All(k K) iter.Seq2[S, V] {
 			if err != nil {
 				s.d.fail("state %q: decode sub-key %s as %s: %v", s.store.Name, show(rawSub), s.sub.ID(), err)
 			}
-			v, err := s.value.Decode(raw)
+			v, err := s.decode(raw)
 			if err != nil {
 				s.d.fail("state %q: decode value %s as %s: %v", s.store.Name, show(raw), s.value.ID(), err)
 			}
@@ -229,10 +264,11 @@ func (r *runner) follow() error {
 func newStandby(db *statestore.DB, stores []topology.Store) *standby {
 	s := &standby{db: db, values: map[uint16]*statestore.Value[[]byte]{}, maps: map[uint16]*statestore.Map[[]byte]{}}
 	for _, st := range stores {
-		if st.Kind == topology.MapStore {
-			s.maps[st.ID] = statestore.NewMap[[]byte](db, statestore.StoreID(st.ID), encoded{})
-		} else {
-			s.values[st.ID] = statestore.NewValue[[]byte](db, statestore.StoreID(st.ID), encoded{})
+		switch id := statestore.StoreID(st.ID); st.Kind {
+		case topology.MapStore:
+			s.maps[st.ID] = statestore.NewMap[[]byte](db, id, encoded{})
+		case topology.TableStore, topology.GroupStore, topology.ValueStore, topology.BroadcastStore:
+			s.values[st.ID] = statestore.NewValue[[]byte](db, id, encoded{})
 		}
 	}
 	return s

@@ -38,6 +38,9 @@ func (s *SubTopology) fingerprint(h io.Writer) {
 	for _, st := range s.Stores {
 		fmt.Fprintf(h, "store %q id %d in %d kind %q key %q sub %q value %q%s from %q\n",
 			st.Name, st.ID, s.ID, st.Kind, st.KeyCodec, st.SubKeyCodec, st.ValueCodec, after(st.FormerValueCodecs), s.keyPath(st.Node))
+		if st.TTL != "" {
+			fmt.Fprintf(h, "ttl %q\n", st.TTL)
+		}
 	}
 }
 
@@ -135,9 +138,21 @@ func (t *Topology) accepts(subTopology int32, was Store) []error {
 		errs = append(errs, Finding(was.Name, fmt.Sprintf("its store was of kind %q and is %q", was.Kind, is.Kind),
 			"use a new name for the new step"))
 	}
+	if is.TTL != was.TTL {
+		errs = append(errs, Finding(was.Name, fmt.Sprintf("it had %s and has %s", was.TTL.text(), is.TTL.text()),
+			"use a new name for the state"))
+	}
 	errs = append(errs, sameCodec(was.Name, "key", was.KeyCodec, is.KeyCodec)...)
 	errs = append(errs, sameCodec(was.Name, "sub-key", was.SubKeyCodec, is.SubKeyCodec)...)
 	return append(errs, continues(was.Name, history(was.FormerValueCodecs, was.ValueCodec), history(is.FormerValueCodecs, is.ValueCodec))...)
+}
+
+// text names a TTL in a message.
+func (t TTL) text() string {
+	if t == "" {
+		return "no TTL"
+	}
+	return "a TTL in " + strings.ReplaceAll(string(t), "-", " ")
 }
 
 func (t *Topology) acceptsRepartition(was Source) []error {

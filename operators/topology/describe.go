@@ -69,7 +69,11 @@ func (t *Topology) text(b *strings.Builder) {
 			if st.SubKeyCodec != "" {
 				key += ", " + st.SubKeyCodec
 			}
-			fmt.Fprintf(b, "  store  %s %#04x (%s) [%s, %s]\n", st.Name, st.ID, st.Kind, key, st.ValueCodec)
+			ttl := ""
+			if st.TTL != "" {
+				ttl = ", TTL in " + string(st.TTL)
+			}
+			fmt.Fprintf(b, "  store  %s %#04x (%s%s) [%s, %s]\n", st.Name, st.ID, st.Kind, ttl, key, st.ValueCodec)
 		}
 		for _, out := range s.Outputs {
 			fmt.Fprintf(b, "  write  %s\n", topicName(out.Topic, out.Internal))

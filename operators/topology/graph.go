@@ -10,7 +10,11 @@ const (
 	KindSource      Kind = "from"
 	KindSink        Kind = "to"
 	KindRepartition Kind = "repartition"
+	KindBroadcast   Kind = "broadcast"
 )
+
+// Internal says whether the topics that a node of this kind writes are internal ones.
+func (k Kind) Internal() bool { return k == KindRepartition || k == KindBroadcast }
 
 // Node is one step of the pipeline. What it does with records lives in the DSL; here is only what names, topics
 // and stores need.
@@ -20,7 +24,8 @@ type Node struct {
 	Name    string `json:"name,omitempty"` // given by the user; empty for stateless steps
 	Label   string `json:"label"`          // Name, or something to call it in a message
 	Parents []int  `json:"parents,omitempty"`
-	// Writes are the topics that the node writes: a sink's, or a repartition's logical name (which is internal).
+	// Writes are the topics that the node writes: a sink's, or the logical name of a repartition or a broadcast (which is
+	// internal).
 	Writes []string `json:"writes,omitempty"`
 	// Globals are the topics of the global tables that the node looks up.
 	Globals []string `json:"globals,omitempty"`
@@ -39,7 +44,7 @@ type Node struct {
 func (n *Node) outputs() []Sink {
 	outs := make([]Sink, 0, len(n.Writes)+len(n.DeadLetters))
 	for _, topic := range n.Writes {
-		outs = append(outs, Sink{Topic: topic, Internal: n.Kind == KindRepartition})
+		outs = append(outs, Sink{Topic: topic, Internal: n.Kind.Internal()})
 	}
 	for _, topic := range n.DeadLetters {
 		outs = append(outs, Sink{Topic: topic})

@@ -32,7 +32,7 @@ func (s *SubTopology) OutputHolds() []int64 {
 	outputs := make([]int64, len(s.Outputs))
 	for _, n := range s.Nodes {
 		for i, out := range s.Outputs {
-			if slices.Contains(n.Writes, out.Topic) && out.Internal == (n.Kind == KindRepartition) {
+			if slices.Contains(n.Writes, out.Topic) && out.Internal == n.Kind.Internal() {
 				outputs[i] = max(outputs[i], holds[n.ID]+n.Hold)
 			}
 		}

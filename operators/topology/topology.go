@@ -42,9 +42,12 @@ type SubTopology struct {
 	New func(*operators.Runtime) (operators.Processor, error) `json:"-"`
 }
 
-// Stateful says whether tasks of the sub-topology need a database and a changelog. If so, all its sources are
+// Stateful says whether tasks of the sub-topology need a database and a changelog: for stores, and since event time is
+// state where a step looks at it. If so, all its sources are
 // expected to have equal partition counts: partition n of each of them belongs to task n.
-func (s *SubTopology) Stateful() bool { return len(s.Stores) > 0 }
+func (s *SubTopology) Stateful() bool {
+	return len(s.Stores) > 0 || slices.ContainsFunc(s.Nodes, func(n Node) bool { return n.Timed })
+}
 
 // Global is a topic that every worker reads as a whole, into a table that its tasks look up.
 type Global struct {
@@ -90,6 +93,8 @@ const (
 	// GroupStore holds aggregates of groups of rows: 8 bytes that count the rows of the group (big-endian), then as
 	// TableStore.
 	GroupStore StoreKind = "group"
+	// BroadcastStore holds one value per key of a broadcast, the same in every task.
+	BroadcastStore StoreKind = "broadcast"
 	// ValueStore holds one value per key.
 	ValueStore StoreKind = "value"
 	// MapStore holds values by key and sub-key.
@@ -106,6 +111,15 @@ const (
 	SessionStore StoreKind = "session"
 )
 
+// TTL says by which time the values of a store expire.
+type TTL string
+
+// The kinds of TTL. How long values live is not part of the topology: it may change.
+const (
+	EventTimeTTL      TTL = "event-time"
+	ProcessingTimeTTL TTL = "processing-time"
+)
+
 const (
 	countBytes = 8
 	timeBytes  = 8
@@ -114,10 +128,15 @@ const (
 // Windowed says whether the store's entries are led by a time.
 func (k StoreKind) Windowed() bool { return k == WindowStore || k == WindowTableStore }
 
-// Split takes an entry of a store of this kind apart: the event time, if the kind has one, and the value.
-func (k StoreKind) Split(entry []byte) (at operators.Time, timed bool, value []byte, err error) {
+// Timed says whether the store's entries have a time: in their keys, or in front of their values.
+func (s *Store) Timed() bool {
+	return s.TTL != "" || s.Kind.Windowed() || s.Kind == TableStore || s.Kind == GroupStore
+}
+
+// Split takes an entry of the store apart: the time in front of its value, if it has one, and the value.
+func (s *Store) Split(entry []byte) (at operators.Time, timed bool, value []byte, err error) {
 	value = entry
-	switch k {
+	switch s.Kind {
 	case GroupStore:
 		if len(value) < countBytes {
 			return 0, false, nil, fmt.Errorf("entry of %d bytes has no number of rows", len(entry))
@@ -130,7 +149,9 @@ func (k StoreKind) Split(entry []byte) (at operators.Time, timed bool, value []b
 		value = value[1:]
 	case TableStore:
 	default:
-		return 0, false, value, nil
+		if s.TTL == "" {
+			return 0, false, value, nil
+		}
 	}
 	if len(value) < timeBytes {
 		return 0, false, nil, fmt.Errorf("entry of %d bytes has no time", len(entry))
@@ -153,7 +174,9 @@ type Store struct {
 	// Plain says that values are not behind the number of the codec that wrote them: they are the step's own, and are
 	// never upgraded.
 	Plain bool `json:"plain,omitzero"`
-	Node  int  `json:"node"` // id of the owning node
+	// TTL, where values expire: each then begins with 8 bytes of the time of its last use, as in a TableStore.
+	TTL  TTL `json:"ttl,omitempty"`
+	Node int `json:"node"` // id of the owning node
 }
 
 // Codecs returns the ids of what the entries of a store are written with: of keys, of sub-keys, and of values, from the
