@@ -189,6 +189,17 @@ func (c *Cluster) Fence(ctx context.Context, prefix string, live, remembered []s
 	return fenced, nil
 }
 
+// Settled says whether no transaction of ids with the prefix is open or still being ended: readers of committed records
+// see all there is. A commit is confirmed before its markers are written. Brokers that cannot list transactions say
+// nothing of it, and count as settled.
+func (c *Cluster) Settled(ctx context.Context, prefix string) (bool, error) {
+	open, err := c.openTransactions(ctx, prefix)
+	if errors.Is(err, kerr.UnsupportedVersion) || errors.Is(err, kerr.ClusterAuthorizationFailed) {
+		return true, nil
+	}
+	return err == nil && len(open) == 0, err
+}
+
 func (c *Cluster) openTransactions(ctx context.Context, prefix string) ([]string, error) {
 	var all kadm.ListedTransactions
 	err := c.retry(ctx, func() (err error) {

@@ -109,7 +109,8 @@ func (w *Worker) watchEnd(ctx context.Context, finished func()) {
 	}
 }
 
-// reachedEnd looks at what is committed, so that every worker sees the progress of all.
+// reachedEnd looks at what is committed, so that every worker sees the progress of all. Whoever reads the results when
+// the run has ended must find all of them.
 func (w *Worker) reachedEnd(ctx context.Context) (bool, error) {
 	tps := slices.Collect(maps.Keys(w.owner))
 	committed, err := w.cluster.CommittedOffsets(ctx, w.names.App, tps)
@@ -121,7 +122,10 @@ func (w *Worker) reachedEnd(ctx context.Context) (bool, error) {
 			return false, nil
 		}
 	}
-	return true, nil
+	if w.atLeastOnce() {
+		return true, nil
+	}
+	return w.cluster.Settled(ctx, w.names.TransactionalIDPrefix())
 }
 
 // finishedRun says whether a commit's metadata says that its task has finished the run.

@@ -18,36 +18,44 @@ import (
 // event time is between two and three times within past them; a record that comes later than within behind event
 // time could not be compared with all of them, and is dropped and counted as late.
 func (s Stream[K, V]) Distinct(name string, within time.Duration) Stream[K, V] {
-	return distinct(s, "distinct", name, within, nil, "")
+	return distinct(s, s.p.addNamed("distinct", name, s.n.id), within, identity[V]{})
 }
 
 // DistinctBy is Distinct for the records of a key that have the same id, which id takes from the value. The codec is needed
 // if T has none of its own (see UseCodec).
 func (s Stream[K, V]) DistinctBy[T any](name string, within time.Duration, id func(V) T, ids ...codec.Codec[T]) Stream[K, V] {
 	c := choose(s.p, name, ids, codecOf[T](s.p))
-	return distinct(s, "distinct-by", name, within, func(dst []byte, v V) ([]byte, error) {
-		dst, err := c.Append(dst, id(v))
-		if err != nil {
-			return dst, fmt.Errorf("encode id as %s: %w", c.ID(), err)
-		}
-		return dst, nil
-	}, needKey(s.p, name, "the id", c, "give it as the last argument"))
+	return distinct(s, s.p.addNamed("distinct-by", name, s.n.id), within, identity[V]{
+		codec: needKey(s.p, name, "the id", c, "give it as the last argument"),
+		encode: func(dst []byte, v V) ([]byte, error) {
+			dst, err := c.Append(dst, id(v))
+			if err != nil {
+				return dst, fmt.Errorf("encode id as %s: %w", c.ID(), err)
+			}
+			return dst, nil
+		},
+	})
 }
 
-// distinct declares a step that drops repetitions. identify encodes what tells the records of a key apart; nil: nothing.
-func distinct[K, V any](s Stream[K, V], kind topology.Kind, name string, within time.Duration, identify func([]byte, V) ([]byte, error), idCodec string) Stream[K, V] {
-	n := s.p.addNamed(kind, name, s.n.id)
+// identity is what tells the records of a key apart; nothing if encode is nil.
+type identity[V any] struct {
+	codec  string
+	encode func(dst []byte, v V) ([]byte, error)
+}
+
+// distinct makes n a step that drops repetitions.
+func distinct[K, V any](s Stream[K, V], n *topology.Node, within time.Duration, of identity[V]) Stream[K, V] {
 	n.Timed = true
 	s.keyed(n)
 	if within < time.Millisecond || within%time.Millisecond != 0 {
 		s.p.fail(n.Label, fmt.Sprintf("within, %v, is not a positive number of milliseconds", within), "choose another")
 	}
 	s.p.addStore(n, topology.Store{
-		Name: n.Label, Kind: topology.WindowStore, SubKeyCodec: idCodec, ValueCodec: codec.Int64.ID(), Plain: true,
+		Name: n.Label, Kind: topology.WindowStore, SubKeyCodec: of.codec, ValueCodec: codec.Int64.ID(), Plain: true,
 		KeyCodec: needKey(s.p, n.Label, "the key", s.key, "add .WithKey(codec) before it"),
 	})
 	d := &distinction[K, V]{
-		id: n.ID, label: n.Label, rules: s.stepRules(n), key: s.key, within: ms(within), identify: identify, out: &node[K, V]{id: n.ID},
+		id: n.ID, label: n.Label, rules: s.stepRules(n), key: s.key, within: ms(within), identify: of.encode, out: &node[K, V]{id: n.ID},
 	}
 	s.n.children = append(s.n.children, d.open)
 	s.n = d.out
