@@ -3,6 +3,7 @@
 package operators
 
 import (
+	"context"
 	"time"
 
 	"github.com/streamd/streamd/partition"
@@ -19,7 +20,10 @@ type Runtime struct {
 	Partitions []int32
 	Context    *Context
 	Now        func() time.Time // the wall clock, through the engine so that a run can be repeated
-	Listener   *Listener        // may be nil
+	// Call runs f on a goroutine of its own and afterwards done on the task's, between two records. When an epoch is
+	// aborted, ctx ends and done is not called any more. The step's label is for messages. Nil only where no step calls.
+	Call     func(step string, f func(ctx context.Context), done func() error)
+	Listener *Listener // may be nil
 }
 
 // Context tells what a task is doing right now. There is one per task; Processors write it, and the
@@ -65,6 +69,11 @@ type Processor interface {
 	WallDue() Time
 	// AdvanceWall says that the wall clock has reached now.
 	AdvanceWall(now Time) error
+	// Held is up to where those downstream may believe the task's watermark, since the processor waits for calls whose
+	// results are of that time or later; MaxTime if it does not.
+	Held() Time
+	// Full says that no record is to be processed until a call has ended.
+	Full() bool
 	// Flush emits what was held back for the commit (tables that emit once per commit). It is called
 	// once per epoch, before statestore.DB.Prepare, and may write state and emit records.
 	Flush() error

@@ -49,6 +49,8 @@ func (s *script) Process(source int, r *operators.Record) error {
 }
 
 func (s *script) Restart() error                   { return nil }
+func (s *script) Held() operators.Time             { return operators.MaxTime }
+func (s *script) Full() bool                       { return false }
 func (s *script) Flush() error                     { return nil }
 func (s *script) Due() operators.Time              { return operators.MaxTime }
 func (s *script) Advance(operators.Time) error     { return nil }

@@ -39,6 +39,8 @@ func (w *Worker) loop(ctx context.Context) error {
 			w.checkpointed(d)
 		case o := <-w.observed:
 			w.observations(o)
+		case <-w.woken:
+			w.tick()
 		case <-tick.C:
 			w.housekeep()
 			w.tick()

@@ -195,7 +195,7 @@ func (w *Worker) buildTask(rt *runningTask, at task.Position) error {
 		rt.outbox = kafka.NewOutbox(topics)
 		o := task.Options{
 			ID: rt.id, SubTopology: rt.sub, Inputs: w.sourcesOf(rt), DB: rt.db, Output: rt.outbox, Now: w.now,
-			Listener: w.listener.operatorListener(),
+			Listener: w.listener.operatorListener(), Go: w.routines.Go, Wake: w.wake,
 		}
 		w.timeOptions(rt, &o)
 		t, err := task.New(o)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/streamd/streamd/engine/core"
@@ -137,15 +138,30 @@ func (w *Worker) tick() {
 		return
 	}
 	before := w.emitted(due)
+	var records atomic.Int64
 	err := w.onLanes(due, func(rt *runningTask) error {
-		_, err := rt.task.Tick(now)
+		if _, err := rt.task.Tick(now); err != nil {
+			return err
+		}
+		n, err := rt.task.Process(1 << 30) // what has waited for calls
+		records.Add(int64(n))
 		return err
 	})
+	w.epoch.records += int(records.Load())
 	w.epoch.bytes += w.emitted(due) - before
+	w.pace(due)
 	w.epoch.dry = true
 	w.step(core.Touched{Tasks: due})
 	if err != nil {
 		w.step(core.TaskFailed{Err: err})
+	}
+}
+
+// wake has the loop look for tasks whose calls have ended.
+func (w *Worker) wake() {
+	select {
+	case w.woken <- struct{}{}:
+	default: // it will look anyway
 	}
 }
 
@@ -171,16 +187,16 @@ func (w *Worker) tasksPer(subTopology int32) (n int32) {
 	return n
 }
 
-// aheadOf bounds what waits in a task of one input while it waits for another.
+// aheadOf bounds what waits in a task of one input while it waits for another, or for calls.
 const aheadOf = 2 * pollRecords
 
-// pace stops fetching for inputs that are far ahead of the other inputs of their task, and goes on with those that no
-// longer are.
+// pace stops fetching for inputs that are far ahead of the other inputs of their task or of its calls, and goes on with
+// those that no longer are.
 func (w *Worker) pace(ids []partition.TaskID) {
 	var pause, resume []partition.TopicPartition
 	for _, id := range ids {
 		rt := w.tasks[id]
-		if rt == nil || len(rt.inputs) < 2 {
+		if rt == nil {
 			continue
 		}
 		for _, tp := range rt.inputs {

@@ -101,6 +101,7 @@ type Worker struct {
 	restored   chan restoreResult
 	fetched    chan fetch
 	observed   chan observation
+	woken      chan struct{} // calls of some task have ended
 	published  chan published
 	progress   atomic.Int64
 	routines   sync.WaitGroup
@@ -171,6 +172,7 @@ func New(o Options) (*Worker, error) {
 		restored:    make(chan restoreResult, 16),
 		fetched:     make(chan fetch, 1),
 		observed:    make(chan observation),
+		woken:       make(chan struct{}, 1),
 		paused:      map[partition.TopicPartition]bool{},
 		published:   make(chan published, 16),
 	}

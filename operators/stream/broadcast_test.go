@@ -138,7 +138,9 @@ func TestABroadcastIsGivenToOneStep(t *testing.T) {
 	p := stream.NewPipeline("test")
 	rules := stream.From(p, "rules", codec.String, codec.String).Broadcast("rules")
 	in := stream.From(p, "in", codec.String, codec.String)
-	open := func(*stream.Setup, *stream.BroadcastState[string, string]) stream.Handler[string, string, string] { return nil }
+	open := func(*stream.Setup, *stream.BroadcastState[string, string]) stream.Handler[string, string, string] {
+		return nil
+	}
 	in.ProcessWith("a", rules, open)
 	in.ProcessWith("b", rules, open)
 	_, err := p.Build()
