@@ -57,19 +57,19 @@ type File struct {
 // its file names are flat names of letters, digits, '.', '_', '-' that differ in more than case, its
 // objects are content-addressed, and its counts and sizes are below the Max constants.
 type Manifest struct {
-	Format      int               `json:"-"` // filled by reading and publishing
-	App         string            `json:"app"`
-	Incarnation int               `json:"incarnation"`
-	Round       int64             `json:"round"`
-	Task        partition.TaskID  `json:"task"`
-	Generation  string            `json:"generation"`       // of the owner that published it
-	Fingerprint string            `json:"fingerprint"`      // of the topology
-	Codecs      map[string]string `json:"codecs,omitempty"` // store name → codec id
-	Stores      map[string]uint16 `json:"stores,omitempty"` // store name → store id
-	Position    Position          `json:"position"`         //
-	Files       []File            `json:"files,omitempty"`  // in order of their names
-	Created     time.Time         `json:"created"`          // by the owner's clock, informative
-	Checksum    string            `json:"-"`                // hex SHA-256 of the stored content
+	Format      int                 `json:"-"` // filled by reading and publishing
+	App         string              `json:"app"`
+	Incarnation int                 `json:"incarnation"`
+	Round       int64               `json:"round"`
+	Task        partition.TaskID    `json:"task"`
+	Generation  string              `json:"generation"`       // of the owner that published it
+	Fingerprint string              `json:"fingerprint"`      // of the topology
+	Codecs      map[string][]string `json:"codecs,omitempty"` // store name → codec ids: of key, sub-key, and value, oldest first
+	Stores      map[string]uint16   `json:"stores,omitempty"` // store name → store id
+	Position    Position            `json:"position"`         //
+	Files       []File              `json:"files,omitempty"`  // in order of their names
+	Created     time.Time           `json:"created"`          // by the owner's clock, informative
+	Checksum    string              `json:"-"`                // hex SHA-256 of the stored content
 }
 
 // Bytes is the size of the checkpoint's files.

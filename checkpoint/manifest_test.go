@@ -28,7 +28,7 @@ func sampleManifest() Manifest {
 	return Manifest{
 		Format: 1, App: "orders", Incarnation: 2, Round: 17, Task: partition.TaskID{SubTopology: 1, Partition: 3},
 		Generation: "worker-7.4", Fingerprint: "f00d",
-		Codecs: map[string]string{"totals": "int64", "names": "string"}, Stores: map[string]uint16{"totals": 1, "names": 2},
+		Codecs: map[string][]string{"totals": {"string", "", "int64"}, "names": {"string", "", "bytes", "string"}}, Stores: map[string]uint16{"totals": 1, "names": 2},
 		Position: Position{
 			Epoch: 991, ChangelogOffset: 12345,
 			Inputs:     map[string]map[int32]int64{"orders": {3: 700}, "by-customer": {3: 41}},

@@ -28,12 +28,13 @@
 //
 // # Concurrency
 //
-// Runtime, Context, Processor and Output are used by one goroutine at a time: the lane that runs the task.
+// Runtime, Context, Processor and Output are used by one goroutine at a time: the lane that runs the task. A GlobalStore
+// is read by all of them, and changed only while none of them runs.
 //
 // # Failure behaviour
 //
 // Process and Flush return *UserError when user code returned an error, *DecodeError when a record could
-// not be decoded and its policy is to fail, and other errors (state, missing resources) as they are. User
-// panics are not caught here: the caller recovers and reports Context.Node, because a recover per record
-// would cost more than the record.
+// not be decoded, and other errors (state, missing resources) as they are. A record that a policy keeps from failing
+// the epoch is told to the Listener. User panics are caught here only in steps that have a policy: elsewhere the caller
+// recovers and reports Context.Node, because a recover per record would cost more than the record.
 package operators

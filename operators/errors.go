@@ -18,6 +18,7 @@ var (
 // to encode), with the step and the input record at fault. It never holds the record's key or value.
 type UserError struct {
 	Step      string // label of the step
+	Phase     Phase  // PhaseProcess or PhaseSerialize
 	Topic     string // empty if no record was in process, as in Flush and Advance
 	Partition int32
 	Offset    int64
@@ -25,8 +26,15 @@ type UserError struct {
 }
 
 // NewUserError wraps err with what the context says is running.
-func NewUserError(ctx *Context, err error) *UserError {
-	e := &UserError{Step: ctx.Node, Partition: -1, Offset: -1, Err: err}
+func NewUserError(ctx *Context, err error) *UserError { return newUserError(ctx, PhaseProcess, err) }
+
+// NewSerializeError is NewUserError for a key or value that its codec refuses to encode.
+func NewSerializeError(ctx *Context, err error) *UserError {
+	return newUserError(ctx, PhaseSerialize, err)
+}
+
+func newUserError(ctx *Context, phase Phase, err error) *UserError {
+	e := &UserError{Step: ctx.Node, Phase: phase, Partition: -1, Offset: -1, Err: err}
 	if r := ctx.Record; r != nil {
 		e.Topic, e.Partition, e.Offset = r.Topic, r.Partition, r.Offset
 	}
@@ -72,3 +80,42 @@ func (e *DecodeError) Error() string {
 
 // Unwrap returns what the codec returned.
 func (e *DecodeError) Unwrap() error { return e.Err }
+
+// Phase is what a step was doing with a record when it failed.
+type Phase string
+
+// The phases.
+const (
+	PhaseDecode    Phase = "decode"    // a source read the record's bytes
+	PhaseProcess   Phase = "process"   // the step's own code ran
+	PhaseSerialize Phase = "serialize" // a key or value became bytes
+)
+
+// Failure is a record that a step failed on, and that a policy keeps from ending the epoch.
+type Failure struct {
+	Step      string // label of the step
+	Phase     Phase
+	Topic     string // of the task's input record; empty if there was none
+	Partition int32
+	Offset    int64
+	Err       error // *DecodeError or *UserError
+}
+
+// PanicError is a panic of user code that a step's policy has caught. Its text has no value that user code threw; the
+// value and the stack are there for whoever may see them.
+type PanicError struct {
+	Value any
+	Stack []byte
+}
+
+// Error names the type of what was thrown, or what the Go runtime says.
+func (e *PanicError) Error() string { return "panic: " + DescribePanic(e.Value) }
+
+// DescribePanic says what was thrown without quoting data: the text of an error of the Go runtime, as of a nil map or an
+// index out of range, else the type.
+func DescribePanic(value any) string {
+	if err, ok := value.(interface{ RuntimeError() }); ok {
+		return fmt.Sprint(err)
+	}
+	return fmt.Sprintf("%T", value)
+}

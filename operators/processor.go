@@ -10,8 +10,8 @@ import (
 	"github.com/streamd/streamd/statestore"
 )
 
-// Runtime is what one task gives to the Processor it runs. All fields but Listener are required, and DB
-// only where the sub-topology has stores.
+// Runtime is what one task gives to the Processor it runs. All fields but Listener are required, DB
+// only where the sub-topology has stores and Globals where it looks them up.
 type Runtime struct {
 	Task   partition.TaskID
 	DB     *statestore.DB
@@ -19,11 +19,13 @@ type Runtime struct {
 	// Partitions has the number of partitions of each of topology.SubTopology.Outputs.
 	Partitions []int32
 	Context    *Context
-	Now        func() time.Time // the wall clock, through the engine so that a run can be repeated
-	// Call runs f on a goroutine of its own and afterwards done on the task's, between two records. When an epoch is
-	// aborted, ctx ends and done is not called any more. The step's label is for messages. Nil only where no step calls.
-	Call     func(step string, f func(ctx context.Context), done func() error)
-	Listener *Listener // may be nil
+	Now        func() time.Time    // the wall clock, through the engine so that a run can be repeated
+	Wait       func(time.Duration) // between the attempts of a step; nil: time.Sleep
+	// Call runs f, which does not panic, on a goroutine of its own and afterwards done on the task's, between two records.
+	// When an epoch is aborted, ctx ends and done is not called any more. Nil only where no step calls.
+	Call     func(f func(ctx context.Context), done func() error)
+	Listener *Listener              // may be nil
+	Globals  map[string]GlobalStore // by topic: those of topology.Topology.Globals
 }
 
 // Context tells what a task is doing right now. There is one per task; Processors write it, and the
@@ -43,13 +45,19 @@ type Context struct {
 // Listener gets the events of a Processor that are not errors. Any field may be nil. Calls are made on
 // the task's goroutine, must not block and must not keep the record's slices.
 type Listener struct {
-	// Skipped reports a record that was dropped because its source skips what it cannot decode.
-	Skipped func(*DecodeError)
+	// Skipped reports a record that a step dropped because its policy is to skip.
+	Skipped func(Failure)
+	// DeadLettered reports a record that a step dropped and whose input record was sent to a topic.
+	DeadLettered func(f Failure, topic string)
+	// Retried reports a record that a step will be given again.
+	Retried func(Failure)
 	// Late reports a record that came too late for all windows of a step, by the step's label.
 	Late func(step string)
-	// DeadLettered reports a record that was sent to a dead-letter topic, by the topic's name.
-	DeadLettered func(err *DecodeError, topic string)
 }
+
+// Opening finds out what a pipeline needs to know of the world before it runs, as the ids of schemas. It may be called
+// again.
+type Opening func(ctx context.Context) error
 
 // Processor runs the fused steps of one sub-topology for one task.
 type Processor interface {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -183,3 +184,27 @@ func firstError(a, b error) error {
 	}
 	return b
 }
+
+// DirLock keeps a directory from every other process, and from every other
+// user within this one.
+type DirLock struct{ lock *pebble.Lock }
+
+// LockDir takes the lock of a directory that holds the states of several tasks,
+// and makes the directory if there is none. ErrLocked names who has it.
+func LockDir(dir string) (*DirLock, error) {
+	dir, err := filepath.Abs(dir) // the lock table of this process goes by name
+	if err != nil {
+		return nil, fmt.Errorf("lock state folder: %w", err)
+	}
+	if err := vfs.Default.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("create state folder: %w", err)
+	}
+	lock, err := lockDir(vfs.Default, dir)
+	if err != nil {
+		return nil, err
+	}
+	return &DirLock{lock}, nil
+}
+
+// Close gives the lock back.
+func (l *DirLock) Close() error { return l.lock.Close() }

@@ -265,6 +265,31 @@ func TestEntriesEvictedWhileRangingAreSeen(t *testing.T) {
 	}
 }
 
+func TestEntriesPutFurtherOnWhileRangingAreSeen(t *testing.T) {
+	t.Parallel()
+	for _, evicted := range []bool{false, true} {
+		db := testOpen(t, vfs.NewMem())
+		w := NewWindow(db, 1, numbers{})
+		mustPutAt(t, w, 10, "a", 0)
+		mustPutAt(t, w, 10, "x", 0)
+		testCommit(t, db, 1)
+		if evicted {
+			w.sweep(1 << 20) // spares once what was used
+			w.sweep(1 << 20)
+		}
+		var got string
+		for k := range w.All(10) {
+			got += string(k.Key)
+			if k.Key[0] < 'f' {
+				mustPutAt(t, w, 10, string(k.Key[0]+1), 0)
+			}
+		}
+		if got != "abcdefx" {
+			t.Errorf("ranging, evicted %v, gave %q, want %q", evicted, got, "abcdefx")
+		}
+	}
+}
+
 func TestMemoryOfDroppedWindowsIsUsedAgain(t *testing.T) {
 	t.Parallel()
 	db := testOpen(t, vfs.NewMem())

@@ -137,7 +137,7 @@ type taskInfo struct {
 	Generation string                     `json:"generation"`
 	Created    time.Time                  `json:"created"`
 	Inputs     map[string]map[int32]int64 `json:"inputs"`
-	Stores     map[string]string          `json:"stores,omitempty"` // name to codecs
+	Stores     map[string][]string        `json:"stores,omitempty"` // name to codecs of key, sub-key, and value, oldest first
 }
 
 func (p *program) checkpointsShowCommand() *cobra.Command {

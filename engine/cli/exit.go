@@ -77,6 +77,8 @@ var reactions = []struct {
 	{worker.ErrReplayTaken, exitPrecondition},
 	{worker.ErrReplayRepartition, exitPrecondition},
 	{kafka.ErrOffsetExpired, exitPrecondition},
+	{worker.ErrNoOffset, exitPrecondition},
+	{worker.ErrForeignOffset, exitPrecondition},
 	{kafka.ErrTopicGone, exitPrecondition},
 	{checkpoint.ErrIncomplete, exitPrecondition},
 	{statestore.ErrLocked, exitPrecondition},

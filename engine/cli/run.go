@@ -17,8 +17,9 @@ func (p *program) runCommand() *cobra.Command {
 		Use:   "run",
 		Short: "Run one worker of the pipeline",
 		Long: "Runs one worker. Start it as often as you like, on any machines: the workers share the pipeline's tasks, and take\n" +
-			"over from one another when one goes. SIGTERM or Ctrl-C drains the worker: it commits, leaves the group and exits\n" +
-			"with 0. A second one ends it at once, which loses nothing either.\n\n" +
+			"over from one another when one goes. SIGTERM or Ctrl-C drains the worker: it commits, stores a\n" +
+			"checkpoint if its successors would have to replay much, leaves the group and exits with 0, within drain.timeout.\n" +
+			"A second one ends it at once, which loses nothing either.\n\n" +
 			"With --until end the run is bounded: it reads to what the source topics hold when it starts, through all steps,\n" +
 			"and exits with 0.",
 		Example: p.example("run --brokers kafka:9092 --store-url s3://bucket/streamd", "run --config streamd.yaml --until end"),

@@ -5,7 +5,6 @@ package cli
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"encoding/json/jsontext"
 	"encoding/json/v2"
 	"errors"
@@ -17,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/streamd/streamd/checkpoint"
+	"github.com/streamd/streamd/operators/codec"
 	"github.com/streamd/streamd/operators/topology"
 	"github.com/streamd/streamd/partition"
 	"github.com/streamd/streamd/statestore"
@@ -120,14 +120,23 @@ func (v *storeView) entry(key, sub, value []byte) (entry, error) {
 	if st.SubKeyCodec != "" {
 		e.SubKey, e.text[1] = jsonOf(st.SubKeyCodec, sub), textOf(st.SubKeyCodec, sub)
 	}
-	if n := st.TimeBytes(); n > 0 {
-		if len(value) < n {
-			return e, fmt.Errorf("store %s, key %s: %w: its value of %d bytes has no time", st.Name, e.text[0], checkpoint.ErrCorrupt, len(value))
-		}
-		e.setTime(int64(binary.BigEndian.Uint64(value) ^ 1<<63))
-		value = value[n:]
+	ms, timed, value, err := st.Split(value)
+	if err != nil {
+		return e, fmt.Errorf("store %s, key %s: %w: %w", st.Name, e.text[0], checkpoint.ErrCorrupt, err)
 	}
-	e.Value, e.text[3] = jsonOf(st.ValueCodec, value), textOf(st.ValueCodec, value)
+	if timed {
+		e.setTime(ms)
+	}
+	if st.Plain {
+		e.Value, e.text[3] = jsonOf(st.ValueCodec, value), textOf(st.ValueCodec, value)
+		return e, nil
+	}
+	version, value, err := codec.SplitStored(value)
+	if err != nil || version > len(st.FormerValueCodecs) {
+		return e, fmt.Errorf("store %s, key %s: %w: none of its codecs wrote the value", st.Name, e.text[0], checkpoint.ErrCorrupt)
+	}
+	id := st.ValueCodecs()[version]
+	e.Value, e.text[3] = jsonOf(id, value), textOf(id, value)
 	return e, nil
 }
 
@@ -223,7 +232,7 @@ func (v *storeView) lookUp(r *statestore.Reader, key []byte, sub []string) ([]en
 		}
 	}
 	switch {
-	case v.store.Kind == topology.WindowStore:
+	case v.store.Kind.Windowed():
 		return v.lookUpWindows(r, key, subKey, len(sub) > 0)
 	case v.store.Kind != topology.MapStore:
 		value, ok, err := r.Get(id, key)
@@ -296,7 +305,7 @@ func (v *storeView) columns(all [4]string) []string {
 	if v.store.SubKeyCodec != "" {
 		list = append(list, all[1])
 	}
-	if v.store.TimeBytes() > 0 || v.store.Kind == topology.WindowStore {
+	if v.store.Timed() {
 		list = append(list, all[2])
 	}
 	return append(list, all[3])
@@ -391,7 +400,7 @@ func (v *storeView) each(ctx context.Context, r *statestore.Reader, prefix []byt
 	switch v.store.Kind {
 	case topology.MapStore:
 		return v.eachOfMap(r, prefix, take)
-	case topology.WindowStore:
+	case topology.WindowStore, topology.WindowTableStore:
 		return v.eachOfWindows(r, prefix, take)
 	}
 	rows, ended := r.Scan(statestore.StoreID(v.store.ID), prefix)

@@ -15,6 +15,7 @@
 //	                        |        abort          |           abort            |
 //	                        +-----------------------+----------------------------+
 //
+//	running --- its lane is stuck ---> held --- it comes back ---> restoring
 //	any state --- revoked, lost, fenced, stop ---> closed (after the epoch that holds its work has ended)
 //
 // # The life of an epoch
@@ -29,6 +30,7 @@
 //	                          +--------> rewind <--------------------------+   (touched tasks restore again)
 //
 //	fenced, at any step: everything is closed, and a new membership begins under a new transactional id
+//	stop: the epoch is committed; draining, while checkpoints are stored; left
 //
 // # Invariants
 //
@@ -39,6 +41,7 @@
 //   - I3: the set of touched tasks is frozen from Prepare to the end of the epoch.
 //   - I4: after an outcome that is not known, nothing is produced before a new producer epoch is held and the
 //     touched tasks have been restored from what the broker says is committed.
-//   - I5: a task processes records only between its anchor commit and the end of its ownership.
+//   - I5: a task processes records only between its anchor commit and the end of its ownership. Tasks that are
+//     restored together share one anchor commit.
 //   - I6: a revocation is acknowledged only when no epoch in progress holds anything of its tasks.
 package core

@@ -48,9 +48,14 @@ type (
 		Attempt int
 		Err     error
 	}
-	// Touched says that the epoch now holds work of these tasks.
+	// Touched says that the epoch now holds work of these tasks, or that it shall commit their unchanged positions.
 	Touched struct{ Tasks []partition.TaskID }
-	// CommitDue says that the epoch is old or large enough, or that the input has run dry.
+	// Overdue says that lanes have not come back with these tasks for so long that the transaction would time out.
+	Overdue struct{ Tasks []partition.TaskID }
+	// Returned says that a lane has come back with a task that was overdue.
+	Returned struct{ Task partition.TaskID }
+	// CommitDue says that the epoch is old or large enough, that the input has run dry, or that restored tasks have
+	// waited long enough for others.
 	CommitDue struct{}
 	// Prepared ends a Prepare effect.
 	Prepared struct{ Err error }
@@ -70,6 +75,8 @@ type (
 	TaskFailed struct{ Err error }
 	// Stop asks for a clean end: commit what is processed, give the tasks back.
 	Stop struct{}
+	// Checkpointed ends a Checkpoint effect, whether or not everything could be stored.
+	Checkpointed struct{}
 )
 
 func (Assigned) event()         {}
@@ -77,6 +84,8 @@ func (Revoked) event()          {}
 func (Lost) event()             {}
 func (Restored) event()         {}
 func (Touched) event()          {}
+func (Overdue) event()          {}
+func (Returned) event()         {}
 func (CommitDue) event()        {}
 func (Prepared) event()         {}
 func (Flushed) event()          {}
@@ -85,6 +94,7 @@ func (Ended) event()            {}
 func (ProducerReady) event()    {}
 func (TaskFailed) event()       {}
 func (Stop) event()             {}
+func (Checkpointed) event()     {}
 
 // Effect is something that the shell must do.
 type Effect interface{ effect() }
@@ -125,6 +135,9 @@ type (
 	Close struct{ Tasks []partition.TaskID }
 	// Ack lets the group go on with a rebalance that waits for a revocation.
 	Ack struct{ Ack uint64 }
+	// Checkpoint stores the state of tasks of a worker that is about to leave, as far as that is worth it and there is
+	// time. Answered by Checkpointed.
+	Checkpoint struct{ Tasks []partition.TaskID }
 	// Rejoin leaves the group and enters it with a new transactional id.
 	Rejoin struct{}
 	// Leave leaves the group and ends the worker, with Err where it failed.
@@ -143,5 +156,6 @@ func (Rewind) effect()         {}
 func (NewProducer) effect()    {}
 func (Close) effect()          {}
 func (Ack) effect()            {}
+func (Checkpoint) effect()     {}
 func (Rejoin) effect()         {}
 func (Leave) effect()          {}

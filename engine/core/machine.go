@@ -30,10 +30,11 @@ const (
 	Ending
 	Aborting
 	Resetting
+	Draining // the last epoch is committed; checkpoints of the tasks are being stored
 	Left
 )
 
-var phaseNames = [...]string{"idle", "processing", "preparing", "flushing", "committing offsets", "ending", "aborting", "resetting", "left"}
+var phaseNames = [...]string{"idle", "processing", "preparing", "flushing", "committing offsets", "ending", "aborting", "resetting", "draining", "left"}
 
 // String gives the word that logs and metrics use.
 func (p Phase) String() string { return phaseNames[p] }
@@ -44,6 +45,7 @@ const (
 	restoring taskState = iota
 	anchoring           // restored; its first commit is still to come
 	running
+	held    // a lane does not come back with it; restored when it does
 	leaving // revoked or lost; closed when the epoch that holds its work has ended
 )
 
@@ -67,7 +69,7 @@ type Machine struct {
 	phase      Phase
 	tasks      map[partition.TaskID]*task
 	touched    map[partition.TaskID]bool // tasks of which the epoch holds anything
-	anchors    map[partition.TaskID]bool // restored during a commit: anchored by the next one
+	anchors    map[partition.TaskID]bool // restored: anchored by the next commit
 	acks       []uint64                  // revocations that wait for the end of the epoch
 	mustAbort  bool                      // a touched task was lost: the epoch must not commit
 	stopping   bool                      // a clean end was asked for
@@ -107,8 +109,18 @@ func (m *Machine) Restoring(id partition.TaskID) bool {
 	return t != nil && t.state == restoring
 }
 
+// Held says whether a lane has not come back with the task.
+func (m *Machine) Held(id partition.TaskID) bool {
+	t := m.tasks[id]
+	return t != nil && t.state == held
+}
+
 // Touched says whether the epoch in progress holds anything of the task.
 func (m *Machine) Touched(id partition.TaskID) bool { return m.touched[id] }
+
+// AnchorsWait says whether restored tasks wait for others whose restores are still in progress. The shell gives a
+// CommitDue when they have waited long enough.
+func (m *Machine) AnchorsWait() bool { return len(m.anchors) > 0 && m.phase == Idle }
 
 // Counts returns how many tasks are held and how many of them are running.
 func (m *Machine) Counts() (held, ready int) {
@@ -140,6 +152,10 @@ func (m *Machine) Step(ev Event) []Effect {
 		m.restored(ev)
 	case Touched:
 		m.touch(ev)
+	case Overdue:
+		m.overdue(ev)
+	case Returned:
+		m.returned(ev)
 	case CommitDue:
 		m.commitDue()
 	case Prepared:
@@ -157,6 +173,9 @@ func (m *Machine) Step(ev Event) []Effect {
 		m.fail(ev.Err)
 	case Stop:
 		m.stop()
+	case Checkpointed:
+		m.expect(ev, Draining)
+		m.leave()
 	default:
 		panic(fmt.Sprintf("core: event %T is not known", ev))
 	}
@@ -175,7 +194,7 @@ func (m *Machine) expect(ev Event, phases ...Phase) {
 func (m *Machine) assigned(ev Assigned) {
 	m.memberID = ev.MemberID
 	m.enter(ev.Generation)
-	if len(ev.Added) == 0 {
+	if len(ev.Added) == 0 || m.stopping {
 		return
 	}
 	m.emit(Fence{ev.Live})
@@ -267,16 +286,17 @@ func (m *Machine) restored(ev Restored) {
 }
 
 // anchor commits the unchanged positions of freshly restored tasks: from then on the group's generation fences
-// whatever an earlier owner still has in flight.
+// whatever an earlier owner still has in flight. One commit serves all tasks that are restored together, so it waits
+// for restores in progress; a commit that is due anyway takes along what is there.
 func (m *Machine) anchor() {
-	if len(m.anchors) == 0 || m.phase != Idle && m.phase != Processing {
+	if len(m.anchors) == 0 {
 		return
 	}
-	for id := range m.anchors {
-		m.touched[id] = true
+	for _, t := range m.tasks {
+		if t.state == restoring {
+			return
+		}
 	}
-	clear(m.anchors)
-	m.phase = Processing
 	m.commitDue()
 }
 
@@ -291,10 +311,39 @@ func (m *Machine) touch(ev Touched) {
 	m.phase = Processing
 }
 
-func (m *Machine) commitDue() {
-	if m.phase != Processing {
+// overdue ends an epoch in which lanes are stuck, before its transaction times out. What such a lane still emits goes to
+// a producer that is closed; its task is restored once it comes back.
+func (m *Machine) overdue(ev Overdue) {
+	m.expect(ev, Processing)
+	for _, id := range ev.Tasks {
+		if !m.touched[id] || m.tasks[id].state != running {
+			panic(fmt.Sprintf("core: task %v is overdue and was not processing", id))
+		}
+		m.tasks[id].state = held
+	}
+	m.reset()
+}
+
+func (m *Machine) returned(ev Returned) {
+	if !m.Held(ev.Task) {
+		return // closed meanwhile
+	}
+	if m.touched[ev.Task] { // its epoch has not ended yet: it is rewound with the others
+		m.tasks[ev.Task].state = running
 		return
 	}
+	m.emit(Rewind{[]partition.TaskID{ev.Task}})
+	m.restore(ev.Task)
+}
+
+func (m *Machine) commitDue() {
+	if m.phase != Processing && !m.AnchorsWait() {
+		return
+	}
+	for id := range m.anchors {
+		m.touched[id] = true
+	}
+	clear(m.anchors)
 	m.phase = Preparing
 	m.emit(Prepare{m.touchedTasks()})
 }
@@ -394,7 +443,7 @@ func (m *Machine) confirmed() {
 	if len(started) > 0 {
 		m.emit(Start{started})
 	}
-	m.endEpoch(closed)
+	m.endEpoch(closed, true)
 }
 
 // rewind ends an epoch that was not committed, or of which it is not known: what it touched starts again from
@@ -403,16 +452,18 @@ func (m *Machine) rewind() {
 	ids := m.touchedTasks()
 	var again, closed []partition.TaskID
 	for _, id := range ids {
-		if m.tasks[id].state == leaving {
+		switch m.tasks[id].state {
+		case leaving:
 			closed = append(closed, id)
-		} else {
+		case held:
+		default:
 			again = append(again, id)
 		}
 	}
 	if len(again) > 0 {
 		m.emit(Rewind{again})
 	}
-	m.endEpoch(closed)
+	m.endEpoch(closed, false)
 	if m.phase == Left {
 		return
 	}
@@ -422,7 +473,7 @@ func (m *Machine) rewind() {
 }
 
 // endEpoch closes what waited for the end of the epoch and goes on, or leaves.
-func (m *Machine) endEpoch(closed []partition.TaskID) {
+func (m *Machine) endEpoch(closed []partition.TaskID, committed bool) {
 	m.phase, m.mustAbort = Idle, false
 	clear(m.touched)
 	var returned []partition.TaskID
@@ -439,8 +490,12 @@ func (m *Machine) endEpoch(closed []partition.TaskID) {
 		m.emit(Ack{a})
 	}
 	m.acks = nil
-	if m.stopping || m.failure != nil {
+	switch {
+	case m.failure != nil || m.stopping && !committed:
 		m.leave()
+		return
+	case m.stopping:
+		m.drain()
 		return
 	}
 	for _, id := range returned {
@@ -457,7 +512,7 @@ func (m *Machine) fenced() {
 		m.failure = ErrFencedRepeatedly
 	}
 	m.closeAll()
-	m.endEpoch(nil)
+	m.endEpoch(nil, false)
 	if m.phase != Left {
 		m.emit(Rejoin{})
 	}
@@ -481,7 +536,7 @@ func (m *Machine) closeAll() {
 func (m *Machine) fail(err error) {
 	m.failWith(err)
 	switch m.phase {
-	case Idle:
+	case Idle, Draining:
 		m.leave()
 	case Processing:
 		m.abort()
@@ -498,10 +553,27 @@ func (m *Machine) stop() {
 	m.stopping = true
 	switch m.phase {
 	case Idle:
-		m.leave()
+		m.drain()
 	case Processing:
 		m.commitDue()
 	}
+}
+
+// drain lets the shell store what the next owners of the tasks would otherwise replay. What is still being restored
+// has changed nothing.
+func (m *Machine) drain() {
+	var ids []partition.TaskID
+	for id, t := range m.tasks {
+		if t.state == running {
+			ids = append(ids, id)
+		}
+	}
+	if len(ids) == 0 {
+		m.leave()
+		return
+	}
+	m.phase = Draining
+	m.emit(Checkpoint{sorted(ids)})
 }
 
 func (m *Machine) leave() {

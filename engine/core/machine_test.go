@@ -28,9 +28,9 @@ import (
 //	revoked <generation> <ack> <task...>
 //	lost <task...>
 //	restored <task> <attempt> [error]
-//	touched <task...>
+//	touched <task...> | overdue <task...> | returned <task>
 //	due | prepared [error] | flushed <outcome> [error] | offsets <outcome> | ended <outcome> | producer-ready
-//	failed | stop
+//	failed | stop | checkpointed
 //
 // After the effects of each event comes the phase, and "may process" where records may be processed.
 
@@ -110,7 +110,7 @@ func stepScript(out *bytes.Buffer, m *core.Machine, words []string) {
 	out.WriteByte('\n')
 }
 
-// run brings tasks to life, one anchor for each of the first and of all others.
+// run brings tasks to life, with one anchor for all.
 func run(m *core.Machine, ids []partition.TaskID) {
 	m.Step(core.Assigned{MemberID: "m1", Generation: 1, Added: ids})
 	for i, id := range ids {
@@ -155,6 +155,10 @@ func parseEvent(words []string) core.Event {
 		return core.Restored{Task: tasksOf(args[:1])[0], Attempt: number(arg(1)), Err: failure(2)}
 	case "touched":
 		return core.Touched{Tasks: tasksOf(args)}
+	case "overdue":
+		return core.Overdue{Tasks: tasksOf(args)}
+	case "returned":
+		return core.Returned{Task: tasksOf(args)[0]}
 	case "due":
 		return core.CommitDue{}
 	case "prepared":
@@ -171,6 +175,8 @@ func parseEvent(words []string) core.Event {
 		return core.TaskFailed{Err: errors.New("boom")}
 	case "stop":
 		return core.Stop{}
+	case "checkpointed":
+		return core.Checkpointed{}
 	}
 	panic("the script's event " + verb + " is not known")
 }
@@ -236,7 +242,7 @@ func TestCountsTellHeldTasksFromRunningOnes(t *testing.T) {
 	t.Parallel()
 	m := core.New(core.Options{})
 	m.Step(core.Assigned{MemberID: "m", Generation: 1, Added: tasksOf([]string{"0_0", "0_1"})})
-	for _, ev := range []core.Event{core.Restored{Task: partition.TaskID{}, Attempt: 1}, core.Prepared{}, core.Flushed{}, core.OffsetsCommitted{}, core.Ended{}} {
+	for _, ev := range []core.Event{core.Restored{Task: partition.TaskID{}, Attempt: 1}, core.CommitDue{}, core.Prepared{}, core.Flushed{}, core.OffsetsCommitted{}, core.Ended{}} {
 		m.Step(ev)
 	}
 	if held, ready := m.Counts(); held != 2 || ready != 1 {

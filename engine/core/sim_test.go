@@ -263,6 +263,9 @@ func (s *sim) act() {
 		t := s.rng.IntN(len(s.visible))
 		s.visible[t] = min(s.visible[t]+2, len(s.broker.inputs[t]))
 	case n < 92:
+		if s.rng.IntN(3) == 0 || !s.faults {
+			p.comeBack()
+		}
 		p.process()
 	default:
 		p.step(core.CommitDue{})
@@ -483,6 +486,7 @@ var mustHit = []string{
 	"dead worker's request arrived: end transaction: ok",
 	"dead worker's request arrived: produce: fenced",
 	"dead worker's request arrived: produce: ok",
+	"lane overdue",
 	"disk wiped",
 	"fenced an open transaction of another",
 	"fenced at: commit offsets",
@@ -525,6 +529,7 @@ var mustHit = []string{
 	"unknown outcome of an end of transaction, executed: true",
 	"unknown outcome of an offset commit",
 	"worker changed pace",
+	"stuck lane came back",
 }
 
 func runSeed(t *testing.T, seed uint64) {

@@ -136,6 +136,7 @@ type process struct {
 	alive   bool
 	inbox   []core.Event // replies of the shell's own work
 	tasks   [8]*liveTask
+	stuck   []*liveTask // their lanes do not come back
 	fence   *fenceJob
 
 	// The transactional producer.
@@ -264,6 +265,9 @@ func (p *process) do(e core.Effect) {
 		if e.Ack == p.waitAck {
 			p.finishSync()
 		}
+	case core.Checkpoint:
+		p.s.hit("checkpointed before leaving")
+		p.reply(core.Checkpointed{})
 	case core.Rejoin:
 		p.s.hit("rejoined after being fenced")
 		p.leaveGroup()
@@ -407,7 +411,25 @@ func (p *process) process() bool {
 		p.sendSome()
 	}
 	p.step(core.Touched{Tasks: touched})
+	if p.s.faults && p.rng().IntN(100) == 0 {
+		p.s.hit("lane overdue")
+		p.stuck = append(p.stuck, p.tasks[touched[0].Partition])
+		p.step(core.Overdue{Tasks: touched[:1]})
+	}
 	return true
+}
+
+// comeBack lets a stuck lane come back.
+func (p *process) comeBack() {
+	if len(p.stuck) == 0 {
+		return
+	}
+	rt := p.stuck[0]
+	p.stuck = p.stuck[1:]
+	if p.tasks[rt.id] == rt {
+		p.s.hit("stuck lane came back")
+		p.step(core.Returned{Task: taskID(rt.id)})
+	}
 }
 
 func (p *process) append(l *log, e entry) {
@@ -460,7 +482,7 @@ func (p *process) prepare(ids []partition.TaskID) {
 		rt.prepared = localState{input: rt.input, epoch: rt.confirmed.epoch + 1, changelog: -1, counts: rt.counts}
 		p.append(l, entry{kind: positionEntry, task: rt.id, epoch: rt.prepared.epoch, input: rt.input})
 	}
-	if p.s.faults && p.rng().IntN(300) == 0 {
+	if p.s.faults && p.rng().IntN(100) == 0 {
 		p.s.hit("prepare failed")
 		p.reply(core.Prepared{Err: errors.New("prepare failed")})
 		return

@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/streamd/streamd/engine/config"
+	"github.com/streamd/streamd/engine/core"
 	"github.com/streamd/streamd/partition"
 )
 
@@ -74,10 +75,12 @@ func TestGroupThatDoesNotExistIsDeadAndCanBeDeleted(t *testing.T) {
 
 func TestCommittedOffsetsAndMetadataAreListedAndDeleted(t *testing.T) {
 	t.Parallel()
-	ctx, a := admin(t, fake(t, kfake.SeedTopics(2, "in")))
+	cfg := fake(t, kfake.SeedTopics(2, "in"))
+	ctx, a := admin(t, cfg)
 	tp := partition.TopicPartition{Topic: "in", Partition: 1}
-	if err := a.CommitInitial(ctx, "app", []OffsetCommit{{tp, 7, "meta"}}); err != nil {
-		t.Fatal(err)
+	p := producer(t, cfg, "initial")
+	if out, err := p.CommitInitial(ctx, []OffsetCommit{{tp, 7, "meta"}}); out != core.Confirmed {
+		t.Fatal(out, err)
 	}
 	g, err := a.GroupOf(ctx, "app")
 	if err != nil {

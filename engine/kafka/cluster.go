@@ -165,25 +165,6 @@ type OffsetCommit struct {
 	Metadata  string
 }
 
-// CommitInitial commits offsets for a group that has no members: the first start of an application.
-// kerr.UnknownMemberID (wrapped) says that a member has joined meanwhile.
-func (c *Cluster) CommitInitial(ctx context.Context, group string, commits []OffsetCommit) error {
-	var os kadm.Offsets
-	for _, oc := range commits {
-		os.Add(kadm.Offset{Topic: oc.Partition.Topic, Partition: oc.Partition.Partition, At: oc.Offset, LeaderEpoch: -1, Metadata: oc.Metadata})
-	}
-	err := c.retry(ctx, func() error { return c.adm.CommitAllOffsets(ctx, group, os) })
-	if err != nil {
-		return fmt.Errorf("commit initial offsets of group %s: %w", group, err)
-	}
-	return nil
-}
-
-// IsBusyGroup says whether err of CommitInitial means that the group has members already.
-func IsBusyGroup(err error) bool {
-	return errors.Is(err, kerr.UnknownMemberID) || errors.Is(err, kerr.IllegalGeneration) || errors.Is(err, kerr.RebalanceInProgress) || errors.Is(err, kerr.NonEmptyGroup)
-}
-
 // Fence aborts the open transactions of the application (ids that begin with prefix) whose ids are not in
 // live, and returns the ids that it fenced. A dead worker's transaction so ends at once, not at its timeout.
 func (c *Cluster) Fence(ctx context.Context, prefix string, live, remembered []string) ([]string, error) {

@@ -4,9 +4,11 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/streamd/streamd/operators"
@@ -17,7 +19,8 @@ import (
 type Topic struct {
 	Name       string
 	Partitions int32
-	Muted      bool // what is emitted is thrown away
+	Muted      bool   // what is emitted is thrown away
+	Step       string // that writes to it, for errors
 }
 
 const (
@@ -29,6 +32,7 @@ const (
 // uses it again once the epoch has ended: nothing is allocated per record. One goroutine at a time.
 type Outbox struct {
 	p       *Producer
+	task    string
 	topics  []Topic
 	promise func(*kgo.Record, error)
 
@@ -42,8 +46,8 @@ type Outbox struct {
 }
 
 // NewOutbox returns the outbox of a task that writes to topics, in the order of its sub-topology's outputs.
-func NewOutbox(topics []Topic) *Outbox {
-	return &Outbox{topics: topics, hashed: partition.ForKey}
+func NewOutbox(task string, topics []Topic) *Outbox {
+	return &Outbox{task: task, topics: topics, hashed: partition.ForKey}
 }
 
 // Use directs the outbox to a producer. Before the first record, and after the producer was replaced.
@@ -51,9 +55,24 @@ func (o *Outbox) Use(p *Producer) {
 	o.p = p
 	o.promise = func(r *kgo.Record, err error) {
 		if err != nil {
-			p.fail(fmt.Errorf("write record of %d bytes to %s/%d: %w", len(r.Key)+len(r.Value), r.Topic, r.Partition, err))
+			p.fail(o.attributed(r, err))
 		}
 	}
+}
+
+// attributed names who wrote the record that a broker, or the client, did not take.
+func (o *Outbox) attributed(r *kgo.Record, err error) error {
+	who := "task " + o.task
+	for _, t := range o.topics {
+		if t.Name == r.Topic && t.Step != "" {
+			who += ", step " + t.Step
+		}
+	}
+	hint := ""
+	if errors.Is(err, kerr.MessageTooLarge) || errors.Is(err, kerr.RecordListTooLarge) {
+		hint = "; make it smaller, or raise produce.batch-bytes and the topic's max.message.bytes"
+	}
+	return fmt.Errorf("%s: write a record of %d bytes to %s/%d: %w%s", who, len(r.Key)+len(r.Value), r.Topic, r.Partition, err, hint)
 }
 
 // Reset forgets the records of the epoch. Only after the producer has let go of them: flushed or aborted.

@@ -163,6 +163,10 @@ func (p *Producer) CommitOffsets(ctx context.Context, memberID string, generatio
 		// anyway, and the membership fences them: see commitPlain.
 		return p.commitPlain(ctx, memberID, generation, commits)
 	}
+	return p.commitInTransaction(ctx, memberID, generation, commits)
+}
+
+func (p *Producer) commitInTransaction(ctx context.Context, memberID string, generation int32, commits []OffsetCommit) (core.Outcome, error) {
 	pid, epoch, err := p.cl.ProducerID(ctx)
 	if err != nil {
 		return outcome(err), fmt.Errorf("commit offsets: %w", err)

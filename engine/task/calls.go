@@ -4,7 +4,6 @@ package task
 
 import (
 	"context"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 )
@@ -29,11 +28,8 @@ type calls struct {
 }
 
 type endedCall struct {
-	life  int
-	step  string
-	done  func() error
-	panic any
-	stack []byte
+	life int
+	done func() error
 }
 
 func (c *calls) begin() { c.ctx, c.cancel = context.WithCancel(context.Background()) }
@@ -46,17 +42,12 @@ func (c *calls) abort() {
 }
 
 // call implements operators.Runtime.Call.
-func (c *calls) call(step string, f func(context.Context), done func() error) {
+func (c *calls) call(f func(context.Context), done func() error) {
 	c.made = true
-	e, ctx := endedCall{life: c.life, step: step, done: done}, c.ctx
+	e, ctx := endedCall{c.life, done}, c.ctx
 	c.run(func() {
-		defer func() {
-			if e.panic = recover(); e.panic != nil {
-				e.stack = debug.Stack()
-			}
-			c.end(e)
-		}()
 		f(ctx)
+		c.end(e)
 	})
 }
 
@@ -92,10 +83,6 @@ func (t *Task) collect() error {
 			continue
 		}
 		t.acted = true
-		if e.panic != nil {
-			t.ctx.Node = e.step
-			return newPanicError(t.id, &t.ctx, e.panic, e.stack)
-		}
 		if err := e.done(); err != nil {
 			return err
 		}

@@ -31,10 +31,7 @@ func newPanicError(id partition.TaskID, ctx *operators.Context, value any, stack
 
 // Error names the step, the record's place and the type of what was thrown.
 func (e *PanicError) Error() string {
-	what := fmt.Sprintf("%T", e.Value)
-	if err, ok := e.Value.(interface{ RuntimeError() }); ok {
-		what = fmt.Sprint(err) // of the Go runtime: nil map, index out of range, …
-	}
+	what := operators.DescribePanic(e.Value)
 	if e.Topic == "" {
 		return fmt.Sprintf("task %v: step %q panicked between records: %s", e.Task, e.Step, what)
 	}

@@ -38,7 +38,9 @@ type Options struct {
 	DB       *statestore.DB // nil for a stateless sub-topology
 	Output   operators.Output
 	Now      func() time.Time
-	Listener *operators.Listener // may be nil
+	Wait     func(time.Duration)              // between the attempts of a step at a record; nil: time.Sleep
+	Listener *operators.Listener              // may be nil
+	Globals  map[string]operators.GlobalStore // by topic
 
 	// Upstream has, for each source that is a repartition topic, the tasks that write it.
 	Upstream [][]partition.TaskID
@@ -105,8 +107,8 @@ func New(o Options) (*Task, error) {
 	t.calls.run, t.calls.wake = o.Go, o.Wake
 	t.calls.begin()
 	proc, err := o.SubTopology.New(&operators.Runtime{
-		Task: o.ID, DB: o.DB, Output: o.Output, Partitions: o.Partitions, Context: &t.ctx, Now: o.Now,
-		Call: t.calls.call, Listener: o.Listener,
+		Task: o.ID, DB: o.DB, Output: o.Output, Partitions: o.Partitions, Context: &t.ctx, Now: o.Now, Wait: o.Wait,
+		Call: t.calls.call, Listener: o.Listener, Globals: o.Globals,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("build task %v: %w", o.ID, err)
@@ -199,6 +201,10 @@ func (t *Task) WaitingIn(tp partition.TopicPartition) (n int) {
 
 // Processed returns the number of records processed since New, markers not counted.
 func (t *Task) Processed() int64 { return t.counted }
+
+// Last names the step whose user code ran last, and the input record that was processed last: nil if there is none.
+// The record is valid until the next call of Process.
+func (t *Task) Last() (step string, r *operators.Record) { return t.ctx.Node, t.ctx.Record }
 
 // Process processes up to limit waiting records. Of several inputs the one with the earliest record goes first; where
 // one has more that is not here yet, the task may stop and wait for it.

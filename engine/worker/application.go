@@ -178,8 +178,10 @@ func (w *Worker) fits(m checkpoint.Manifest) error {
 	for _, s := range w.subs[m.Task.SubTopology].Stores {
 		owned[s.Name] = true
 		stored, ok := m.Codecs[s.Name]
-		if now := storeCodecs(s); ok && stored != now {
-			return fmt.Errorf("%w: store %q was written with codecs %s, the pipeline has %s", ErrTopologyChanged, s.Name, stored, now)
+		now := s.Codecs()
+		if ok && (len(stored) > len(now) || !slices.Equal(stored, now[:len(stored)])) {
+			return fmt.Errorf("%w: store %q of checkpoint %d was written with the codecs %q of key, sub-key and values, the pipeline has %q; upgrade its values by codec.Migrate, or use the release that wrote it",
+				ErrTopologyChanged, s.Name, m.Round, stored, now)
 		}
 	}
 	for name := range m.Codecs {

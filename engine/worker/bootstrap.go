@@ -29,15 +29,18 @@ func (w *Worker) bootstrap(ctx context.Context) error {
 	}
 	w.budget = budget.Bytes
 	w.fitMemory()
+	for _, open := range w.topology.Openings {
+		if err := open(ctx); err != nil {
+			return fmt.Errorf("open the codecs of the pipeline: %w", err)
+		}
+	}
 	if w.cluster, err = kafka.Connect(ctx, w.cfg); err != nil {
 		return err
 	}
 	if err := w.prepareApplication(ctx); err != nil {
-		w.cluster.Close()
 		return err
 	}
 	if w.resources, err = statestore.NewResources(w.budget); err != nil {
-		w.cluster.Close()
 		return err
 	}
 	if os.Getenv("GOMEMLIMIT") == "" {
@@ -64,6 +67,9 @@ func (w *Worker) prepareApplication(ctx context.Context) error {
 		return err
 	}
 	if err := w.loadApplication(ctx); err != nil {
+		return err
+	}
+	if err := w.lockState(); err != nil {
 		return err
 	}
 	if err := w.createOutputs(ctx); err != nil {
@@ -277,39 +283,71 @@ func (w *Worker) firstStart(ctx context.Context, user map[string]kafka.TopicInfo
 	if err := w.createApplication(ctx, user, starts); err != nil {
 		return err
 	}
-	tps := make([]partition.TopicPartition, 0, len(w.owner))
-	for tp := range w.owner {
-		tps = append(tps, tp)
-	}
-	committed, err := w.cluster.StableOffsets(ctx, w.names.App, tps)
-	if err != nil {
-		return err
-	}
 	var commits []kafka.OffsetCommit
 	metadata := core.Metadata{Incarnation: w.names.Incarnation, ChangelogOffset: -1, TransactionalID: "-"}.Encode()
-	for _, tp := range tps {
-		if committed[tp].Offset >= 0 {
-			continue
-		}
+	for tp := range w.owner {
 		at, ok := w.app.initial[tp]
 		if !ok {
 			at = starts[tp]
 		}
 		commits = append(commits, kafka.OffsetCommit{Partition: tp, Offset: at, Metadata: metadata})
 	}
-	if len(commits) > 0 {
-		if err := w.refuseLateStart(ctx, commits, len(tps)); err != nil {
+	if err := w.commitInitial(ctx, commits); err != nil {
+		return err
+	}
+	return w.markInitialized(ctx)
+}
+
+// commitInitial commits where to start for those inputs of which nothing is committed. Another worker may do the same
+// and begin to work, even end, meanwhile: so the transactional id is taken first and what is committed is looked at
+// afterwards, and a worker that was overtaken in between is fenced and looks again.
+func (w *Worker) commitInitial(ctx context.Context, commits []kafka.OffsetCommit) error {
+	for attempt := 0; ; attempt++ {
+		done, err := w.tryCommitInitial(ctx, commits)
+		if done || ctx.Err() != nil {
 			return err
 		}
-		err := w.cluster.CommitInitial(ctx, w.names.App, commits)
-		if kafka.IsBusyGroup(err) {
-			return nil // another worker has done it: members join only afterwards
-		}
-		if err != nil {
+		w.listener.retrying("commit the initial offsets", err)
+		if err := sleep(ctx, backoff(attempt)); err != nil {
 			return err
 		}
 	}
-	return w.markInitialized(ctx)
+}
+
+// tryCommitInitial says whether there is nothing more to try: all is committed, or the error is final.
+func (w *Worker) tryCommitInitial(ctx context.Context, commits []kafka.OffsetCommit) (done bool, err error) {
+	id := w.names.InitialTransactionalID()
+	if w.atLeastOnce() {
+		id = ""
+	}
+	p, err := kafka.NewProducer(ctx, w.cfg, w.names.App, id)
+	if err != nil {
+		return true, err
+	}
+	defer p.Close()
+	tps := make([]partition.TopicPartition, 0, len(commits))
+	for _, c := range commits {
+		tps = append(tps, c.Partition)
+	}
+	committed, err := w.cluster.StableOffsets(ctx, w.names.App, tps)
+	if err != nil {
+		return true, err
+	}
+	absent := slices.DeleteFunc(slices.Clone(commits), func(c kafka.OffsetCommit) bool { return committed[c.Partition].Offset >= 0 })
+	if len(absent) == 0 {
+		return true, nil
+	}
+	if err := w.refuseLateStart(ctx, absent, len(commits)); err != nil {
+		return true, err
+	}
+	switch out, err := p.CommitInitial(ctx, absent); out {
+	case core.Confirmed:
+		return true, nil
+	case core.Refused:
+		return true, err
+	default:
+		return false, err
+	}
 }
 
 // refuseLateStart tells a first start from one whose offsets have gone, where no object store keeps a record of it.

@@ -5,18 +5,14 @@ package worker
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/streamd/streamd/checkpoint"
 	"github.com/streamd/streamd/engine/core"
 	"github.com/streamd/streamd/engine/task"
-	"github.com/streamd/streamd/operators/topology"
 	"github.com/streamd/streamd/partition"
 	"github.com/streamd/streamd/statestore"
 )
@@ -24,11 +20,14 @@ import (
 // published is the end of one task's checkpoint.
 type published struct {
 	rt       *runningTask
+	db       *statestore.DB // whose files they are; nil: stateless
 	round    int64
 	manifest checkpoint.Manifest
 	uploaded int64
 	took     time.Duration
 	err      error
+
+	changelogBytes int64 // of the task at the cut
 }
 
 // stored is a checkpoint of a task that recovery may fall back to.
@@ -80,7 +79,7 @@ func (w *Worker) advanceRound(began time.Time) error {
 		}
 		latest.Number++
 	}
-	w.round.Store(latest.Number)
+	w.raiseRound(latest.Number)
 	return w.completeRound(ctx)
 }
 
@@ -121,20 +120,20 @@ func (w *Worker) beginCut(rt *runningTask) {
 	u := checkpoint.Upload{Manifest: w.manifest(rt, round), Known: rt.known, KnownRound: rt.knownRound}
 	ctx, cancel := context.WithCancel(w.hard)
 	rt.cancelCut, rt.cutDone = cancel, make(chan struct{})
-	began := w.now()
+	began, held := w.now(), rt.changelogBytes
 	var (
 		cut *statestore.Cut
 		err error
 	)
 	if rt.db != nil {
-		u.Dir = filepath.Join(w.cfg.StateDir, w.names.App+"-"+strconv.Itoa(w.names.Incarnation), "cuts", fmt.Sprintf("%v-%d", rt.id, round))
+		u.Dir = w.cutDir(rt.id, round)
 		if err = os.RemoveAll(u.Dir); err == nil {
 			cut, err = rt.db.Cut(ctx, u.Dir)
 		}
 	}
 	w.routines.Go(func() {
 		defer cancel()
-		d := published{rt: rt, round: round, err: err}
+		d := published{rt: rt, db: rt.db, round: round, err: err, changelogBytes: held}
 		if err == nil {
 			d.manifest, d.uploaded, d.err = w.publish(ctx, cut, u)
 		}
@@ -179,20 +178,15 @@ func (w *Worker) manifest(rt *runningTask, round int64) checkpoint.Manifest {
 	m := checkpoint.Manifest{
 		App: w.names.App, Incarnation: w.names.Incarnation, Round: round, Task: rt.id,
 		Generation: w.transactionalID, Fingerprint: w.topology.Fingerprint(),
-		Codecs: map[string]string{}, Stores: map[string]uint16{},
+		Codecs: map[string][]string{}, Stores: map[string]uint16{},
 		Position: checkpoint.Position{
 			Epoch: rt.committed.Epoch, ChangelogOffset: rt.committed.ChangelogOffset, Inputs: inputsByTopic(rt.committedPosition),
 		},
 	}
 	for _, s := range rt.sub.Stores {
-		m.Codecs[s.Name], m.Stores[s.Name] = storeCodecs(s), s.ID
+		m.Codecs[s.Name], m.Stores[s.Name] = s.Codecs(), s.ID
 	}
 	return m
-}
-
-// storeCodecs names what the entries of a store are written with.
-func storeCodecs(s topology.Store) string {
-	return s.KeyCodec + "/" + s.SubKeyCodec + "/" + s.ValueCodec
 }
 
 func inputsByTopic(p task.Position) map[string]map[int32]int64 {
@@ -218,10 +212,14 @@ func (rt *runningTask) stopCut() {
 // checkpointed takes note of a stored checkpoint. The task's next commit names it.
 func (w *Worker) checkpointed(d published) {
 	rt := d.rt
-	rt.cutting = false
 	if w.tasks[rt.id] != rt {
 		return
 	}
+	if w.machine.Restoring(rt.id) {
+		w.early = append(w.early, d) // the task is in the hands of its restore
+		return
+	}
+	rt.cutting = false
 	if errors.Is(d.err, checkpoint.ErrSuperseded) {
 		return // an earlier owner has stored this task's part of the round; the next round is ours
 	}
@@ -229,10 +227,13 @@ func (w *Worker) checkpointed(d published) {
 	if d.err != nil {
 		return
 	}
-	rt.durableRound, rt.durableAt = d.round, w.now()
-	rt.knownRound = d.round
-	rt.known = tables(d.manifest)
-	rt.stored = append(rt.stored, stored{d.round, d.manifest.Position})
+	rt.durableRound, rt.durableAt, rt.cutBytes = max(rt.durableRound, d.round), w.now(), d.changelogBytes
+	if d.db == rt.db { // else the local state was replaced meanwhile: its tables have the same names and are others
+		rt.knownRound, rt.known = d.round, tables(d.manifest)
+	}
+	if !slices.ContainsFunc(rt.stored, func(s stored) bool { return s.round == d.round }) {
+		rt.stored = append(rt.stored, stored{d.round, d.manifest.Position})
+	}
 	w.publishedRound.Store(w.lowestDurable())
 }
 
@@ -277,6 +278,33 @@ func (w *Worker) housekeep() {
 		}
 		w.trim(rt)
 	}
+	w.nameCheckpoints()
+}
+
+// namingPause is the shortest time between two commits that only name checkpoints: those of many tasks arrive one
+// after the other, and are named together.
+const namingPause = time.Second
+
+// nameCheckpoints lets tasks commit that have a checkpoint which no commit names yet. A busy task names it with its
+// next commit; an idle one would never, and what it makes superfluous would never be deleted.
+func (w *Worker) nameCheckpoints() {
+	if !w.machine.MayProcess() || w.now().Sub(w.named) < namingPause {
+		return
+	}
+	var ids []partition.TaskID
+	for id, rt := range w.tasks {
+		if w.machine.Running(id) && !w.machine.Touched(id) && rt.durableRound > rt.committed.Round {
+			ids = append(ids, id)
+		}
+	}
+	if len(ids) == 0 {
+		return
+	}
+	w.named = w.now()
+	if w.machine.Phase() == core.Idle {
+		w.epoch.began, w.epoch.dry = w.now(), true
+	}
+	w.step(core.Touched{Tasks: ids})
 }
 
 // trim deletes what recovery can no longer need from the task's internal topics: below the oldest checkpoint that
@@ -313,34 +341,6 @@ func (w *Worker) trim(rt *runningTask) {
 			w.listener.background("trim internal topics", err)
 		}
 	})
-}
-
-// download puts a checkpoint in place of the local state.
-func (w *Worker) download(ctx context.Context, rt *runningTask, m checkpoint.Manifest) error {
-	var stats checkpoint.Stats
-	err := w.replaceLocal(rt, func(dir string) error {
-		return w.askStore(ctx, "download a checkpoint of task "+rt.id.String(), func() (err error) {
-			stats, err = w.repo.Restore(ctx, m, dir)
-			return err
-		})
-	})
-	if err != nil {
-		return err
-	}
-	have, _ := rt.db.Position()
-	if m.Position.ChangelogOffset < 0 && have.Epoch == m.Position.Epoch {
-		// Of another life: its files name a place in a changelog that this life does not have.
-		have.Offset = -1
-		if err := rt.db.Apply(nil, have); err != nil {
-			return err
-		}
-	}
-	if have.Epoch != m.Position.Epoch || have.Offset != m.Position.ChangelogOffset {
-		return fmt.Errorf("%w: the files of round %d are at epoch %d, the manifest says %d", checkpoint.ErrCorrupt, m.Round, have.Epoch, m.Position.Epoch)
-	}
-	rt.restore = restoreStats{source: "checkpoint", round: m.Round, bytes: stats.Bytes}
-	rt.known, rt.knownRound, rt.durableRound = tables(m), m.Round, m.Round
-	return nil
 }
 
 // keep notes the checkpoints that are there already, so that trimming spares what they need.

@@ -157,7 +157,8 @@ func (w *Worker) producerID() string {
 func (w *Worker) useProducer(p *kafka.Producer) {
 	w.producer = p
 	for id, rt := range w.tasks {
-		if !w.machine.Restoring(id) { // else it is in the hands of its restore, and gets the producer afterwards
+		// One in the hands of its restore, or of a stuck lane, gets the producer afterwards.
+		if !w.machine.Restoring(id) && !w.machine.Held(id) {
 			rt.outbox.Use(p)
 		}
 	}

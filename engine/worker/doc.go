@@ -17,9 +17,12 @@
 //
 // # Invariants
 //
-//   - I1: a task is in the hands of exactly one of: its restore, the loop (which lends it to a lane).
+//   - I1: a task is in the hands of exactly one of: its restore, the loop, a lane to which the loop lends it. A lane that
+//     is stuck keeps it beyond its epoch.
 //   - I2: a reply of an earlier membership, producer, consumer or attempt is recognised and dropped.
-//   - I3: the loop never waits for the group, for an upload or for a download; it waits for the transaction.
+//   - I3: the loop never waits for the group, for an upload or for a download; it waits for the transaction, and for lanes
+//     up to a deadline well below the transaction timeout.
+//   - I4: one worker uses a state folder; what replaces a local state is whole before that goes.
 //
 // # Failure behaviour
 //

@@ -4,8 +4,6 @@ package worker
 
 import (
 	"context"
-	"sync"
-	"sync/atomic"
 
 	"github.com/streamd/streamd/engine/kafka"
 	"github.com/streamd/streamd/partition"
@@ -31,7 +29,12 @@ func (w *Worker) replaceConsumer() error {
 	}
 	from := map[partition.TopicPartition]int64{}
 	for id, rt := range w.tasks {
+		if w.machine.Held(id) {
+			continue
+		}
+		rt.more, rt.paused = false, false
 		if w.machine.Running(id) {
+			rt.task.Seek(nil) // what waits there comes again
 			for tp, at := range rt.task.Position() {
 				from[tp] = at
 			}
@@ -39,6 +42,7 @@ func (w *Worker) replaceConsumer() error {
 	}
 	w.closeConsumer()
 	clear(w.paused)
+	w.backlog = nil
 	if len(from) > 0 {
 		c.Add(from)
 	}
@@ -72,49 +76,4 @@ func (w *Worker) fetchLoop(ctx context.Context, c *kafka.Consumer) {
 			return
 		}
 	}
-}
-
-// runLanes processes everything that waits in the tasks, on up to as many goroutines as there are lanes, and
-// returns the number of records. After an error the epoch must be aborted.
-func (w *Worker) runLanes(ids []partition.TaskID) (int, error) {
-	var total atomic.Int64
-	err := w.onLanes(ids, func(rt *runningTask) error {
-		n, err := rt.task.Process(1 << 30)
-		total.Add(int64(n))
-		return err
-	})
-	return int(total.Load()), err
-}
-
-// onLanes calls f for each task, in parallel on the lanes, and returns the first error.
-func (w *Worker) onLanes(ids []partition.TaskID, f func(*runningTask) error) error {
-	if len(ids) == 1 || w.cfg.Lanes == 1 {
-		for _, id := range ids {
-			if err := f(w.tasks[id]); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	var (
-		next  atomic.Int64
-		once  sync.Once
-		first error
-		wg    sync.WaitGroup
-	)
-	for range min(w.cfg.Lanes, len(ids)) {
-		wg.Go(func() {
-			for {
-				i := int(next.Add(1)) - 1
-				if i >= len(ids) {
-					return
-				}
-				if err := f(w.tasks[ids[i]]); err != nil {
-					once.Do(func() { first = err })
-				}
-			}
-		})
-	}
-	wg.Wait()
-	return first
 }

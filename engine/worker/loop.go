@@ -16,15 +16,33 @@ import (
 // housekeeping is how often the loop looks at what has no event of its own: rounds, ends of bounded runs, trims.
 const housekeeping = 100 * time.Millisecond
 
-// loop runs until the machine has left.
+// loop runs until the machine has left. Once ctx has ended nothing is waited for longer than the drain timeout, also
+// by a step that is in progress and has yet to hear of it.
 func (w *Worker) loop(ctx context.Context) error {
 	tick := time.NewTicker(housekeeping)
 	defer tick.Stop()
+	drain := context.AfterFunc(ctx, func() {
+		select {
+		case <-time.After(w.cfg.DrainTimeout):
+			w.halt(errDrain)
+		case <-w.hard.Done():
+		}
+	})
+	defer drain()
 	stop := ctx.Done()
 	for !w.left {
-		var fetched chan fetch
+		var (
+			fetched       chan fetch
+			backlog, late <-chan struct{}
+		)
 		if w.machine.MayProcess() {
 			fetched = w.fetched
+			if len(w.backlog) > 0 {
+				backlog = always
+			}
+		}
+		if w.machine.Phase() == core.Draining {
+			late = w.hard.Done()
 		}
 		select {
 		case ev := <-w.membership:
@@ -33,10 +51,19 @@ func (w *Worker) loop(ctx context.Context) error {
 			w.restoreEnded(r)
 		case f := <-fetched:
 			w.process(f)
+		case <-backlog:
+			w.runBacklog()
+		case rt := <-w.returned:
+			w.laneReturned(rt)
+		case f := <-w.changed:
+			w.globalsChanged(f)
 		case <-w.commitTimer.C:
 			w.step(core.CommitDue{})
 		case d := <-w.published:
 			w.checkpointed(d)
+			w.goOnSaving()
+		case err := <-w.lastRound:
+			w.saveBegun(err)
 		case o := <-w.observed:
 			w.observations(o)
 		case <-w.woken:
@@ -46,14 +73,21 @@ func (w *Worker) loop(ctx context.Context) error {
 			w.tick()
 		case <-stop:
 			stop = nil
-			deadline := time.AfterFunc(w.cfg.DrainTimeout, func() { w.halt(errDrain) })
-			defer deadline.Stop()
 			w.step(core.Stop{})
+		case <-late:
+			w.leaveUnsaved()
 		}
 		w.progress.Store(w.now().UnixNano())
 	}
 	return w.failure
 }
+
+// always is a channel that is always ready.
+var always = func() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
 
 // errDrain ends what a drain waits for. What is not committed by then is done again by the next owner.
 var errDrain = errors.New("the drain took longer than drain-timeout")
@@ -110,6 +144,8 @@ func (w *Worker) do(e core.Effect) core.Event {
 		w.close(e.Tasks)
 	case core.Ack:
 		w.group.Ack(e.Ack)
+	case core.Checkpoint:
+		return w.saveTails(e.Tasks)
 	case core.Rejoin:
 		return w.rejoin()
 	case core.Leave:
@@ -134,16 +170,30 @@ func (w *Worker) member(ev kafka.MembershipEvent) {
 	w.step(ev.Event)
 }
 
+// anchorWait is how long restored tasks wait for others, so that one commit anchors them all: long against a restore
+// from the local disk, short against a download.
+const anchorWait = 200 * time.Millisecond
+
 // schedule sets the timer of the next commit: at once when the input has run dry and the floor has passed since
 // the last commit, at the commit interval otherwise.
 func (w *Worker) schedule() {
 	w.commitTimer.Stop()
-	if w.machine.Phase() != core.Processing {
-		return
+	if !w.machine.AnchorsWait() {
+		w.anchorsSince = time.Time{}
 	}
-	due := w.epoch.began.Add(w.cfg.CommitInterval)
-	if w.epoch.dry {
+	var due time.Time
+	switch {
+	case w.machine.AnchorsWait():
+		if w.anchorsSince.IsZero() {
+			w.anchorsSince = w.now()
+		}
+		due = w.anchorsSince.Add(anchorWait)
+	case w.machine.Phase() != core.Processing:
+		return
+	case w.epoch.dry:
 		due = w.epoch.lastCommit.Add(w.cfg.CommitFloor)
+	default:
+		due = w.epoch.began.Add(w.cfg.CommitInterval)
 	}
 	w.commitTimer.Reset(max(0, due.Sub(w.now())))
 }
@@ -157,7 +207,7 @@ type epoch struct {
 	bytes      int64 // emitted
 }
 
-// process gives fetched records to their tasks, runs the lanes and decides whether to commit.
+// process gives fetched records to their tasks and runs those.
 func (w *Worker) process(f fetch) {
 	if f.consumer != w.consumer {
 		return // of before a rewind
@@ -167,47 +217,7 @@ func (w *Worker) process(f fetch) {
 		return
 	}
 	work, behind := w.enqueue(f.batches)
-	if len(work) == 0 {
-		return
-	}
-	if !w.begin() {
-		return
-	}
-	before := w.emitted(work)
-	n, err := w.runLanes(work)
-	w.epoch.records += n
-	w.epoch.bytes += w.emitted(work) - before
-	w.epoch.dry = !behind && len(w.fetched) == 0
-	w.pace(work)
-	w.step(core.Touched{Tasks: work})
-	switch {
-	case err != nil:
-		w.step(core.TaskFailed{Err: err})
-	case w.epoch.records >= w.cfg.EpochMaxRecords || w.epoch.bytes >= w.cfg.EpochMaxBytes || w.now().Sub(w.epoch.began) >= w.cfg.CommitInterval:
-		w.step(core.CommitDue{})
-	}
-}
-
-// begin opens an epoch, unless there is one.
-func (w *Worker) begin() bool {
-	if w.machine.Phase() != core.Idle {
-		return true
-	}
-	w.epoch.began = w.now()
-	if err := w.producer.Begin(); err != nil {
-		w.step(core.TaskFailed{Err: err})
-		return false
-	}
-	return true
-}
-
-// emitted returns how many bytes the tasks have emitted so far.
-func (w *Worker) emitted(ids []partition.TaskID) (n int64) {
-	for _, id := range ids {
-		_, bytes := w.tasks[id].outbox.Emitted()
-		n += bytes
-	}
-	return n
+	w.run(w.setAside(work), behind)
 }
 
 // enqueue hands batches to running tasks and returns those with work, and whether an input has more than came.

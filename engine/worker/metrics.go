@@ -15,7 +15,7 @@ type metrics struct {
 
 	rebalances, fences, commits, checkpoints, checkpointErrors, fallbacks prometheus.Counter
 	checkpointBytes, restoreBytes                                         prometheus.Counter
-	aborts, dropped                                                       *prometheus.CounterVec
+	aborts, dropped, retried                                              *prometheus.CounterVec
 	commitSeconds, epochRecords, checkpointSeconds, restoreSeconds        prometheus.Histogram
 }
 
@@ -41,7 +41,8 @@ func newMetrics(w *Worker) *metrics {
 	m.fences = counter("fences_total", "Times that another worker took this one for dead.")
 	m.commits = counter("commits_total", "Committed epochs.")
 	m.aborts = vector("epoch_failures_total", "Epochs that were not committed, by the step that failed and what was known of it.", "step", "outcome")
-	m.dropped = vector("records_dropped_total", "Records kept from the pipeline by a policy, by step and by what became of them.", "step", "reason")
+	m.dropped = vector("records_dropped_total", "Records kept from the pipeline by a policy, by step, by what the step was doing, and by what became of them.", "step", "phase", "outcome")
+	m.retried = vector("records_retried_total", "Further attempts of a step at a record that it failed on.", "step", "phase")
 	m.commitSeconds = histogram("commit_seconds", "From the end of processing to the confirmed commit.", seconds)
 	m.epochRecords = histogram("epoch_records", "Input records of an epoch.", prometheus.ExponentialBuckets(1, 4, 12))
 	m.checkpoints = counter("checkpoints_total", "Task checkpoints stored.")

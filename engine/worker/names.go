@@ -37,3 +37,6 @@ func (n Names) TransactionalIDPrefix() string { return "streamd." + n.App + "." 
 func (n Names) TransactionalID(unique string) string {
 	return fmt.Sprintf("%s%d.%s", n.TransactionalIDPrefix(), n.Incarnation, unique)
 }
+
+// InitialTransactionalID is the one under which the offsets are committed from which a life of the application starts.
+func (n Names) InitialTransactionalID() string { return n.TransactionalID("initial") }

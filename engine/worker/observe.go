@@ -14,20 +14,22 @@ import (
 
 // Log keys. A key means the same thing in every line.
 const (
-	keyTask        = "task"
-	keyTasks       = "tasks"
-	keyGeneration  = "generation"
-	keyRound       = "round"
-	keyTransaction = "transactionalID"
-	keyOutcome     = "outcome"
-	keyStep        = "step"
-	keyTopic       = "topic"
-	keyPartition   = "partition"
-	keyOffset      = "offset"
-	keyBytes       = "bytes"
-	keyDuration    = "duration"
-	keySource      = "source"
-	keyReplayed    = "replayedCommits"
+	keyTask            = "task"
+	keyTasks           = "tasks"
+	keyGeneration      = "generation"
+	keyRound           = "round"
+	keyTransaction     = "transactionalID"
+	keyOutcome         = "outcome"
+	keyStep            = "step"
+	keyPhase           = "phase"
+	keyDeadLetterTopic = "deadLetterTopic"
+	keyTopic           = "topic"
+	keyPartition       = "partition"
+	keyOffset          = "offset"
+	keyBytes           = "bytes"
+	keyDuration        = "duration"
+	keySource          = "source"
+	keyReplayed        = "replayedCommits"
 )
 
 // observer turns what happens in the loop into log lines and metrics. Nothing of it runs per record.
@@ -128,16 +130,37 @@ func (o *observer) background(what string, err error) {
 	o.log.Warn("background work failed; it is tried again", zap.String(keyStep, what), zap.Error(err))
 }
 
+// slow names a record that has held its lane for long, or the last of a few that have together.
+func (o *observer) slow(rt *runningTask, records int, took time.Duration) {
+	step, r := rt.task.Last()
+	fields := []zap.Field{zap.Stringer(keyTask, rt.id), zap.String(keyStep, step), zap.Int("records", records), zap.Duration(keyDuration, took)}
+	if r != nil {
+		fields = append(fields, zap.String(keyTopic, r.Topic), zap.Int32(keyPartition, r.Partition), zap.Int64(keyOffset, r.Offset))
+	}
+	o.log.Warn("slow record", fields...)
+}
+
+// stuck says where a task is that has not come back from user code.
+func (o *observer) stuck(id partition.TaskID, stack string) {
+	o.log.Error("a task does not come back from the pipeline's code; its epoch is given up", zap.Stringer(keyTask, id), zap.String("stack", stack))
+}
+
 // operatorListener reports records that a policy keeps from the pipeline.
 func (o *observer) operatorListener() *operators.Listener {
 	return &operators.Listener{
-		Skipped: func(e *operators.DecodeError) {
-			o.m.dropped.WithLabelValues(e.Step, "skipped").Inc()
-			o.log.Warn("undecodable record skipped", zap.String(keyStep, e.Step), zap.String(keyTopic, e.Topic), zap.Int32(keyPartition, e.Partition), zap.Int64(keyOffset, e.Offset), zap.Error(e.Err))
+		Skipped: func(f operators.Failure) {
+			o.m.dropped.WithLabelValues(f.Step, string(f.Phase), "skipped").Inc()
+			o.log.Warn("failing record skipped", failureFields(f)...)
 		},
-		DeadLettered: func(e *operators.DecodeError, topic string) {
-			o.m.dropped.WithLabelValues(e.Step, "dead-lettered").Inc()
-			o.log.Warn("undecodable record sent to the dead-letter topic", zap.String("deadLetterTopic", topic), zap.String(keyStep, e.Step), zap.String(keyTopic, e.Topic), zap.Int32(keyPartition, e.Partition), zap.Int64(keyOffset, e.Offset), zap.Error(e.Err))
+		DeadLettered: func(f operators.Failure, topic string) {
+			o.m.dropped.WithLabelValues(f.Step, string(f.Phase), "dead-lettered").Inc()
+			o.log.Warn("failing record sent to the dead-letter topic", append(failureFields(f), zap.String(keyDeadLetterTopic, topic))...)
 		},
+		Retried: func(f operators.Failure) { o.m.retried.WithLabelValues(f.Step, string(f.Phase)).Inc() },
 	}
+}
+
+func failureFields(f operators.Failure) []zap.Field {
+	return []zap.Field{zap.String(keyStep, f.Step), zap.String(keyPhase, string(f.Phase)), zap.String(keyTopic, f.Topic),
+		zap.Int32(keyPartition, f.Partition), zap.Int64(keyOffset, f.Offset), zap.Error(f.Err)}
 }

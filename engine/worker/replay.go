@@ -185,11 +185,7 @@ func (w *Worker) commitReplay(ctx context.Context, manifests []checkpoint.Manife
 			commits = append(commits, kafka.OffsetCommit{Partition: tp, Offset: initial[tp], Metadata: metadata})
 		}
 	}
-	err := w.cluster.CommitInitial(ctx, w.names.App, commits)
-	if kafka.IsBusyGroup(err) {
-		return nil // another worker of this replay has done it
-	}
-	if err != nil {
+	if err := w.commitInitial(ctx, commits); err != nil {
 		return err
 	}
 	return w.markInitialized(ctx)

@@ -7,15 +7,16 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/streamd/streamd/checkpoint"
 	"github.com/streamd/streamd/engine/core"
 	"github.com/streamd/streamd/engine/kafka"
 	"github.com/streamd/streamd/engine/task"
+	"github.com/streamd/streamd/operators/topology"
 	"github.com/streamd/streamd/partition"
 	"github.com/streamd/streamd/statestore"
 )
@@ -140,6 +141,11 @@ func (w *Worker) restoreEnded(r restoreResult) {
 		r.rt.outbox.Use(w.producer)
 	}
 	w.step(core.Restored{Task: r.rt.id, Attempt: r.attempt, Err: r.err})
+	early := w.early
+	w.early = nil
+	for _, d := range early {
+		w.checkpointed(d)
+	}
 }
 
 // takeover is the one way to a running task: for a new owner, and for one whose epoch did not commit.
@@ -190,12 +196,12 @@ func (w *Worker) buildTask(rt *runningTask, at task.Position) error {
 		topics := make([]kafka.Topic, len(rt.sub.Outputs))
 		for i, out := range rt.sub.Outputs {
 			name := w.outputName(out.Topic, out.Internal)
-			topics[i] = kafka.Topic{Name: name, Partitions: w.counts[name], Muted: w.muted(out.Internal)}
+			topics[i] = kafka.Topic{Name: name, Partitions: w.counts[name], Muted: w.muted(out.Internal), Step: writers(rt.sub, out.Topic)}
 		}
-		rt.outbox = kafka.NewOutbox(topics)
+		rt.outbox = kafka.NewOutbox(rt.id.String(), topics)
 		o := task.Options{
 			ID: rt.id, SubTopology: rt.sub, Inputs: w.sourcesOf(rt), DB: rt.db, Output: rt.outbox, Now: w.now,
-			Listener: w.listener.operatorListener(), Go: w.routines.Go, Wake: w.wake,
+			Listener: w.listener.operatorListener(), Globals: w.globals, Go: w.routines.Go, Wake: w.wake,
 		}
 		w.timeOptions(rt, &o)
 		t, err := task.New(o)
@@ -215,6 +221,17 @@ func (w *Worker) buildTask(rt *runningTask, at task.Position) error {
 		record = have.Detail
 	}
 	return rt.task.Restart(at, record)
+}
+
+// writers names the steps that write to a topic.
+func writers(sub *topology.SubTopology, topic string) string {
+	var labels []string
+	for _, n := range sub.Nodes {
+		if slices.Contains(n.Writes, topic) {
+			labels = append(labels, strconv.Quote(n.Label))
+		}
+	}
+	return strings.Join(labels, ", ")
 }
 
 // committedOf reads what the group has committed for the task's inputs: all of them in one transaction, so that
@@ -243,11 +260,6 @@ func (w *Worker) committedOf(ctx context.Context, rt *runningTask) (target, erro
 		to.Metadata, to.at[tp] = m, c.Offset
 	}
 	return to, nil
-}
-
-// stateDir is where a task's state lies on this machine.
-func (w *Worker) stateDir(id partition.TaskID) string {
-	return filepath.Join(w.cfg.StateDir, w.names.App+"-"+strconv.Itoa(w.names.Incarnation), id.String())
 }
 
 // restoreState opens the task's store and brings it to exactly the position record that the committed offsets name,
@@ -361,61 +373,12 @@ func (w *Worker) follow(ctx context.Context, rt *runningTask, step checkpoint.St
 	case checkpoint.FromEmpty:
 		rt.restore = restoreStats{source: "changelog"}
 		if _, ok := rt.db.Position(); ok {
-			return w.replaceLocal(rt, func(string) error { return nil })
+			return w.replaceLocal(rt, "")
 		}
 	case checkpoint.Restore:
 		i := slices.IndexFunc(manifests, func(m checkpoint.Manifest) bool { return m.Round == step.Round })
 		return w.download(ctx, rt, manifests[i])
 	}
-	return nil
-}
-
-// openLocal opens the task's directory. A corrupt one is deleted and begun anew; one of something else is refused.
-func (w *Worker) openLocal(rt *runningTask) error {
-	db, err := statestore.Open(w.storeOptions(rt))
-	if errors.Is(err, statestore.ErrCorrupt) {
-		w.listener.localDiscarded(rt.id, err)
-		if err := statestore.Destroy(w.stateDir(rt.id)); err != nil {
-			return err
-		}
-		db, err = statestore.Open(w.storeOptions(rt))
-	}
-	if err != nil {
-		return err
-	}
-	rt.db = db
-	return nil
-}
-
-func (w *Worker) storeOptions(rt *runningTask) statestore.Options {
-	return statestore.Options{
-		Dir:       w.stateDir(rt.id),
-		Identity:  statestore.Identity{App: w.names.App, Incarnation: w.names.Incarnation, Task: rt.id},
-		Resources: w.resources,
-	}
-}
-
-// replaceLocal closes the store, puts what fill makes in place of its directory, and opens it again.
-func (w *Worker) replaceLocal(rt *runningTask, fill func(dir string) error) error {
-	dir := w.stateDir(rt.id)
-	rt.stopCut()
-	if rt.db != nil {
-		if err := rt.db.Close(); err != nil {
-			return err
-		}
-		rt.db, rt.task = nil, nil
-	}
-	if err := statestore.Destroy(dir); err != nil {
-		return err
-	}
-	if err := fill(dir); err != nil {
-		return err
-	}
-	db, err := statestore.Open(w.storeOptions(rt))
-	if err != nil {
-		return err
-	}
-	rt.db = db
 	return nil
 }
 
@@ -493,6 +456,10 @@ func (w *Worker) shut(rt *runningTask) {
 		<-rt.restoreDone
 	}
 	rt.stopCut()
+	if !w.laneIsBack(rt) {
+		w.abandoned.Store(true)
+		return
+	}
 	if rt.task != nil {
 		rt.task.Abort()
 	}
@@ -500,5 +467,23 @@ func (w *Worker) shut(rt *runningTask) {
 		if err := rt.db.Close(); err != nil {
 			w.listener.background("close the state of task "+rt.id.String(), err)
 		}
+	}
+}
+
+// laneIsBack waits until no lane has the task. False: everything ends, and one still has it.
+func (w *Worker) laneIsBack(rt *runningTask) bool {
+	if rt.lane == nil {
+		return true
+	}
+	select {
+	case <-rt.lane:
+		return true
+	case <-w.hard.Done():
+	}
+	select {
+	case <-rt.lane:
+		return true
+	default:
+		return false
 	}
 }

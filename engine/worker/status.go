@@ -34,7 +34,7 @@ type Snapshot struct {
 // TaskSnapshot is one task at one moment.
 type TaskSnapshot struct {
 	Task           string    `json:"task"`
-	State          string    `json:"state"` // restoring or running
+	State          string    `json:"state"` // restoring, running, or stuck in user code
 	RecordsIn      int64     `json:"recordsIn"`
 	RecordsOut     int64     `json:"recordsOut"`
 	BytesOut       int64     `json:"bytesOut"`
@@ -79,6 +79,9 @@ func (s *Status) publish() {
 	snap := Snapshot{App: w.names.App, Incarnation: w.names.Incarnation, Phase: w.machine.Phase().String(), Joined: w.generation > 0, Generation: w.generation}
 	for id, rt := range w.tasks {
 		t := TaskSnapshot{Task: id.String(), State: "restoring"}
+		if w.machine.Held(id) {
+			t.State = "stuck"
+		}
 		if w.machine.Running(id) { // else it is in the hands of its restore
 			t.State = "running"
 			t.ChangelogBytes, t.Round, t.CheckpointedAt = rt.changelogBytes, rt.durableRound, rt.durableAt

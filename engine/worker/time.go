@@ -137,18 +137,21 @@ func (w *Worker) tick() {
 	if !w.begin() {
 		return
 	}
-	before := w.emitted(due)
-	var records atomic.Int64
+	var records, emitted atomic.Int64
 	err := w.onLanes(due, func(rt *runningTask) error {
-		if _, err := rt.task.Tick(now); err != nil {
-			return err
+		_, before := rt.outbox.Emitted()
+		_, err := rt.task.Tick(now)
+		if err == nil {
+			var n int
+			n, err = rt.task.Process(1 << 30) // what has waited for calls
+			records.Add(int64(n))
 		}
-		n, err := rt.task.Process(1 << 30) // what has waited for calls
-		records.Add(int64(n))
+		_, after := rt.outbox.Emitted()
+		emitted.Add(after - before)
 		return err
 	})
 	w.epoch.records += int(records.Load())
-	w.epoch.bytes += w.emitted(due) - before
+	w.epoch.bytes += emitted.Load()
 	w.pace(due)
 	w.epoch.dry = true
 	w.step(core.Touched{Tasks: due})
@@ -196,7 +199,7 @@ func (w *Worker) pace(ids []partition.TaskID) {
 	var pause, resume []partition.TopicPartition
 	for _, id := range ids {
 		rt := w.tasks[id]
-		if rt == nil {
+		if rt == nil || rt.paused {
 			continue
 		}
 		for _, tp := range rt.inputs {

@@ -19,6 +19,7 @@ import (
 	"github.com/streamd/streamd/engine/core"
 	"github.com/streamd/streamd/engine/kafka"
 	"github.com/streamd/streamd/engine/task"
+	"github.com/streamd/streamd/operators"
 	"github.com/streamd/streamd/operators/topology"
 	"github.com/streamd/streamd/partition"
 	"github.com/streamd/streamd/partition/groupbalance"
@@ -64,6 +65,7 @@ type Worker struct {
 	owner     map[partition.TopicPartition]partition.TaskID
 	subs      map[int32]*topology.SubTopology
 	counts    map[string]int32 // partitions of every topic, by its name on the cluster
+	stateLock *statestore.DirLock
 	resources *statestore.Resources
 	budget    int64 // bytes
 	balancer  *groupbalance.Balancer
@@ -71,6 +73,7 @@ type Worker struct {
 	// owned by the loop
 	machine         *core.Machine
 	tasks           map[partition.TaskID]*runningTask
+	globals         map[string]operators.GlobalStore // by topic; read by the lanes
 	group           *kafka.Group
 	membershipNo    uint64
 	generation      int32
@@ -80,12 +83,17 @@ type Worker struct {
 	stopFetching    context.CancelFunc
 	paused          map[partition.TopicPartition]bool // inputs that are not fetched
 	epoch           epoch
+	backlog         []partition.TaskID // tasks that have run out of time with records left
 	commitTimer     *time.Timer
+	anchorsSince    time.Time // when the first of the restored tasks began to wait for others; zero: none waits
 	effects         []core.Effect
 	pendingFailure  error
 	aborts          int // epochs in a row that were not committed
 	fence           *fence
 	closing         map[partition.TaskID]chan struct{}
+	named           time.Time                 // when idle tasks last committed, to name their checkpoints
+	early           []published               // checkpoints that were stored while their tasks were being restored
+	saving          map[partition.TaskID]bool // tasks whose last checkpoint is yet to be stored
 	left            bool
 	failure         error
 	bounded         *bounded
@@ -100,9 +108,13 @@ type Worker struct {
 	membership chan kafka.MembershipEvent
 	restored   chan restoreResult
 	fetched    chan fetch
+	changed    chan fetch // of global tables
 	observed   chan observation
 	woken      chan struct{} // calls of some task have ended
 	published  chan published
+	returned   chan *runningTask // by lanes that were stuck
+	abandoned  atomic.Bool       // a lane has not come back at the end
+	lastRound  chan error        // a round for the last checkpoints was started, or could not be
 	progress   atomic.Int64
 	routines   sync.WaitGroup
 	hard       context.Context // ends when nothing may be waited for any more
@@ -124,6 +136,14 @@ type runningTask struct {
 	cancel            context.CancelFunc // of the restore in progress
 	restoreDone       chan struct{}
 
+	// processing
+	lane    chan struct{} // closed once the lane of the last turn has come back; nil: none had it
+	slice   int           // records that a lane processes between two looks at the clock
+	more    bool          // the last turn has left records
+	paused  bool          // nothing more is fetched for now
+	alone   bool          // it has epochs of its own
+	overdue int           // deadlines missed in a row
+
 	// of the epoch in progress
 	next         core.Metadata
 	nextPosition task.Position
@@ -144,6 +164,7 @@ type runningTask struct {
 	trimming     atomic.Bool
 
 	changelogBytes int64
+	cutBytes       int64 // of changelogBytes, what the newest stored checkpoint holds
 	lags           map[partition.TopicPartition]int64
 }
 
@@ -171,10 +192,13 @@ func New(o Options) (*Worker, error) {
 		membership:  make(chan kafka.MembershipEvent, 64),
 		restored:    make(chan restoreResult, 16),
 		fetched:     make(chan fetch, 1),
+		changed:     make(chan fetch),
 		observed:    make(chan observation),
 		woken:       make(chan struct{}, 1),
 		paused:      map[partition.TopicPartition]bool{},
 		published:   make(chan published, 16),
+		returned:    make(chan *runningTask),
+		lastRound:   make(chan error, 1),
 	}
 	w.commitTimer.Stop()
 	w.hard, w.halt = context.WithCancelCause(context.Background())
@@ -189,11 +213,13 @@ func (w *Worker) atLeastOnce() bool { return w.cfg.Guarantee == config.AtLeastOn
 var errHalted = errors.New("the worker has ended")
 
 // Run joins the application and works until ctx ends (a clean drain: nil), the bounded run is finished (nil), or
-// something fails that does not heal. On return nothing of the worker runs any more.
-func (w *Worker) Run(ctx context.Context) (err error) {
+// something fails that does not heal. On return nothing of the worker runs any more, but for user code that has not come
+// back (ErrStuck): the process should end.
+func (w *Worker) Run(ctx context.Context) error {
 	defer func() {
 		w.halt(errHalted)
 		w.routines.Wait()
+		w.release()
 	}()
 	serve, err := w.serve()
 	if err != nil {
@@ -201,26 +227,40 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 	}
 	defer serve()
 	if err := w.bootstrap(ctx); err != nil {
-		return err
+		return unlessInterrupted(ctx, err)
 	}
-	defer w.release()
+	if err := w.startGlobals(ctx); err != nil {
+		return unlessInterrupted(ctx, err)
+	}
 	ctx, finished := context.WithCancel(ctx)
 	defer finished()
 	if w.untilEnd {
 		if err := w.beginBounded(ctx); err != nil {
-			return err
+			return unlessInterrupted(ctx, err)
 		}
 		w.routines.Go(func() { w.watchEnd(ctx, finished) })
 	}
-	if err := w.join(); err != nil {
-		return err
+	err = w.join()
+	if err == nil {
+		w.routines.Go(w.watchRounds)
+		if w.topology.Timed() {
+			w.routines.Go(func() { w.observe(w.hard) })
+		}
+		err = w.loop(ctx)
 	}
-	w.routines.Go(w.watchRounds)
-	if w.topology.Timed() {
-		w.routines.Go(func() { w.observe(w.hard) })
-	}
-	err = w.loop(ctx)
 	w.depart()
+	if w.abandoned.Load() {
+		return fmt.Errorf("end the worker: %w", errors.Join(ErrStuck, err))
+	}
+	return err
+}
+
+// unlessInterrupted gives nil for an error that only says that ctx has ended. Nothing was begun by then that would
+// have to be committed.
+func unlessInterrupted(ctx context.Context, err error) error {
+	if ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))) {
+		return nil
+	}
 	return err
 }
 
@@ -290,11 +330,18 @@ func (w *Worker) leave(err error) {
 	w.left, w.failure = true, err
 }
 
-// depart ends what join has begun.
+// depart ends what join has begun, also where it has failed half-way.
 func (w *Worker) depart() {
 	w.closeConsumer()
-	w.departGroup()
-	w.producer.Close()
+	if w.group != nil {
+		w.departGroup()
+	}
+	if w.producer != nil {
+		w.producer.Close()
+	}
+	// A lane that is stuck must not hold the process.
+	deadline := time.AfterFunc(w.cfg.DrainTimeout, func() { w.halt(errDrain) })
+	defer deadline.Stop()
 	for _, done := range w.closing {
 		<-done
 	}
@@ -309,8 +356,20 @@ func (w *Worker) departGroup() {
 	}
 }
 
-// release gives back what bootstrap has taken.
+// release gives back what bootstrap has taken, also where it has failed half-way.
 func (w *Worker) release() {
-	w.cluster.Close()
-	w.resources.Close()
+	if w.cluster != nil {
+		w.cluster.Close()
+	}
+	if w.abandoned.Load() {
+		return // the state is still in use
+	}
+	if w.resources != nil {
+		w.resources.Close()
+	}
+	if w.stateLock != nil {
+		if err := w.stateLock.Close(); err != nil {
+			w.listener.background("give back the state folder", err)
+		}
+	}
 }

@@ -2,11 +2,6 @@
 
 package codec
 
-import (
-	"encoding/binary"
-	"fmt"
-)
-
 // Codec turns values of T into bytes and back. Implementations must hold the invariants of the package
 // and be safe for concurrent use.
 type Codec[T any] interface {
@@ -17,30 +12,6 @@ type Codec[T any] interface {
 	Append(dst []byte, v T) ([]byte, error)
 	// Decode reads a value from all of src. It must not retain src.
 	Decode(src []byte) (T, error)
-}
-
-// The codecs of the basic types.
-var (
-	// String holds the bytes of the string as they are.
-	String Codec[string] = stringCodec{}
-	// Bytes holds the bytes as they are. It is the one codec that knows null: a nil slice is a null key
-	// or value of a record.
-	Bytes Codec[[]byte] = bytesCodec{}
-	// Int64 takes 8 bytes, big-endian with the sign bit flipped, so that bytes order as numbers do.
-	Int64 Codec[int64] = int64Codec{}
-	// Uint64 takes 8 bytes, big-endian.
-	Uint64 Codec[uint64] = uint64Codec{}
-)
-
-// For returns the codec that a type has without being asked: String, Bytes, Int64 or Uint64. Others
-// have none; JSON is never a silent choice. It is meant for build time.
-func For[T any]() (Codec[T], bool) {
-	for _, known := range []any{String, Bytes, Int64, Uint64} {
-		if c, ok := known.(Codec[T]); ok {
-			return c, true
-		}
-	}
-	return nil, false
 }
 
 // New makes a codec of two functions, which must hold the invariants of the package. The id names the
@@ -59,56 +30,56 @@ func (c custom[T]) ID() string                             { return c.id }
 func (c custom[T]) Append(dst []byte, v T) ([]byte, error) { return c.appendTo(dst, v) }
 func (c custom[T]) Decode(src []byte) (T, error)           { return c.decode(src) }
 
-type stringCodec struct{}
+// Convert makes a codec of T from that of a type that T can be turned into and back, as for a named string or a
+// struct that is a composite key (see PairOf). The bytes and so the id are those of c. from may refuse what no T
+// stands for.
+func Convert[T, U any](c Codec[U], to func(T) U, from func(U) (T, error)) Codec[T] {
+	return converted[T, U]{codec: c, to: to, from: from}
+}
 
-func (stringCodec) ID() string                                  { return "string" }
-func (stringCodec) Append(dst []byte, v string) ([]byte, error) { return append(dst, v...), nil }
-func (stringCodec) Decode(src []byte) (string, error)           { return string(src), nil }
+type converted[T, U any] struct {
+	codec Codec[U]
+	to    func(T) U
+	from  func(U) (T, error)
+}
 
-type bytesCodec struct{}
+func (c converted[T, U]) ID() string                             { return c.codec.ID() }
+func (c converted[T, U]) Err() error                             { return Err(c.codec) }
+func (c converted[T, U]) Append(dst []byte, v T) ([]byte, error) { return c.codec.Append(dst, c.to(v)) }
+func (c converted[T, U]) width() int                             { return widthOf(c.codec) }
 
-func (bytesCodec) ID() string                                  { return "bytes" }
-func (bytesCodec) Append(dst []byte, v []byte) ([]byte, error) { return append(dst, v...), nil }
-
-func (bytesCodec) Decode(src []byte) ([]byte, error) {
-	if src == nil {
-		return nil, nil
+func (c converted[T, U]) Decode(src []byte) (T, error) {
+	u, err := c.codec.Decode(src)
+	if err != nil {
+		var zero T
+		return zero, err
 	}
-	return append(make([]byte, 0, len(src)), src...), nil
+	return c.from(u)
 }
 
-const signBit = 1 << 63
+// Invalid is a codec that could not be made, because of err. Build reports it with the step that uses it, so that
+// functions which make codecs need no error of their own.
+func Invalid[T any](id string, err error) Codec[T] { return invalid[T]{id: id, err: err} }
 
-type int64Codec struct{}
-
-func (int64Codec) ID() string { return "int64" }
-
-func (int64Codec) Append(dst []byte, v int64) ([]byte, error) {
-	return binary.BigEndian.AppendUint64(dst, uint64(v)^signBit), nil
+type invalid[T any] struct {
+	id  string
+	err error
 }
 
-func (int64Codec) Decode(src []byte) (int64, error) {
-	if len(src) != 8 {
-		return 0, lengthError("int64", len(src))
+func (c invalid[T]) ID() string                             { return c.id }
+func (c invalid[T]) Err() error                             { return c.err }
+func (c invalid[T]) Append(dst []byte, _ T) ([]byte, error) { return dst, c.err }
+
+func (c invalid[T]) Decode([]byte) (T, error) {
+	var zero T
+	return zero, c.err
+}
+
+// Err returns why a codec cannot be used; nil if it can. A codec tells by a method Err() error; one without it can
+// be used.
+func Err[T any](c Codec[T]) error {
+	if made, ok := c.(interface{ Err() error }); ok {
+		return made.Err()
 	}
-	return int64(binary.BigEndian.Uint64(src) ^ signBit), nil
-}
-
-type uint64Codec struct{}
-
-func (uint64Codec) ID() string { return "uint64" }
-
-func (uint64Codec) Append(dst []byte, v uint64) ([]byte, error) {
-	return binary.BigEndian.AppendUint64(dst, v), nil
-}
-
-func (uint64Codec) Decode(src []byte) (uint64, error) {
-	if len(src) != 8 {
-		return 0, lengthError("uint64", len(src))
-	}
-	return binary.BigEndian.Uint64(src), nil
-}
-
-func lengthError(codec string, got int) error {
-	return fmt.Errorf("%s takes 8 bytes, found %d", codec, got)
+	return nil
 }

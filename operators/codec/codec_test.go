@@ -128,9 +128,11 @@ func TestCodecIDsAreStable(t *testing.T) {
 	t.Parallel()
 	got := []string{
 		codec.String.ID(), codec.Bytes.ID(), codec.Int64.ID(), codec.Uint64.ID(),
+		codec.Int.ID(), codec.Int32.ID(), codec.Float64.ID(), codec.Bool.ID(), codec.Time.ID(), codec.UUID[[16]byte]().ID(),
+		codec.PairOf(codec.String, codec.Int64).ID(),
 		codec.JSON[order]().ID(), codec.JSON[*order]().ID(), codec.JSON[map[string]int]().ID(),
 	}
-	want := []string{"string", "bytes", "int64", "uint64", "json:order", "json:order", "json:map[string]int"}
+	want := []string{"string", "bytes", "int64", "uint64", "int64", "int32", "float64", "bool", "time", "uuid", "pair(string,int64)", "json:order", "json:order", "json:map[string]int"}
 	if diff := gocmp.Diff(want, got); diff != "" {
 		t.Fatalf("ids (-want +got):\n%s", diff)
 	}

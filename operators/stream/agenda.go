@@ -143,5 +143,5 @@ func (noneCodec) Decode([]byte) (none, error)               { return none{}, nil
 
 // dueStore is the store of a dueList.
 func dueStore(subKeyCodec string) topology.Store {
-	return topology.Store{Kind: topology.WindowStore, SubKeyCodec: subKeyCodec, ValueCodec: noneCodec{}.ID()}
+	return topology.Store{Kind: topology.WindowStore, SubKeyCodec: subKeyCodec, ValueCodec: noneCodec{}.ID(), Plain: true}
 }

@@ -25,8 +25,6 @@ type asyncOptions struct {
 	ordered     bool
 	concurrency int
 	timeout     time.Duration
-	attempts    int
-	backoff     time.Duration
 }
 
 // Concurrency bounds how many records of a task wait for their results. At the bound the task takes no further record
@@ -36,12 +34,6 @@ func Concurrency(n int) AsyncOption { return func(o *asyncOptions) { o.concurren
 // CallTimeout bounds how long one call takes: its context ends then. The default is 30 seconds.
 func CallTimeout(d time.Duration) AsyncOption { return func(o *asyncOptions) { o.timeout = d } }
 
-// Retry has a call that fails made again, up to so many calls in all, after a pause that begins with backoff and
-// doubles each time. The default is one call. When the last has failed, its error ends the epoch.
-func Retry(calls int, backoff time.Duration) AsyncOption {
-	return func(o *asyncOptions) { o.attempts, o.backoff = calls, backoff }
-}
-
 // AsyncOrdered replaces each value by what call returns for it, many calls at a time. Results go on in the order of the
 // records: a slow call holds back those after it. Keys and times stay; headers do not go along.
 //
@@ -49,6 +41,9 @@ func Retry(calls int, backoff time.Duration) AsyncOption {
 // again after a crash, so that each record gives exactly one result. Event time below the step is held back
 // until the result is there, so no result is late. Records with a key should be where it lives, since that is where they
 // go if the partitions of the state are redone.
+//
+// A call that fails follows the policies of the stream (see OnError) as far as they can be followed without the input
+// record, so DeadLetter is Fail. While a Retry pauses, the task goes on.
 func (s Stream[K, V]) AsyncOrdered[W any](name string, call AsyncFunc[V, W], opts ...AsyncOption) Stream[K, W] {
 	return async(s, name, true, call, opts)
 }
@@ -59,7 +54,7 @@ func (s Stream[K, V]) AsyncUnordered[W any](name string, call AsyncFunc[V, W], o
 }
 
 func async[K, V, W any](s Stream[K, V], name string, ordered bool, call AsyncFunc[V, W], opts []AsyncOption) Stream[K, W] {
-	o := asyncOptions{ordered: ordered, concurrency: 100, timeout: 30 * time.Second, attempts: 1, backoff: time.Second}
+	o := asyncOptions{ordered: ordered, concurrency: 100, timeout: 30 * time.Second}
 	for _, set := range opts {
 		set(&o)
 	}
@@ -69,20 +64,27 @@ func async[K, V, W any](s Stream[K, V], name string, ordered bool, call AsyncFun
 		s.p.fail(n.Label, fmt.Sprintf("Concurrency(%d) allows no call", o.concurrency), "give 1 or more")
 	case o.timeout <= 0:
 		s.p.fail(n.Label, fmt.Sprintf("CallTimeout(%v) leaves no time", o.timeout), "give a positive duration")
-	case o.attempts < 1 || o.backoff < time.Millisecond:
-		s.p.fail(n.Label, fmt.Sprintf("Retry(%d, %v) is not possible", o.attempts, o.backoff), "give one call or more, and a millisecond or more")
 	}
-	need(s.p, n.Label, "the key", s.key, "add .WithKey(codec) before it")
-	need(s.p, n.Label, "the value", s.value, "add .WithValue(codec) before it")
-	s.p.addStore(n, topology.Store{
-		Name: n.Label, Kind: topology.WindowStore, KeyCodec: idOf(s.key), ValueCodec: callCodec[V]{s.value}.ID(),
-	})
+	value := own(s.value)
+	st := topology.Store{
+		Name: n.Label, Kind: topology.WindowStore,
+		KeyCodec:   need(s.p, n.Label, "the key", s.key, "add .WithKey(codec) before it"),
+		ValueCodec: callOf + need(s.p, n.Label, "the value", value, "add .WithValue(codec) before it"),
+	}
+	for _, id := range former(value) {
+		st.FormerValueCodecs = append(st.FormerValueCodecs, callOf+id)
+	}
+	s.p.addStore(n, st)
 	step := &asyncStep[K, V, W]{
-		id: n.ID, label: n.Label, app: s.p.Name(), key: s.key, value: s.value, call: call, o: o, out: &node[K, W]{id: n.ID},
+		id: n.ID, label: n.Label, app: s.p.Name(), key: s.key, value: value, call: call, o: o,
+		rules: s.policies().within(operators.PhaseProcess).governs(n), out: &node[K, W]{id: n.ID},
 	}
 	s.n.children = append(s.n.children, step.open)
-	return Stream[K, W]{p: s.p, n: step.out, key: s.key, value: carry[W](s.p, s.value), moved: s.moved}
+	return Stream[K, W]{p: s.p, n: step.out, key: s.key, value: carry[W](s.p, s.value), moved: s.moved, rules: s.rules}
 }
+
+// callOf begins the id of what is stored of a record that waits, before that of the codec of its value.
+const callOf = "call:"
 
 // idempotencyKey is the context key of IdempotencyKey.
 type idempotencyKey struct{}
@@ -104,6 +106,7 @@ type asyncStep[K, V, W any] struct {
 	value codec.Codec[V]
 	call  AsyncFunc[V, W]
 	o     asyncOptions
+	rules rules
 	out   *node[K, W]
 }
 
@@ -132,12 +135,5 @@ type pendingCall[K, V, W any] struct {
 	dueAt   operators.Time // of the next call, by the wall clock
 	running bool
 	done    bool
-}
-
-// failure is what is said of a call that has failed for the last time.
-func (p *pendingCall[K, V, W]) failure(err error) error {
-	if p.failed == 1 {
-		return fmt.Errorf("call %s: %w", p.of.id, err)
-	}
-	return fmt.Errorf("call %s, the last of %d: %w", p.of.id, p.failed, err)
+	dropped bool // done without a result
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"runtime/debug"
 	"slices"
 	"strconv"
 
@@ -53,7 +54,7 @@ func newAsyncCalls[K, V, W any](a *asyncStep[K, V, W], t *task, next emit[K, W])
 	}
 	c := &asyncCalls[K, V, W]{
 		of: a, caller: caller{ctx: t.rt.Context, label: a.label}, task: t, next: next,
-		store: statestore.NewWindow(t.rt.DB, id, callCodec[V]{a.value}), hold: t.addHolder(a.id),
+		store: statestore.NewWindow(t.rt.DB, id, callCodec[V]{codec.Stored(a.value)}), hold: t.addHolder(a.id),
 		null: nullOf(a.key), own: ownerOf[V](),
 	}
 	c.event = t.eventClock(a.id, func(operators.Time) error { return nil })
@@ -86,7 +87,7 @@ func (c *asyncCalls[K, V, W]) process(k K, v V, t operators.Time) error {
 	c.enter()
 	key, err := c.of.key.Append(nil, k)
 	if err != nil {
-		return operators.NewUserError(c.ctx, fmt.Errorf("encode key as %s: %w", c.of.key.ID(), err))
+		return operators.NewSerializeError(c.ctx, fmt.Errorf("encode key as %s: %w", c.of.key.ID(), err))
 	}
 	if c.own != nil {
 		v = c.own(v)
@@ -157,7 +158,12 @@ func (c *asyncCalls[K, V, W]) run(p *pendingCall[K, V, W]) {
 	id := p.of.id
 	var w W
 	var err error
-	c.task.rt.Call(c.label, func(ctx context.Context) {
+	c.task.rt.Call(func(ctx context.Context) {
+		defer func() {
+			if p := recover(); p != nil {
+				err = &operators.PanicError{Value: p, Stack: debug.Stack()}
+			}
+		}()
 		ctx, cancel := context.WithTimeout(context.WithValue(ctx, idempotencyKey{}, id), timeout)
 		defer cancel()
 		w, err = call(ctx, v)
@@ -170,14 +176,15 @@ func (c *asyncCalls[K, V, W]) ended(p *pendingCall[K, V, W], w W, err error) err
 	p.running = false
 	if err != nil {
 		p.failed++
-		if p.failed >= c.of.o.attempts {
-			c.enter()
-			return operators.NewUserError(c.ctx, p.failure(err))
+		again, err := c.failed(p, err)
+		if err != nil {
+			return err
 		}
-		pause := c.of.o.backoff << min(p.failed-1, maxDoublings)
-		p.dueAt = c.task.rt.Now().Add(pause).UnixMilli()
-		c.start()
-		return nil
+		if again {
+			c.start()
+			return nil
+		}
+		p.dropped = true
 	}
 	p.result, p.done = w, true
 	if err := c.emit(p); err != nil {
@@ -187,8 +194,22 @@ func (c *asyncCalls[K, V, W]) ended(p *pendingCall[K, V, W], w W, err error) err
 	return nil
 }
 
-// maxDoublings bounds the pause between two calls.
-const maxDoublings = 6
+// failed does what the policy says about a call that has failed: it is made again, or the record is dropped, or the
+// error ends the epoch.
+func (c *asyncCalls[K, V, W]) failed(p *pendingCall[K, V, W], err error) (again bool, failure error) {
+	c.enter()
+	user := operators.NewUserError(c.ctx, fmt.Errorf("call %s: %w", p.of.id, err))
+	f := operators.Failure{Step: c.label, Phase: user.Phase, Topic: user.Topic, Partition: user.Partition, Offset: user.Offset, Err: user}
+	policy := c.of.rules.of(user.Phase, err)
+	if p.failed > policy.retries {
+		return false, c.task.settle(policy, f)
+	}
+	if l := c.task.rt.Listener; l != nil && l.Retried != nil {
+		l.Retried(f)
+	}
+	p.dueAt = c.task.rt.Now().Add(policy.pause << (p.failed - 1)).UnixMilli()
+	return true, nil
+}
 
 // emit hands on the results whose turn it is, now that p has its own.
 func (c *asyncCalls[K, V, W]) emit(p *pendingCall[K, V, W]) error {
@@ -205,6 +226,9 @@ func (c *asyncCalls[K, V, W]) emit(p *pendingCall[K, V, W]) error {
 	for _, p := range out {
 		if err := c.store.Delete(p.number, p.key, nil); err != nil {
 			return fmt.Errorf("step %q: update its store: %w", c.label, err)
+		}
+		if p.dropped {
+			continue
 		}
 		if err := c.next(p.k, p.result, p.of.time); err != nil {
 			return err
@@ -237,9 +261,7 @@ type callRecord[V any] struct {
 
 // callCodec lays a callRecord out as its two times, the second as the difference, the id with its length, a byte that
 // is 1 for a null key, and the value.
-type callCodec[V any] struct{ value codec.Codec[V] }
-
-func (c callCodec[V]) ID() string { return "call:" + idOf(c.value) }
+type callCodec[V any] struct{ value statestore.ValueCodec[V] }
 
 func (c callCodec[V]) Append(dst []byte, r callRecord[V]) ([]byte, error) {
 	dst = binary.AppendVarint(dst, r.time)

@@ -14,7 +14,6 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 
-	"github.com/streamd/streamd/engine/task"
 	"github.com/streamd/streamd/operators"
 	"github.com/streamd/streamd/operators/codec"
 	"github.com/streamd/streamd/operators/stream"
@@ -46,9 +45,9 @@ func (s *service) call(ctx context.Context, v string) (string, error) {
 }
 
 // asking sends each value to a service.
-func asking(call stream.AsyncFunc[string, string], ordered bool, opts ...stream.AsyncOption) *stream.Pipeline {
+func asking(call stream.AsyncFunc[string, string], ordered bool, policy stream.ErrorPolicy, opts ...stream.AsyncOption) *stream.Pipeline {
 	p := stream.NewPipeline("asking")
-	in := stream.From(p, "in", codec.String, codec.String)
+	in := stream.From(p, "in", codec.String, codec.String).OnError(policy)
 	if ordered {
 		in.AsyncOrdered("ask", call, opts...).To("out")
 	} else {
@@ -61,7 +60,7 @@ func TestEachRecordHasOneResultOfItsCall(t *testing.T) {
 	t.Parallel()
 	for _, ordered := range []bool{true, false} {
 		s := &service{}
-		streamtest.ThreeWays(t, asking(s.call, ordered, stream.Concurrency(3)), func(d *streamtest.Driver) {
+		streamtest.ThreeWays(t, asking(s.call, ordered, stream.Fail, stream.Concurrency(3)), func(d *streamtest.Driver) {
 			for i := range 20 {
 				sendAll(d, fmt.Sprint("key ", i%4), i, fmt.Sprint("word ", i))
 			}
@@ -82,7 +81,7 @@ func TestEachRecordHasOneResultOfItsCall(t *testing.T) {
 func TestARecordInFlightIsPartOfTheState(t *testing.T) {
 	t.Parallel()
 	s := &service{}
-	d := streamtest.New(t, asking(s.call, true), streamtest.Partitions(1))
+	d := streamtest.New(t, asking(s.call, true, stream.Fail), streamtest.Partitions(1))
 	sendAll(d, "a", 1, "x", "b", 2, "y")
 	d.Process(2)
 	d.Commit() // the positions have moved on, and no call has been made
@@ -105,7 +104,7 @@ func TestARecordInFlightIsPartOfTheState(t *testing.T) {
 func TestAFailedCallIsMadeAgainAfterAPause(t *testing.T) {
 	t.Parallel()
 	s := &service{}
-	d := streamtest.New(t, asking(s.call, false, stream.Retry(3, time.Second)), streamtest.Partitions(1))
+	d := streamtest.New(t, asking(s.call, false, stream.Retry(2, time.Second)), streamtest.Partitions(1))
 	sendAll(d, "a", 1, "fail 2", "b", 2, "y")
 	d.Run()
 	wantRead(t, d, "out", "Y@2")
@@ -125,7 +124,7 @@ func TestAFailedCallIsMadeAgainAfterAPause(t *testing.T) {
 func TestResultsGoOnInTheOrderOfRecordsIfTold(t *testing.T) {
 	t.Parallel()
 	s := &service{}
-	d := streamtest.New(t, asking(s.call, true, stream.Retry(2, time.Second), stream.Concurrency(3)), streamtest.Partitions(1))
+	d := streamtest.New(t, asking(s.call, true, stream.Retry(1, time.Second), stream.Concurrency(3)), streamtest.Partitions(1))
 	sendAll(d, "a", 1, "w", "b", 2, "fail 1", "c", 3, "x", "d", 4, "y", "e", 5, "z")
 	d.Run()
 	wantRead(t, d, "out", "W@1")
@@ -140,13 +139,13 @@ func TestResultsGoOnInTheOrderOfRecordsIfTold(t *testing.T) {
 func TestACallThatKeepsFailingEndsTheEpoch(t *testing.T) {
 	t.Parallel()
 	s := &service{}
-	d := streamtest.New(t, asking(s.call, true, stream.Retry(2, time.Second)), streamtest.Partitions(1))
+	d := streamtest.New(t, asking(s.call, true, stream.Retry(1, time.Second)), streamtest.Partitions(1))
 	sendAll(d, "a", 1, "fail 3")
 	d.Run()
 	d.Advance(time.Second)
 	err := d.TryRun()
 	e, ok := errors.AsType[*operators.UserError](err)
-	if !ok || e.Step != "ask" || !errors.Is(err, errNo) || !strings.Contains(err.Error(), "call asking/ask/in/0/0, the last of 2: no") {
+	if !ok || e.Step != "ask" || !errors.Is(err, errNo) || !strings.Contains(err.Error(), "call asking/ask/in/0/0: no") {
 		t.Errorf("error %v", err)
 	}
 	d.Run() // as after a restart: the third call fails, too
@@ -155,13 +154,36 @@ func TestACallThatKeepsFailingEndsTheEpoch(t *testing.T) {
 	wantRead(t, d, "out", "FAIL 3@1")
 }
 
+func TestACallThatFailsFollowsThePolicyOfTheStream(t *testing.T) {
+	t.Parallel()
+	for _, ordered := range []bool{true, false} {
+		s := &service{}
+		d := streamtest.New(t, asking(s.call, ordered, stream.Retry(1, time.Second).Then(stream.Skip)), streamtest.Partitions(1))
+		sendAll(d, "a", 1, "fail 9", "b", 2, "panic", "c", 3, "fail 1", "d", 4, "y")
+		d.Run()
+		d.Advance(time.Second)
+		d.Run()
+		got := slices.Sorted(slices.Values(read(d, "out")))
+		if diff := gocmp.Diff([]string{"FAIL 1@3", "Y@4"}, got); diff != "" {
+			t.Error(diff)
+		}
+		if skipped := d.Skipped(); len(skipped) != 2 || skipped[0].Step != "ask" || !errors.Is(skipped[0].Err, errNo) {
+			t.Errorf("skipped %v", skipped)
+		}
+		d.LoseDisk()
+		d.Run()
+		wantRead(t, d, "out")
+	}
+}
+
 func TestAPanicOfACallIsAnError(t *testing.T) {
 	t.Parallel()
 	s := &service{}
-	d := streamtest.New(t, asking(s.call, true), streamtest.Partitions(1))
+	d := streamtest.New(t, asking(s.call, true, stream.Fail), streamtest.Partitions(1))
 	sendAll(d, "a", 1, "panic")
 	err := d.TryRun()
-	if e, ok := errors.AsType[*task.PanicError](err); !ok || e.Step != "ask" || e.Value != "of the service" {
+	user, ok := errors.AsType[*operators.UserError](err)
+	if e, panicked := errors.AsType[*operators.PanicError](err); !ok || !panicked || user.Step != "ask" || e.Value != "of the service" {
 		t.Errorf("error %v", err)
 	}
 }
@@ -171,7 +193,8 @@ func TestWhatWaitsForCallsHoldsEventTimeBack(t *testing.T) {
 	s := &service{}
 	p := stream.NewPipeline("counting")
 	counts := stream.From(p, "in", codec.String, codec.String).
-		AsyncUnordered("ask", s.call, stream.Retry(2, time.Second)).
+		OnError(stream.Retry(1, time.Second)).
+		AsyncUnordered("ask", s.call).
 		Group().
 		Window(stream.Tumbling(10 * time.Millisecond).EmitOnClose()).
 		Count("count")
@@ -198,7 +221,7 @@ func TestWhatWaitsForCallsHoldsEventTimeBack(t *testing.T) {
 func TestABoundedRunEndsWhenAllCallsHave(t *testing.T) {
 	t.Parallel()
 	s := &service{}
-	streamtest.ThreeWays(t, asking(s.call, false, stream.Concurrency(2)), func(d *streamtest.Driver) {
+	streamtest.ThreeWays(t, asking(s.call, false, stream.Fail, stream.Concurrency(2)), func(d *streamtest.Driver) {
 		for i := range 9 {
 			sendAll(d, fmt.Sprint("key ", i), i, fmt.Sprint("word ", i))
 		}
@@ -247,13 +270,10 @@ func TestOptionsOfAsyncStepsAreChecked(t *testing.T) {
 	t.Parallel()
 	s := &service{}
 	for want, opt := range map[string]stream.AsyncOption{
-		"Concurrency(0) allows no call":     stream.Concurrency(0),
-		"CallTimeout(0s) leaves no time":    stream.CallTimeout(0),
-		"Retry(0, 1s) is not possible":      stream.Retry(0, time.Second),
-		"Retry(3, 1µs) is not possible":     stream.Retry(3, time.Microsecond),
-		"Retry(2, -1ms) is not possible; g": stream.Retry(2, -time.Millisecond),
+		"Concurrency(0) allows no call":  stream.Concurrency(0),
+		"CallTimeout(0s) leaves no time": stream.CallTimeout(0),
 	} {
-		if _, err := asking(s.call, true, opt).Build(); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := asking(s.call, true, stream.Fail, opt).Build(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v", err)
 		}
 	}

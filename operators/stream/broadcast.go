@@ -31,10 +31,10 @@ type broadcast[K, V any] struct {
 // with them.
 func (s Stream[K, V]) Broadcast(name string, removed ...func(V) bool) Broadcast[K, V] {
 	n := s.p.addNamed(topology.KindBroadcast, name, s.n.id)
-	w := &writer[K, V]{label: n.Label, key: s.key, value: s.value, everywhere: true}
+	w := &writer[K, V]{label: n.Label, rules: s.stepRules(n), key: s.key, value: own(s.value), everywhere: true}
 	s.n.children = append(s.n.children, w.open)
 	b := &broadcast[K, V]{name: name}
-	b.from = w.readBack(s.p, n, "add .WithKey(codec) before Broadcast")
+	b.from = readBack(s.p, n, w, "add .WithKey(codec) before Broadcast")
 	switch {
 	case len(removed) > 1:
 		s.p.fail(name, fmt.Sprintf("Broadcast is given %d functions", len(removed)), "give one")
@@ -65,7 +65,7 @@ func (s Stream[K, V]) ProcessWith[BK, BV, W any](
 	return s.process(n, func(setup *Setup) Handler[K, V, W] {
 		st := &BroadcastState[BK, BV]{state: state{scope: setup.scope, name: store}, key: b.from.key}
 		if setup.p != nil {
-			setup.declare(b.name, topology.Store{Kind: topology.BroadcastStore, KeyCodec: idOf(b.from.key), ValueCodec: idOf(b.from.value)})
+			setup.declare(b.name, topology.Store{Kind: topology.BroadcastStore, KeyCodec: idOf(b.from.key), ValueCodec: idOf(b.from.value), FormerValueCodecs: former(b.from.value)})
 		} else {
 			var err error
 			st.store, err = b.open(setup.scope.task, store)
@@ -73,14 +73,6 @@ func (s Stream[K, V]) ProcessWith[BK, BV, W any](
 		}
 		return open(setup, st)
 	}, value)
-}
-
-// idOf returns the id of a codec whose absence is reported elsewhere.
-func idOf[T any](c codec.Codec[T]) string {
-	if c == nil {
-		return ""
-	}
-	return c.ID()
 }
 
 // open returns the store of a task, which has two users: those who look up and those who update.
@@ -92,7 +84,7 @@ func (b *broadcast[K, V]) open(t *task, name string) (*statestore.Value[V], erro
 	if err != nil {
 		return nil, err
 	}
-	store := statestore.NewValue[V](t.rt.DB, id, b.from.value)
+	store := statestore.NewValue[V](t.rt.DB, id, codec.Stored(b.from.value))
 	t.made[b] = store
 	return store, nil
 }

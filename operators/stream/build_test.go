@@ -5,6 +5,7 @@ package stream_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/streamd/streamd/operators/codec"
 	"github.com/streamd/streamd/operators/stream"
@@ -137,11 +138,18 @@ var mistakes = map[string]struct {
 		want: []string{`step "to:test-1-by-repartition": the topic "test-1-by-repartition" has a name that internal topics have; ` +
 			`use another topic, or another name for the pipeline`},
 	},
-	"unknown policy": {
+	"retries that hold up the task": {
 		declare: func(p *stream.Pipeline) {
-			stream.From(p, "in", codec.String, codec.String, stream.OnDecodeError("ignore"))
+			p.OnError(stream.Retry(-1, time.Second))
+			orders(p).OnError(stream.Retry(4, time.Second).Then(stream.Skip)).To("out")
 		},
-		want: []string{`step "from:in": decode policy "ignore" is not known; use Fail, Skip or DeadLetter`},
+		want: []string{`pipeline "test": Retry(-1, 1s) is negative; give a number and a pause of zero or more`,
+			`step "from:orders": Retry(4, 1s) may take longer than 10s or 20 attempts; retry less: the whole task waits with the record`},
+	},
+	"dead letters into a topic that is read": {
+		declare: func(p *stream.Pipeline) { orders(p).OnError(stream.DeadLetter("orders")).To("out") },
+		want: []string{`step "to:out": the topic "orders" is both read and written by this pipeline; ` +
+			`use the stream itself, or Repartition, instead of a topic in between`},
 	},
 	"codec without id": {
 		declare: func(p *stream.Pipeline) { orders(p).To("out", codec.New[order]("", nil, nil)) },

@@ -46,10 +46,16 @@ func decoder[T any](c codec.Codec[T]) func([]byte) (T, error) {
 	return c.Decode
 }
 
+// nullable is a codec besides that of Bytes whose type has a null. Its Decode gets nil for it.
+type nullable[T any] interface{ null(T) bool }
+
 // nullOf returns what tells a null of c, or nil if c has none.
 func nullOf[T any](c codec.Codec[T]) func(T) bool {
 	if isBytes(c) {
 		return any(func(b []byte) bool { return b == nil }).(func(T) bool)
+	}
+	if n, ok := c.(nullable[T]); ok {
+		return n.null
 	}
 	return nil
 }
@@ -59,4 +65,18 @@ func nullOf[T any](c codec.Codec[T]) func(T) bool {
 func ownerOf[T any]() func(T) T {
 	own, _ := any(bytes.Clone).(func(T) T)
 	return own
+}
+
+// unversioned decodes the values of an internal topic, which are as codec.Stored has them, or null.
+func unversioned[T any](c codec.Codec[T], decode func([]byte) (T, error)) func([]byte) (T, error) {
+	now, stored := len(codec.Former(c)), codec.Stored(c)
+	return func(src []byte) (T, error) {
+		if src == nil {
+			return decode(nil)
+		}
+		if version, value, err := codec.SplitStored(src); err == nil && version == now {
+			return decode(value)
+		}
+		return stored.Decode(src)
+	}
 }

@@ -28,6 +28,10 @@
 // FlatMapKV change it, which leaves records where their former key put them: before a step that
 // relies on keys, Repartition sends them to where they belong. KeyBy does both in one.
 //
+// What flows from a table are changes of its rows, deletions included. A change's old side is computed and kept from being
+// overwritten only where a later step needs it. Filter, Map and joins of tables have no store: their rows are computed
+// from those of the tables they are made from.
+//
 // # Process
 //
 // What no verb does, a Process step does: its handler sees each record with the states of its key (Value, Map and List,
@@ -54,7 +58,10 @@
 //   - I3: a step's user functions are called by one goroutine at a time within a task, and by several tasks
 //     at once: functions given to verbs must not share mutable state, while Process makes its own per task.
 //   - I4: the engine's part of a record's way allocates nothing per record; codecs and user code may.
-//   - I5: output records carry the headers and the time of the input record that caused them.
+//   - I5: output records carry the headers of the input record that caused them, and the newest time of what went into
+//     them.
+//   - I6: a change's old side is what the change of its key before it left; a change of a side of a join is at most
+//     one change of the result.
 //
 // Values that user functions receive are theirs: nothing changes under them afterwards. The one exception
 // are aggregates, which the state owns (see Aggregate).
@@ -65,8 +72,18 @@
 //
 // # Failure behaviour
 //
-// Build returns all errors joined, each `step "name": what was found; what to do`. At run time records
-// that do not decode follow the policy of their source, an error returned by a Process handler becomes
-// an *operators.UserError with step and position, and a panic is the engine's to catch: it knows
+// Build returns all errors joined, each `step "name": what was found; what to do`. At run time an error of a step ends the
+// epoch, unless a policy says otherwise (see OnError): as *operators.DecodeError of a source, as *operators.UserError of
+// user code and of codecs that refuse to encode. A panic of a step that has no policy is the engine's to catch: it knows
 // the step from operators.Context.
+//
+// A policy is about one step and one record. The steps before it have done their work, other branches too, and that
+// stays; the failing step's own changes to state are undone, what it emitted for the record does not go on, and so the steps
+// below never see it. This is decided as the record is processed, in the epoch's transaction: nothing is undone
+// later, and a record that is processed again meets the same fate unless user code decides otherwise. Steps with a
+// policy pay for it: what they emit is held until they are done with the record, and the state that they touch is encoded
+// once more.
+//
+// Errors of the state, of the brokers and of a schema registry that is away follow no policy: nothing is wrong with
+// the record.
 package stream

@@ -355,10 +355,11 @@ func ExampleStream_Broadcast() {
 func ExampleStream_AsyncOrdered() {
 	p := stream.NewPipeline("invoices")
 	stream.From(p, "invoices", codec.String, codec.String).
+		OnError(stream.Retry(3, 100*time.Millisecond)).
 		AsyncOrdered("convert", func(ctx context.Context, amount string) (string, error) {
 			key := stream.IdempotencyKey(ctx) // a header of the request
 			return amount + " is 7 USD, asked under " + key, nil
-		}, stream.Concurrency(50), stream.CallTimeout(time.Second), stream.Retry(3, 100*time.Millisecond)).
+		}, stream.Concurrency(50), stream.CallTimeout(time.Second)).
 		To("converted")
 
 	t := &exampleT{} // in a test: its *testing.T
@@ -375,13 +376,14 @@ func ExampleStream_AsyncUnordered() {
 	p := stream.NewPipeline("names")
 	failed := false
 	stream.From(p, "ids", codec.String, codec.String).
+		OnError(stream.Retry(3, time.Second)).
 		AsyncUnordered("look-up", func(_ context.Context, id string) (string, error) {
 			if id == "1" && !failed {
 				failed = true // calls run at the same time, but not in the test kit
 				return "", errors.New("no answer")
 			}
 			return "name of " + id, nil
-		}, stream.Retry(3, time.Second)).
+		}).
 		To("names")
 
 	t := &exampleT{} // in a test: its *testing.T

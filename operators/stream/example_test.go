@@ -88,6 +88,7 @@ func ExampleDeadLetter() {
 	// Output:
 	// streamd-error: step "from:in" on record in/0 offset 0: decode value as json:int: json at byte 0: syntax error
 	// streamd-step: from:in
+	// streamd-phase: decode
 	// streamd-topic: in
 	// streamd-partition: 0
 	// streamd-offset: 0

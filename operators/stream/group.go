@@ -8,7 +8,6 @@ import (
 	"github.com/streamd/streamd/operators"
 	"github.com/streamd/streamd/operators/codec"
 	"github.com/streamd/streamd/operators/topology"
-	"github.com/streamd/streamd/statestore"
 )
 
 // Grouped is a stream seen by key, ready to be aggregated.
@@ -63,12 +62,19 @@ func aggregate[K, V, A any](s Stream[K, V], kind topology.Kind, name string, val
 	if kind == "reduce" {
 		giveValue = "add .WithValue(codec) before Group"
 	}
+	value = own(value)
 	s.p.addStore(n, topology.Store{
 		Name: n.Label, Kind: topology.TableStore,
-		KeyCodec:   need(s.p, n.Label, "the key", s.key, "add .WithKey(codec) before Group"),
-		ValueCodec: need(s.p, n.Label, "the aggregate", value, giveValue),
+		KeyCodec:          needKey(s.p, n.Label, "the key", s.key, "add .WithKey(codec) before Group"),
+		ValueCodec:        need(s.p, n.Label, "the aggregate", value, giveValue),
+		FormerValueCodecs: former(value),
 	})
-	a := &aggregation[K, V, A]{label: n.Label, key: s.key, value: value, fold: fold, table: &tableNode[K, A]{id: n.ID}}
+	a := &aggregation[K, V, A]{
+		rules: s.stepRules(n), key: s.key, value: value, fold: fold,
+		store: &storeRef[row[A]]{name: n.Label, codec: rowCodec[A]{value: stored(value)}},
+		table: &tableNode[K, A]{id: n.ID, label: n.Label, key: s.key},
+	}
+	keptIn(a.table, a.store, asIs)
 	s.n.children = append(s.n.children, a.open)
 	return Table[K, A]{p: s.p, n: a.table, key: s.key, value: value}
 }
@@ -82,49 +88,69 @@ func (s Stream[K, V]) keyed(n *topology.Node) {
 }
 
 type aggregation[K, V, A any] struct {
-	label string
 	key   codec.Codec[K]
 	value codec.Codec[A]
 	fold  func(kept A, found bool, v V) A
+	store *storeRef[row[A]]
 	table *tableNode[K, A]
+	rules rules
 }
 
 func (a *aggregation[K, V, A]) open(t *task) (emit[K, V], error) {
-	id, err := t.store(a.label)
+	store, err := a.store.open(t)
 	if err != nil {
 		return nil, err
 	}
-	store := statestore.NewValue(t.rt.DB, id, rowCodec[A]{value: a.value})
 	next, err := a.table.open(t)
 	if err != nil {
 		return nil, err
 	}
-	if err := a.table.openPerCommit(t, store, a.key, a.label); err != nil {
-		return nil, err
-	}
-	ctx, label, fold := t.rt.Context, a.label, a.fold
+	ctx, label, fold := t.rt.Context, a.table.label, a.fold
 	keys := newKeyEncoder(a.key)
-	return func(k K, v V, tm operators.Time) error {
-		ctx.Node = label
-		key, err := keys.encode(ctx, k)
-		if err != nil {
-			return err
+	var apart func(A) (A, error)
+	if a.table.old {
+		apart = snapshots(a.value)
+	}
+	g := t.guard(label, a.rules)
+	undo := &rowUndo[A]{store: store, codec: rowCodec[A]{value: codec.Stored(a.value)}}
+	if g != nil {
+		g.undo = undo.undo
+	}
+	return guarded(g, emit[K, Change[A]](next), func(next emit[K, Change[A]]) emit[K, V] {
+		return func(k K, v V, tm operators.Time) error {
+			ctx.Node = label
+			if g != nil {
+				undo.key = nil
+			}
+			key, err := keys.encode(ctx, k)
+			if err != nil {
+				return err
+			}
+			r, found, err := store.Update(key)
+			if err == nil && g != nil {
+				err = undo.remember(key, *r, found)
+			}
+			if err != nil {
+				return fmt.Errorf("step %q: update its store: %w", label, err)
+			}
+			c := Change[A]{Old: r.value, HasOld: found, HasNew: true}
+			kept := r.value
+			if apart != nil && found {
+				if kept, err = apart(kept); err != nil {
+					return operators.NewUserError(ctx, err)
+				}
+			}
+			c.New = fold(kept, found, v)
+			if !found || tm > r.time {
+				r.time = tm
+			}
+			r.value = c.New
+			if next == nil {
+				return nil
+			}
+			return next(k, c, r.time)
 		}
-		r, found, err := store.Update(key)
-		if err != nil {
-			return fmt.Errorf("step %q: update its store: %w", label, err)
-		}
-		c := change[A]{old: r.value, existed: found}
-		c.now = fold(r.value, found, v)
-		if !found || tm > r.time {
-			r.time = tm
-		}
-		r.value = c.now
-		if next == nil {
-			return nil
-		}
-		return next(k, c, r.time)
-	}, nil
+	}), nil
 }
 
 // keyEncoder encodes keys for a store into a buffer of its own.
@@ -146,7 +172,7 @@ func (e *keyEncoder[K]) encode(ctx *operators.Context, k K) ([]byte, error) {
 	}
 	var err error
 	if e.buf, err = e.codec.Append(e.buf[:0], k); err != nil {
-		return nil, operators.NewUserError(ctx, fmt.Errorf("encode key as %s: %w", e.codec.ID(), err))
+		return nil, operators.NewSerializeError(ctx, fmt.Errorf("encode key as %s: %w", e.codec.ID(), err))
 	}
 	return e.buf, nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"reflect"
 
+	"github.com/streamd/streamd/operators"
 	"github.com/streamd/streamd/operators/codec"
 	"github.com/streamd/streamd/operators/topology"
 )
@@ -17,6 +18,8 @@ type Pipeline struct {
 	openers  map[int]opener       // by source node
 	sides    map[any]*sides       // by *node of a Process step
 	defaults map[reflect.Type]any // codec.Codec[T] by T
+	openings []operators.Opening
+	rules    rules
 	errs     []error
 	built    bool
 }
@@ -35,6 +38,7 @@ func NewPipeline(name string) *Pipeline {
 // UseCodec makes c the codec of its type in every later step that is not given another. Call it before the
 // steps.
 func UseCodec[T any](p *Pipeline, c codec.Codec[T]) {
+	c = codec.Own(c)
 	t := reflect.TypeFor[T]()
 	if old, ok := p.defaults[t].(codec.Codec[T]); ok && old.ID() != c.ID() {
 		p.errs = append(p.errs, fmt.Errorf("pipeline %q: UseCodec gives %v the codecs %q and %q; keep one, and give the other to the steps that need it",
@@ -58,6 +62,7 @@ func (p *Pipeline) Build() (*topology.Topology, error) {
 	if err := errors.Join(append(p.errs[:len(p.errs):len(p.errs)], err)...); err != nil {
 		return nil, err
 	}
+	t.Openings = p.openings
 	return t, nil
 }
 
@@ -112,8 +117,13 @@ func carry[T, From any](p *Pipeline, c codec.Codec[From]) codec.Codec[T] {
 	return codecOf[T](p)
 }
 
-// choose returns the codec given as an optional argument, or the one at hand.
+// choose returns the codec given as an optional argument, or the one at hand, as the pipeline itself uses it.
 func choose[T any](p *Pipeline, step string, given []codec.Codec[T], atHand codec.Codec[T]) codec.Codec[T] {
+	return own(whereGiven(p, step, given, atHand))
+}
+
+// whereGiven returns the codec given as an optional argument, or the one at hand.
+func whereGiven[T any](p *Pipeline, step string, given []codec.Codec[T], atHand codec.Codec[T]) codec.Codec[T] {
 	switch len(given) {
 	case 0:
 		return atHand
@@ -128,6 +138,22 @@ func choose[T any](p *Pipeline, step string, given []codec.Codec[T], atHand code
 	return atHand
 }
 
+// own is codec.Own, and nil for no codec.
+func own[T any](c codec.Codec[T]) codec.Codec[T] {
+	if c == nil {
+		return nil
+	}
+	return codec.Own(c)
+}
+
+// stored is the codec of values in a store: behind the number of the codec that wrote them.
+func stored[T any](c codec.Codec[T]) codec.Codec[T] {
+	if c == nil {
+		return nil
+	}
+	return codec.Stored(c)
+}
+
 // need reports a codec that is missing where a topic or a store needs it. It returns the id, "" if missing.
 func need[T any](p *Pipeline, step, what string, c codec.Codec[T], todo string) string {
 	if c == nil {
@@ -137,5 +163,25 @@ func need[T any](p *Pipeline, step, what string, c codec.Codec[T], todo string) 
 	if c.ID() == "" {
 		p.fail(step, fmt.Sprintf("the codec of %s has no id", what), "give codec.New an id")
 	}
+	if err := codec.Err(c); err != nil {
+		p.errs = append(p.errs, fmt.Errorf("step %q: the codec of %s: %w", step, what, err))
+	}
 	return c.ID()
+}
+
+// former is codec.Former, and empty for no codec.
+func former[T any](c codec.Codec[T]) []string {
+	if c == nil {
+		return nil
+	}
+	return codec.Former(c)
+}
+
+// needKey is need for keys, which say where a record and its state live.
+func needKey[T any](p *Pipeline, step, what string, c codec.Codec[T], todo string) string {
+	if c != nil && codec.Ambiguous(c) {
+		p.fail(step, fmt.Sprintf("the codec of %s, %q, may encode one value in several ways, which would be several keys", what, c.ID()),
+			"use a codec that has one encoding of each value")
+	}
+	return need(p, step, what, c, todo)
 }

@@ -36,23 +36,27 @@ func (s Stream[K, V]) Process[W any](name string, open func(*Setup) Handler[K, V
 // process declares the step whose node is n.
 func (s Stream[K, V]) process[W any](n *topology.Node, open func(*Setup) Handler[K, V, W], value []codec.Codec[W]) Stream[K, W] {
 	out := &node[K, W]{id: n.ID}
-	step := &process[K, V, W]{id: n.ID, label: n.Label, key: s.key, open: open, out: out, sides: newSides()}
+	step := &process[K, V, W]{id: n.ID, label: n.Label, key: s.key, open: open, out: out, sides: newSides(), rules: s.stepRules(n)}
 	declared := &Setup{p: s.p, step: n.Label, turn: (*turn[K, W])(nil), sides: step.sides, scope: &scope{}}
 	open(declared)
 	n.Timed = declared.timed
+	if len(step.rules) > 0 && declared.lasting != "" {
+		s.p.fail(n.Label, fmt.Sprintf("it has a policy for records that it fails on, and %s, whose changes cannot be taken back", declared.lasting),
+			"give it OnError(stream.Fail), or do in a step of its own what may fail")
+	}
 	if step.stateful = slices.ContainsFunc(declared.stores, byKey); step.stateful {
 		s.keyed(n)
 	}
 	for _, st := range declared.stores {
 		if byKey(st) {
-			st.KeyCodec = need(s.p, n.Label, "the key", s.key, "add .WithKey(codec) before Process, whose states are kept by key")
+			st.KeyCodec = needKey(s.p, n.Label, "the key", s.key, "add .WithKey(codec) before Process, whose states are kept by key")
 		}
 		s.p.addStore(n, st)
 	}
 	s.p.sides[out] = step.sides
 	s.n.children = append(s.n.children, step.task)
 	c := choose(s.p, n.Label, value, carry[W](s.p, s.value))
-	return Stream[K, W]{p: s.p, n: out, key: s.key, value: c, moved: s.moved}
+	return Stream[K, W]{p: s.p, n: out, key: s.key, value: c, moved: s.moved, rules: s.rules}
 }
 
 // byKey says that a declared store is kept by the key of the step.
@@ -65,6 +69,7 @@ type process[K, V, W any] struct {
 	open     func(*Setup) Handler[K, V, W]
 	out      *node[K, W]
 	sides    *sides
+	rules    rules
 	stateful bool
 }
 
@@ -74,6 +79,21 @@ func (p *process[K, V, W]) task(t *task) (emit[K, V], error) {
 		return nil, err
 	}
 	sc := &scope{task: t, node: p.id, label: p.label, ctx: t.rt.Context, now: t.rt.Now}
+	g := t.guard(p.label, p.rules)
+	if g != nil {
+		sc.undo, g.undo = &undoLog{}, sc.takeBack
+	}
+	var failed error
+	step := guarded(g, next, func(next emit[K, W]) emit[K, V] {
+		var run emit[K, V]
+		run, failed = p.run(t, sc, next)
+		return run
+	})
+	return step, failed
+}
+
+// run makes the step, which emits to next.
+func (p *process[K, V, W]) run(t *task, sc *scope, next emit[K, W]) (emit[K, V], error) {
 	at := &place[K]{caller: caller{ctx: t.rt.Context, label: p.label}}
 	r := &turn[K, W]{place: at, scope: sc, key: p.key, ctx: &Context[W]{scope: sc, send: sender(at, next)}}
 	sends, err := p.sides.open(t, at)
@@ -116,6 +136,7 @@ type scope struct {
 	time   operators.Time // its event time
 	firing bool           // it is a timer in event time
 	err    error          // the first that no method could return: of making the task, or of this call
+	undo   *undoLog       // of a guarded step; else nil
 
 	inEvents, inWalls *agenda // nil until something needs one
 }
@@ -157,6 +178,14 @@ func (s *scope) fail(err error) {
 	}
 }
 
+// takeBack undoes what the record in process did to the states.
+func (s *scope) takeBack() error {
+	if s.err != nil {
+		return s.err // Of a state, before the handler went on and failed itself.
+	}
+	return s.undo.undo()
+}
+
 // place is where results go on: under which key, and at which time.
 type place[K any] struct {
 	caller
@@ -190,6 +219,9 @@ func (r *turn[K, W]) begin(key []byte, k K, t operators.Time) {
 	r.enter()
 	r.k, r.t, r.err = k, t, nil
 	r.scope.key, r.scope.time, r.scope.err = key, t, nil
+	if r.scope.undo != nil {
+		r.scope.undo.reset()
+	}
 }
 
 // end returns the error of the turn. One of the user's is made a UserError, unless it is the store's own, handed
@@ -256,6 +288,8 @@ type Setup struct {
 	stores []topology.Store
 	sides  *sides
 	timed  bool // the step looks at event time
+	// lasting names what the step declares that cannot be taken back when a record fails.
+	lasting string
 
 	scope *scope      // of the task that is made; an empty one while the pipeline is declared
 	sends map[any]any // by *SideOutput[T]: func(T)

@@ -30,7 +30,9 @@ type rig struct {
 	epoch uint64
 	next  map[string]int64 // next offset by topic
 	queue []output         // on repartition topics
-	skips []*operators.DecodeError
+	skips []operators.Failure
+
+	globals map[string]operators.GlobalStore
 }
 
 type rigTask struct {
@@ -69,7 +71,10 @@ func tryRig(p *stream.Pipeline) (*rig, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &rig{topo: topo, res: res, next: make(map[string]int64)}
+	r := &rig{topo: topo, res: res, next: make(map[string]int64), globals: make(map[string]operators.GlobalStore)}
+	for _, g := range topo.Globals {
+		r.globals[g.Topic] = g.New(nil)
+	}
 	fs := vfs.NewMem()
 	for i := range topo.SubTopologies {
 		t := &rigTask{sub: &topo.SubTopologies[i], rig: r}
@@ -84,9 +89,9 @@ func tryRig(p *stream.Pipeline) (*rig, error) {
 			}
 		}
 		t.proc, err = t.sub.New(&operators.Runtime{
-			Task: id, DB: t.db, Output: t, Partitions: slices.Repeat([]int32{1}, len(t.sub.Outputs)), Context: &t.ctx,
+			Task: id, DB: t.db, Output: t, Partitions: slices.Repeat([]int32{1}, len(t.sub.Outputs)), Context: &t.ctx, Globals: r.globals,
 			Now:      func() time.Time { return time.UnixMilli(1000) },
-			Listener: &operators.Listener{Skipped: func(e *operators.DecodeError) { r.skips = append(r.skips, e) }},
+			Listener: &operators.Listener{Skipped: func(f operators.Failure) { r.skips = append(r.skips, f) }},
 		})
 		if err != nil {
 			return nil, err
@@ -137,6 +142,9 @@ func (r *rig) feed(rec operators.Record, internal bool) error {
 			}
 			return r.drain()
 		}
+	}
+	if g := r.globals[rec.Topic]; g != nil {
+		return g.Apply(&rec)
 	}
 	return fmt.Errorf("no source reads %q", rec.Topic)
 }

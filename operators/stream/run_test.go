@@ -141,7 +141,7 @@ func TestUndecodableRecordFollowsThePolicy(t *testing.T) {
 	want := []string{
 		"trace=1",
 		`streamd-error=step "from:in" on record in/2 offset 0: decode value as int64: int64 takes 8 bytes, found 6`,
-		"streamd-step=from:in", "streamd-topic=in", "streamd-partition=2", "streamd-offset=0",
+		"streamd-step=from:in", "streamd-phase=decode", "streamd-topic=in", "streamd-partition=2", "streamd-offset=0",
 	}
 	if diff := cmp.Diff(want, headers); diff != "" {
 		t.Fatalf("headers (-want +got):\n%s", diff)

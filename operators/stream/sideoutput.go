@@ -17,6 +17,7 @@ func NewSideOutput[T any](name string) *SideOutput[T] { return &SideOutput[T]{na
 func (s *Setup) Side[T any](side *SideOutput[T]) func(T) {
 	if s.p != nil {
 		s.sides.declared[side] = true
+		s.lasting = "a side output"
 	}
 	if send, ok := s.sends[side].(func(T)); ok {
 		return send
@@ -44,7 +45,7 @@ func (s Stream[K, V]) Side[T any](side *SideOutput[T]) Stream[K, T] {
 			return sender(at.(*place[K]), next), nil
 		}
 	}
-	return Stream[K, T]{p: s.p, n: out, key: s.key, value: codecOf[T](s.p), moved: s.moved}
+	return Stream[K, T]{p: s.p, n: out, key: s.key, value: codecOf[T](s.p), moved: s.moved, rules: s.rules}
 }
 
 // sides are the side outputs of one step, by tag.

@@ -18,9 +18,11 @@ func (s Stream[K, V]) To(topic string, value ...codec.Codec[V]) {
 	n := s.p.add(topology.KindSink, "", s.n.id)
 	n.Label = "to:" + topic
 	n.Writes = []string{topic}
-	w := &writer[K, V]{label: n.Label, topic: topic, key: s.key, value: choose(s.p, n.Label, value, s.value)}
-	need(s.p, n.Label, "the key", w.key, "add .WithKey(codec) before To")
+	w := &writer[K, V]{label: n.Label, topic: topic, rules: s.stepRules(n), key: s.key, value: whereGiven(s.p, n.Label, value, s.value)}
+	needKey(s.p, n.Label, "the key", w.key, "add .WithKey(codec) before To")
 	need(s.p, n.Label, "the value", w.value, fmt.Sprintf("give it to To(%q, codec)", topic))
+	opensForWriting(s.p, w.key)
+	opensForWriting(s.p, w.value)
 	s.n.children = append(s.n.children, w.open)
 }
 
@@ -28,40 +30,51 @@ func (s Stream[K, V]) To(topic string, value ...codec.Codec[V]) {
 // repartition topic of this name. The codec is needed if K2 has none of its own (see UseCodec).
 func (s Stream[K, V]) KeyBy[K2 any](name string, fn func(V) K2, key ...codec.Codec[K2]) Stream[K2, V] {
 	n := s.p.addNamed(topology.KindRepartition, name, s.n.id)
-	w := &writer[K2, V]{label: n.Label, key: choose(s.p, n.Label, key, carry[K2](s.p, s.key)), value: s.value}
+	w := &writer[K2, V]{label: n.Label, rules: s.stepRules(n), key: choose(s.p, n.Label, key, carry[K2](s.p, s.key)), value: own(s.value)}
 	s.n.children = append(s.n.children, func(t *task) (emit[K, V], error) {
-		write, err := w.open(t)
+		write, err := w.write(t)
 		if err != nil {
 			return nil, err
 		}
 		c := caller{ctx: t.rt.Context, label: w.label}
-		return func(_ K, v V, t operators.Time) error {
+		return guardedEnd(t.guard(w.label, w.rules), func(_ K, v V, t operators.Time) error {
 			c.enter()
 			return write(fn(v), v, t)
-		}, nil
+		}), nil
 	})
-	return w.readBack(s.p, n, "give it to KeyBy(name, fn, codec)")
+	out := readBack(s.p, n, w, "give it to KeyBy(name, fn, codec)")
+	out.rules = s.rules
+	return out
 }
 
 // Repartition sends each record to where its key lives, through the repartition topic of this name. It
 // belongs between MapKV or FlatMapKV and a step that relies on keys.
 func (s Stream[K, V]) Repartition(name string, key ...codec.Codec[K]) Stream[K, V] {
 	n := s.p.addNamed(topology.KindRepartition, name, s.n.id)
-	w := &writer[K, V]{label: n.Label, key: choose(s.p, n.Label, key, s.key), value: s.value}
+	w := &writer[K, V]{label: n.Label, rules: s.stepRules(n), key: choose(s.p, n.Label, key, s.key), value: own(s.value)}
 	s.n.children = append(s.n.children, w.open)
-	return w.readBack(s.p, n, "give it to Repartition(name, codec)")
+	out := readBack(s.p, n, w, "give it to Repartition(name, codec)")
+	out.rules = s.rules
+	return out
 }
 
-// readBack makes w the writer of a repartition topic, and declares the source that reads it.
-func (w *writer[K, V]) readBack(p *Pipeline, n *topology.Node, giveKey string) Stream[K, V] {
+// readBack makes w the writer of a repartition topic, and returns the stream that is read from it.
+func readBack[K, V any](p *Pipeline, n *topology.Node, w *writer[K, V], giveKey string) Stream[K, V] {
+	keyID := needKey(p, w.label, "the key", w.key, giveKey)
+	valueID := need(p, w.label, "the value", w.value, "add .WithValue(codec) before it")
+	src := &sourceNode[K, V]{key: w.key, value: w.value, keyID: keyID, valueID: valueID}
+	through(p, n, w, src)
+	return Stream[K, V]{p: p, n: &src.node, key: w.key, value: w.value}
+}
+
+// through makes w the writer of node n's repartition topic, and src the source that reads it.
+func through[K, K2, V any](p *Pipeline, n *topology.Node, w *writer[K, V], src *sourceNode[K2, V]) {
 	w.topic, w.internal = n.Label, true
 	n.Writes = []string{w.topic}
-	src := &sourceNode[K, V]{label: "from:" + w.label, key: w.key, value: w.value, policy: Fail}
-	src.keyID = need(p, w.label, "the key", w.key, giveKey)
-	src.valueID = need(p, w.label, "the value", w.value, "add .WithValue(codec) before it")
 	from := p.add(topology.KindSource, "")
-	from.Label = src.label
-	return src.declare(p, from, true, w.topic)
+	from.Label = "from:" + w.label
+	src.label, src.former = from.Label, former(w.value)
+	src.declare(p, from, true, w.topic)
 }
 
 // writer encodes records for an output topic.
@@ -69,19 +82,32 @@ type writer[K, V any] struct {
 	label    string
 	topic    string
 	internal bool
+	rules    rules
 	// everywhere sends each record to all partitions, and not to that of its key.
 	everywhere bool
 	key        codec.Codec[K]
 	value      codec.Codec[V]
 }
 
+// open makes the writer as a step.
 func (w *writer[K, V]) open(t *task) (emit[K, V], error) {
+	write, err := w.write(t)
+	if err != nil {
+		return nil, err
+	}
+	return guardedEnd(t.guard(w.label, w.rules), write), nil
+}
+
+func (w *writer[K, V]) write(t *task) (emit[K, V], error) {
 	topic := t.output(w.topic, w.internal)
 	if topic < 0 {
 		return nil, fmt.Errorf("open step %q: topic %q is not an output of sub-topology %d", w.label, w.topic, t.sub.ID)
 	}
 	ctx, out, label, key, value, internal := t.rt.Context, t.rt.Output, w.label, w.key, w.value, w.internal
 	nullKey, nullValue := nullOf(key), nullOf(value)
+	if w.internal {
+		value = codec.Stored(value)
+	}
 	send := out.Emit
 	if w.everywhere {
 		send = toAll(out, t.rt.Partitions[topic])
@@ -91,14 +117,14 @@ func (w *writer[K, V]) open(t *task) (emit[K, V], error) {
 		e := operators.Emission{Topic: topic, Partition: -1, Time: tm}
 		var err error
 		if e.Buf, err = key.Append(out.Buffer(), k); err != nil {
-			return operators.NewUserError(ctx, fmt.Errorf("encode key as %s: %w", key.ID(), err))
+			return operators.NewSerializeError(ctx, fmt.Errorf("encode key as %s: %w", key.ID(), err))
 		}
 		e.KeyLen = len(e.Buf)
 		if nullKey != nil && nullKey(k) {
 			e.KeyLen = -1
 		}
 		if e.Buf, err = value.Append(e.Buf, v); err != nil {
-			return operators.NewUserError(ctx, fmt.Errorf("encode value as %s: %w", value.ID(), err))
+			return operators.NewSerializeError(ctx, fmt.Errorf("encode value as %s: %w", value.ID(), err))
 		}
 		e.NullValue = nullValue != nil && nullValue(v)
 		if ctx.Record != nil && len(ctx.Record.Headers) > 0 {

@@ -3,9 +3,9 @@
 package stream
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
-	"strconv"
 	"strings"
 	"time"
 
@@ -18,8 +18,9 @@ import (
 type SourceOption func(*sourceOptions)
 
 type sourceOptions struct {
-	policy     topology.DecodePolicy
-	eventTime  any // func(K, V) time.Time
+	rules      rules
+	name       string // of a table's store; "": the topic's
+	eventTime  any    // func(K, V) time.Time
 	outOfOrder time.Duration
 }
 
@@ -34,23 +35,10 @@ func OutOfOrder(d time.Duration) SourceOption {
 	return func(o *sourceOptions) { o.outOfOrder = d }
 }
 
-// The policies for records that a source cannot decode, besides DeadLetter.
-const (
-	// Fail stops the task with an *operators.DecodeError. It is the default.
-	Fail = topology.Fail
-	// Skip drops the record; it is counted.
-	Skip = topology.Skip
-)
-
-// DeadLetter is the policy that sends the record to a topic, in the transaction that moves past it: the
-// original key, value and headers, and the headers streamd-error, streamd-step, streamd-topic,
-// streamd-partition and streamd-offset.
-func DeadLetter(topic string) topology.DecodePolicy { return topology.DeadLetter(topic) }
-
-// OnDecodeError says what a source does with a record whose key or value does not decode. A null key
-// or value counts as one, unless its codec is codec.Bytes.
-func OnDecodeError(p topology.DecodePolicy) SourceOption {
-	return func(o *sourceOptions) { o.policy = p }
+// OnDecodeError says what a source does with a record whose key or value does not decode; the default is what
+// Pipeline.OnError says. A null key or value counts as one, unless its codec is codec.Bytes.
+func OnDecodeError(policy ErrorPolicy, when ...Condition) SourceOption {
+	return func(o *sourceOptions) { o.rules = o.rules.with(policy, when) }
 }
 
 // From reads a topic.
@@ -61,34 +49,51 @@ func From[K, V any](p *Pipeline, topic string, key codec.Codec[K], value codec.C
 // FromTopics reads several topics of one format as one stream. If a step with state hangs on it they must have
 // equal partition counts.
 func FromTopics[K, V any](p *Pipeline, topics []string, key codec.Codec[K], value codec.Codec[V], opts ...SourceOption) Stream[K, V] {
-	o := sourceOptions{policy: Fail}
+	o, label := newSourceOptions(p, opts), fromLabel(topics)
+	if o.name != "" {
+		p.fail(label, fmt.Sprintf("it has the option As(%q)", o.name),
+			"leave it out: As names the store of TableFrom, and a stream has none")
+	}
+	src := &sourceNode[K, V]{key: key, value: value, rules: o.rules, outOfOrder: outOfOrderOf(p, label, o)}
+	if of := eventTimeOf[K, V](p, label, o); of != nil {
+		src.time = func(k K, v V, _ operators.Time) operators.Time { return of(k, v).UnixMilli() }
+	}
+	src.keyID = needKey(p, label, "the key", key, "give From a key codec")
+	src.valueID = need(p, label, "the value", value, "give From a value codec")
+	src.read(p, topics...)
+	out := Stream[K, V]{p: p, n: &src.node, key: own(key), value: own(value)}
+	if key != nil && out.key.ID() != src.keyID {
+		out.moved = fmt.Sprintf("the keys of %s are encoded as %q, where the bytes of one key may change", label, src.keyID)
+	}
+	return out
+}
+
+func newSourceOptions(p *Pipeline, opts []SourceOption) sourceOptions {
+	o := sourceOptions{rules: p.rules}
 	for _, set := range opts {
 		set(&o)
 	}
-	n := p.add(topology.KindSource, "")
-	n.Label = "from:" + strings.Join(topics, ",")
-	if len(topics) == 0 {
-		p.fail(n.Label, "it has no topic", "name at least one")
+	return o
+}
+
+// eventTimeOf returns what EventTime gave, nil if nothing.
+func eventTimeOf[K, V any](p *Pipeline, label string, o sourceOptions) func(K, V) time.Time {
+	if o.eventTime == nil {
+		return nil
 	}
-	switch dlq, ok := o.policy.DeadLetterTopic(); {
-	case ok:
-		n.Writes = []string{dlq}
-	case o.policy != Fail && o.policy != Skip:
-		p.fail(n.Label, "decode policy "+strconv.Quote(string(o.policy))+" is not known", "use Fail, Skip or DeadLetter")
+	of, ok := o.eventTime.(func(K, V) time.Time)
+	if !ok {
+		p.fail(label, fmt.Sprintf("EventTime has a %T", o.eventTime), fmt.Sprintf("give it a %v", reflect.TypeFor[func(K, V) time.Time]()))
 	}
-	src := &sourceNode[K, V]{label: n.Label, key: key, value: value, policy: o.policy, outOfOrder: o.outOfOrder.Milliseconds()}
+	return of
+}
+
+// outOfOrderOf returns what OutOfOrder gave, in milliseconds.
+func outOfOrderOf(p *Pipeline, label string, o sourceOptions) int64 {
 	if o.outOfOrder < 0 {
-		p.fail(n.Label, fmt.Sprintf("OutOfOrder(%v) is negative", o.outOfOrder), "give a bound of zero or more")
+		p.fail(label, fmt.Sprintf("OutOfOrder(%v) is negative", o.outOfOrder), "give a bound of zero or more")
 	}
-	if o.eventTime != nil {
-		var ok bool
-		if src.eventTime, ok = o.eventTime.(func(K, V) time.Time); !ok {
-			p.fail(n.Label, fmt.Sprintf("EventTime has a %T", o.eventTime), fmt.Sprintf("give it a %v", reflect.TypeFor[func(K, V) time.Time]()))
-		}
-	}
-	src.keyID = need(p, n.Label, "the key", key, "give From a key codec")
-	src.valueID = need(p, n.Label, "the value", value, "give From a value codec")
-	return src.declare(p, n, false, topics...)
+	return o.outOfOrder.Milliseconds()
 }
 
 type sourceNode[K, V any] struct {
@@ -97,22 +102,43 @@ type sourceNode[K, V any] struct {
 	key            codec.Codec[K]
 	value          codec.Codec[V]
 	keyID, valueID string
-	policy         topology.DecodePolicy
-	eventTime      func(K, V) time.Time // nil: the record's timestamp
-	outOfOrder     int64                // milliseconds
+	internal       bool
+	former         []string                                  // of an internal topic's values
+	rules          rules                                     // for records that do not decode
+	time           func(K, V, operators.Time) operators.Time // of a record with this timestamp; nil: just that
+	outOfOrder     int64                                     // milliseconds
 }
 
-// declare makes the source that of a node.
-func (s *sourceNode[K, V]) declare(p *Pipeline, n *topology.Node, internal bool, topics ...string) Stream[K, V] {
-	s.id = n.ID
+// read declares the source as one of topics of the user's.
+func (s *sourceNode[K, V]) read(p *Pipeline, topics ...string) {
+	n := p.add(topology.KindSource, "")
+	n.Label = fromLabel(topics)
+	s.label = n.Label
+	if len(topics) == 0 {
+		p.fail(n.Label, "it has no topic", "name at least one")
+	}
+	s.rules = s.rules.within(operators.PhaseDecode)
+	s.rules.deadLetters(n)
+	opensForReading(p, s.key)
+	opensForReading(p, s.value)
+	s.declare(p, n, false, topics...)
+}
+
+// fromLabel is what a source is called.
+func fromLabel(topics []string) string { return "from:" + strings.Join(topics, ",") }
+
+// declare makes the source that of a node. It returns no Stream, and neither does any other method of sourceNode: repartition
+// topics carry types that contain those of the table they come from, and for the compiler a way from there back to
+// Stream and Table would be an endless chain of types.
+func (s *sourceNode[K, V]) declare(p *Pipeline, n *topology.Node, internal bool, topics ...string) {
+	s.id, s.internal = n.ID, internal
 	for _, topic := range topics {
 		p.graph.Sources = append(p.graph.Sources, topology.GraphSource{
-			Node: n.ID, Topic: topic, Internal: internal, KeyCodec: s.keyID, ValueCodec: s.valueID, OnDecodeError: s.policy,
+			Node: n.ID, Topic: topic, Internal: internal, KeyCodec: s.keyID, ValueCodec: s.valueID, FormerValueCodecs: s.former, OnDecodeError: s.rules.String(),
 			OutOfOrder: s.outOfOrder,
 		})
 	}
 	p.openers[n.ID] = s
-	return Stream[K, V]{p: p, n: &s.node, key: s.key, value: s.value}
 }
 
 func (s *sourceNode[K, V]) open(t *task) (func(*operators.Record) error, error) {
@@ -120,9 +146,12 @@ func (s *sourceNode[K, V]) open(t *task) (func(*operators.Record) error, error) 
 	if err != nil {
 		return nil, err
 	}
-	ctx, label, eventTime := t.rt.Context, s.label, s.eventTime
+	ctx, label, timeOf := t.rt.Context, s.label, s.time
 	decodeKey, decodeValue := decoder(s.key), decoder(s.value)
-	keyed, valued := !isBytes(s.key), !isBytes(s.value)
+	if s.internal {
+		decodeValue = unversioned(s.value, decodeValue)
+	}
+	keyed, valued := nullOf(s.key) == nil, nullOf(s.value) == nil
 	reject := s.rejector(t)
 	return func(rec *operators.Record) error {
 		ctx.Node, ctx.Time = label, operators.MinTime
@@ -141,63 +170,26 @@ func (s *sourceNode[K, V]) open(t *task) (func(*operators.Record) error, error) 
 			return reject(rec, operators.PartValue, err)
 		}
 		at := rec.Time
-		if eventTime != nil {
-			at = eventTime(k, v).UnixMilli()
+		if timeOf != nil {
+			at = timeOf(k, v, at)
 		}
 		ctx.Time = at
 		return next(k, v, at)
 	}, nil
 }
 
-// rejector returns what is done with a record that does not decode, by the source's policy.
+// rejector returns what is done with a record that does not decode.
 func (s *sourceNode[K, V]) rejector(t *task) func(*operators.Record, operators.Part, error) error {
 	codecs := map[operators.Part]string{operators.PartKey: s.keyID, operators.PartValue: s.valueID}
-	dlq, deadLetter := s.policy.DeadLetterTopic()
-	output := t.output(dlq, false)
-	var listener operators.Listener
-	if t.rt.Listener != nil {
-		listener = *t.rt.Listener
-	}
 	return func(rec *operators.Record, part operators.Part, err error) error {
 		e := &operators.DecodeError{
 			Step: s.label, Part: part, Codec: codecs[part],
 			Topic: rec.Topic, Partition: rec.Partition, Offset: rec.Offset, Err: err,
 		}
-		switch {
-		case deadLetter:
-			t.rt.Output.Emit(deadLetterOf(rec, e, output, t.rt.Output.Buffer()))
-			if listener.DeadLettered != nil {
-				listener.DeadLettered(e, dlq)
-			}
-		case s.policy == Skip:
-			if listener.Skipped != nil {
-				listener.Skipped(e)
-			}
-		default:
-			return e
+		if errors.Is(err, codec.ErrUnavailable) {
+			return e // Nothing is wrong with the record.
 		}
-		return nil
-	}
-}
-
-// deadLetterOf wraps the original record. Its own headers come first: a record that fails again after it was
-// sent back keeps the history, and the last header of a name tells the latest.
-func deadLetterOf(rec *operators.Record, e *operators.DecodeError, output int, buf []byte) operators.Emission {
-	headers := make([]operators.Header, 0, len(rec.Headers)+5)
-	headers = append(headers, rec.Headers...)
-	headers = append(headers,
-		operators.Header{Key: "streamd-error", Value: []byte(e.Error())},
-		operators.Header{Key: "streamd-step", Value: []byte(e.Step)},
-		operators.Header{Key: "streamd-topic", Value: []byte(e.Topic)},
-		operators.Header{Key: "streamd-partition", Value: strconv.AppendInt(nil, int64(e.Partition), 10)},
-		operators.Header{Key: "streamd-offset", Value: strconv.AppendInt(nil, e.Offset, 10)},
-	)
-	keyLen := len(rec.Key)
-	if rec.Key == nil {
-		keyLen = -1
-	}
-	return operators.Emission{
-		Topic: output, Partition: -1, Buf: append(append(buf, rec.Key...), rec.Value...), KeyLen: keyLen,
-		NullValue: rec.Value == nil, Time: rec.Time, Headers: headers,
+		f := operators.Failure{Step: s.label, Phase: operators.PhaseDecode, Topic: rec.Topic, Partition: rec.Partition, Offset: rec.Offset, Err: e}
+		return t.settle(s.rules.of(operators.PhaseDecode, err), f)
 	}
 }

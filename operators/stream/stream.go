@@ -18,6 +18,7 @@ type Stream[K, V any] struct {
 	key   codec.Codec[K] // nil: none known
 	value codec.Codec[V] // nil: none known
 	moved string         // why records are not where their key belongs; "": they are
+	rules rules          // of the steps that hang on it; nil: the pipeline's
 }
 
 // WithKey gives the stream the codec of its keys. It changes no record: where the key already has another
@@ -39,15 +40,16 @@ func (s Stream[K, V]) WithValue(c codec.Codec[V]) Stream[K, V] {
 // link declares a step without state between two streams. fuse gets what comes after the step.
 func link[K2, V2, K, V any](s Stream[K, V], kind topology.Kind, fuse func(c caller, next emit[K2, V2]) emit[K, V]) Stream[K2, V2] {
 	n := s.p.add(kind, "", s.n.id)
-	out, label := &node[K2, V2]{id: n.ID}, n.Label
+	out, label, policies := &node[K2, V2]{id: n.ID}, n.Label, s.stepRules(n)
 	s.n.children = append(s.n.children, func(t *task) (emit[K, V], error) {
 		next, err := out.open(t)
 		if err != nil {
 			return nil, err
 		}
-		return fuse(caller{ctx: t.rt.Context, label: label}, next), nil
+		c := caller{ctx: t.rt.Context, label: label}
+		return guarded(t.guard(label, policies), next, func(next emit[K2, V2]) emit[K, V] { return fuse(c, next) }), nil
 	})
-	return Stream[K2, V2]{p: s.p, n: out, key: carry[K2](s.p, s.key), value: carry[V2](s.p, s.value), moved: s.moved}
+	return Stream[K2, V2]{p: s.p, n: out, key: carry[K2](s.p, s.key), value: carry[V2](s.p, s.value), moved: s.moved, rules: s.rules}
 }
 
 // caller calls user code in the name of a step.
@@ -65,6 +67,21 @@ func (s Stream[K, V]) Map[W any](fn func(V) W) Stream[K, W] {
 		return func(k K, v V, t operators.Time) error {
 			c.enter()
 			return next(k, fn(v), t)
+		}
+	})
+}
+
+// TryMap is Map by a function that can fail. What becomes of the record then is a matter of OnError; without one the
+// epoch fails with an *operators.UserError.
+func (s Stream[K, V]) TryMap[W any](fn func(V) (W, error)) Stream[K, W] {
+	return link(s, "try-map", func(c caller, next emit[K, W]) emit[K, V] {
+		return func(k K, v V, t operators.Time) error {
+			c.enter()
+			w, err := fn(v)
+			if err != nil {
+				return operators.NewUserError(c.ctx, err)
+			}
+			return next(k, w, t)
 		}
 	})
 }
@@ -190,7 +207,7 @@ func (y *yielder[K, V]) yield(k K, v V) {
 // ways. Either may be left unused.
 func (s Stream[K, V]) Branch(match func(V) bool) (matched, rest Stream[K, V]) {
 	n := s.p.add("branch", "", s.n.id)
-	yes, no, label := &node[K, V]{id: n.ID}, &node[K, V]{id: n.ID}, n.Label
+	yes, no, label, policies := &node[K, V]{id: n.ID}, &node[K, V]{id: n.ID}, n.Label, s.stepRules(n)
 	s.n.children = append(s.n.children, func(t *task) (emit[K, V], error) {
 		next, err := yes.open(t)
 		if err != nil {
@@ -200,14 +217,22 @@ func (s Stream[K, V]) Branch(match func(V) bool) (matched, rest Stream[K, V]) {
 		if err != nil {
 			return nil, err
 		}
-		c := caller{ctx: t.rt.Context, label: label}
-		return func(k K, v V, tm operators.Time) error {
-			c.enter()
-			if match(v) {
+		c, g := caller{ctx: t.rt.Context, label: label}, t.guard(label, policies)
+		// The side is decided under the guard, and taken outside of it.
+		matches := false
+		take := func(k K, v V, tm operators.Time) error {
+			if matches {
 				return next(k, v, tm)
 			}
 			return other(k, v, tm)
-		}, nil
+		}
+		return guarded(g, take, func(next emit[K, V]) emit[K, V] {
+			return func(k K, v V, tm operators.Time) error {
+				c.enter()
+				matches = match(v)
+				return next(k, v, tm)
+			}
+		}), nil
 	})
 	matched, rest = s, s
 	matched.n, rest.n = yes, no
@@ -217,7 +242,7 @@ func (s Stream[K, V]) Branch(match func(V) bool) (matched, rest Stream[K, V]) {
 // Merge makes one stream of several. Records of each keep their order; between them there is none.
 func (s Stream[K, V]) Merge(others ...Stream[K, V]) Stream[K, V] {
 	n := s.p.add("merge", "", s.n.id)
-	out := Stream[K, V]{p: s.p, n: &node[K, V]{id: n.ID}, key: s.key, value: s.value, moved: s.moved}
+	out := Stream[K, V]{p: s.p, n: &node[K, V]{id: n.ID}, key: s.key, value: s.value, moved: s.moved, rules: s.rules}
 	s.n.children = append(s.n.children, out.n.open)
 	for _, o := range others {
 		if o.p != s.p {

@@ -112,6 +112,7 @@ type processor struct {
 	ctx     *operators.Context
 	sources []func(*operators.Record) error
 	flushes []flush
+	source  int    // index of the one that the record in process is from
 	events  clocks // of event time
 	walls   clocks // of the wall clock
 	restart []func() error
@@ -142,7 +143,7 @@ func (p *Pipeline) newProcessor(sub *topology.SubTopology, rt *operators.Runtime
 }
 
 func (p *processor) Process(source int, rec *operators.Record) error {
-	p.ctx.Record = rec
+	p.ctx.Record, p.source = rec, source
 	if err := p.sources[source](rec); err != nil || p.events.due > p.ctx.Watermark {
 		return err
 	}

@@ -66,7 +66,8 @@ func newTimer[K, W any](s *Setup, name string, wall bool, fire TimerFunc[K, W]) 
 			s.p.fail(s.step, fmt.Sprintf("the callback of its timer %q is a %T, and the step has other types", name, fire),
 				"make it a "+s.turn.(interface{ timerFunc() string }).timerFunc())
 		}
-		s.declare(name, topology.Store{Kind: topology.ValueStore, ValueCodec: timerCodec{wall}.ID()})
+		s.lasting = "a timer"
+		s.declare(name, topology.Store{Kind: topology.ValueStore, ValueCodec: timerCodec{wall}.ID(), Plain: true})
 		s.declare(name+".due", dueStore(""))
 		return t
 	}

@@ -31,14 +31,14 @@ const (
 
 // stores returns what the aggregation keeps.
 func (a *windowAggregation[K, V, A]) stores(keyID, valueID string) []topology.Store {
-	result := topology.Store{Name: a.label, Kind: topology.WindowStore, KeyCodec: keyID, ValueCodec: valueID}
+	result := topology.Store{Name: a.label, Kind: topology.WindowTableStore, KeyCodec: keyID, ValueCodec: valueID, FormerValueCodecs: former(a.value)}
 	extra := func(state string) topology.Store {
-		return topology.Store{Name: a.label + state, Kind: topology.WindowStore, KeyCodec: keyID, ValueCodec: "mark"}
+		return topology.Store{Name: a.label + state, Kind: topology.WindowStore, KeyCodec: keyID, ValueCodec: noneCodec{}.ID(), Plain: true}
 	}
 	stores := []topology.Store{result}
 	switch a.windows.kind {
 	case session:
-		stores[0].Kind = topology.SessionStore
+		stores[0].Kind, stores[0].ValueCodec, stores[0].Plain = topology.SessionStore, "sessions:"+valueID, true
 		stores = append(stores, extra(dueState))
 	case sliding:
 		stores[0].SubKeyCodec = codec.Int64.ID()
@@ -112,23 +112,23 @@ func (a *windowAggregation[K, V, A]) rows(t *task) (*statestore.Window[windowRow
 	if err != nil {
 		return nil, err
 	}
-	return statestore.NewWindow(t.rt.DB, id, newWindowRowCodec(a.value)), nil
+	return statestore.NewWindow(t.rt.DB, id, newWindowRowCodec(codec.Stored(a.value))), nil
 }
 
 // marks makes a store of times.
-func (a *windowAggregation[K, V, A]) marks(t *task, state string) (*statestore.Window[mark], error) {
+func (a *windowAggregation[K, V, A]) marks(t *task, state string) (*statestore.Window[none], error) {
 	id, err := t.store(a.label + state)
 	if err != nil {
 		return nil, err
 	}
-	return statestore.NewWindow(t.rt.DB, id, markCodec{}), nil
+	return statestore.NewWindow(t.rt.DB, id, noneCodec{}), nil
 }
 
 // aligned is an aggregation whose windows begin at times that no record decides. Each window is updated on its own.
 type aligned[K, V, A any] struct {
 	*windowStep[K, V, A]
 	rows    *statestore.Window[windowRow[A]]
-	pending *statestore.Window[mark] // nil unless emitEvery
+	pending *statestore.Window[none] // nil unless emitEvery
 }
 
 func (a *windowAggregation[K, V, A]) openAligned(t *task) (emit[K, V], error) {
@@ -210,7 +210,7 @@ func (s *windowStep[K, V, A]) nextTick(t operators.Time) operators.Time {
 func (w *aligned[K, V, A]) later(key []byte, start, t operators.Time) error {
 	tick := w.nextTick(t)
 	w.clock.set(tick)
-	if err := w.pending.Put(tick, key, w.encodeStart(start), mark{}); err != nil {
+	if err := w.pending.Put(tick, key, w.encodeStart(start), none{}); err != nil {
 		return fmt.Errorf("step %q: update its store: %w", w.label, err)
 	}
 	return nil

@@ -17,7 +17,7 @@ type panes[K, V, A any] struct {
 	*windowStep[K, V, A]
 	width int64
 	rows  *statestore.Window[windowRow[A]]
-	fresh func(A) (A, error) // a copy that merge may change
+	fresh func(A) (A, error) // a copy that merge may change; nil: an assignment makes one
 }
 
 func (a *windowAggregation[K, V, A]) openPanes(t *task) (emit[K, V], error) {
@@ -25,7 +25,7 @@ func (a *windowAggregation[K, V, A]) openPanes(t *task) (emit[K, V], error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &panes[K, V, A]{windowStep: step, width: gcd(a.windows.size, a.windows.every), fresh: copier(a.value)}
+	w := &panes[K, V, A]{windowStep: step, width: gcd(a.windows.size, a.windows.every), fresh: snapshots(a.value)}
 	if w.rows, err = a.rows(t); err != nil {
 		return nil, err
 	}
@@ -157,6 +157,8 @@ func (w *panes[K, V, A]) combine(all []*paneKeys[A], first *paneKeys[A]) (value 
 			value = w.folder.merge(value, p.row.value)
 		case w.folder.init != nil:
 			value = w.folder.merge(w.folder.init(), p.row.value)
+		case w.fresh == nil:
+			value = p.row.value
 		default:
 			value, err = w.fresh(p.row.value)
 		}

@@ -16,7 +16,7 @@ type windowRow[A any] struct {
 	pending bool
 }
 
-// windowRowCodec lays a window's row out as topology.WindowStore says.
+// windowRowCodec lays a window's row out as topology.WindowTableStore says.
 type windowRowCodec[A any] struct{ row rowCodec[A] }
 
 func newWindowRowCodec[A any](value codec.Codec[A]) windowRowCodec[A] {
@@ -40,14 +40,6 @@ func (c windowRowCodec[A]) Decode(src []byte) (windowRow[A], error) {
 	r, err := c.row.Decode(src[1:])
 	return windowRow[A]{row: r, pending: src[0] == 1}, err
 }
-
-// mark is the value of stores that only hold keys: due times.
-type mark struct{}
-
-type markCodec struct{}
-
-func (markCodec) Append(dst []byte, _ mark) ([]byte, error) { return dst, nil }
-func (markCodec) Decode([]byte) (mark, error)               { return mark{}, nil }
 
 // appendTime and timeOf hold a time as a sub-key, in the order of time.
 func appendTime(dst []byte, t operators.Time) []byte {

@@ -67,8 +67,8 @@ type sessions[K, V, A any] struct {
 	*windowStep[K, V, A]
 	gap     int64
 	rows    *statestore.Value[openSessions[A]]
-	due     *statestore.Window[mark]
-	pending *statestore.Window[mark] // nil unless emitEvery
+	due     *statestore.Window[none]
+	pending *statestore.Window[none] // nil unless emitEvery
 }
 
 func (a *windowAggregation[K, V, A]) openSessions(t *task) (emit[K, V], error) {
@@ -81,7 +81,7 @@ func (a *windowAggregation[K, V, A]) openSessions(t *task) (emit[K, V], error) {
 	if err != nil {
 		return nil, err
 	}
-	w.rows = statestore.NewValue(t.rt.DB, id, sessionsCodec[A]{a.value})
+	w.rows = statestore.NewValue(t.rt.DB, id, sessionsCodec[A]{codec.Stored(a.value)})
 	if w.due, err = a.marks(t, dueState); err != nil {
 		return nil, err
 	}
@@ -127,7 +127,7 @@ func (w *sessions[K, V, A]) process(k K, v V, t operators.Time) error {
 	if closes := w.closes(r.last); closes < s.due {
 		s.due = closes
 		w.clock.set(closes)
-		if err := w.due.Put(closes, key, nil, mark{}); err != nil {
+		if err := w.due.Put(closes, key, nil, none{}); err != nil {
 			return fmt.Errorf("step %q: update its store: %w", w.label, err)
 		}
 	}
@@ -139,7 +139,7 @@ func (w *sessions[K, V, A]) process(k K, v V, t operators.Time) error {
 			s.pending = true
 			tick := w.nextTick(t)
 			w.clock.set(tick)
-			return w.pending.Put(tick, key, nil, mark{})
+			return w.pending.Put(tick, key, nil, none{})
 		}
 	}
 	return nil
@@ -253,7 +253,7 @@ func (w *sessions[K, V, A]) look(key []byte, due, now operators.Time) error {
 	if err := w.rows.Put(key, s); err != nil {
 		return err
 	}
-	return w.due.Put(s.due, key, nil, mark{})
+	return w.due.Put(s.due, key, nil, none{})
 }
 
 // ticks emits the open sessions of the keys that have changed before the ticks that have come.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/streamd/streamd/operators"
-	"github.com/streamd/streamd/operators/codec"
 	"github.com/streamd/streamd/statestore"
 )
 
@@ -17,7 +16,7 @@ type slides[K, V, A any] struct {
 	*windowStep[K, V, A]
 	size  int64
 	rows  *statestore.Window[windowRow[A]] // by segment, key and time
-	due   *statestore.Window[mark]         // when the windows that end at a time close; nil unless emitOnClose
+	due   *statestore.Window[none]         // when the windows that end at a time close; nil unless emitOnClose
 	fresh func(A) (A, error)
 	found []slideRow[A] // scratch
 }
@@ -32,7 +31,7 @@ func (a *windowAggregation[K, V, A]) openSliding(t *task) (emit[K, V], error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &slides[K, V, A]{windowStep: step, size: a.windows.size, fresh: copier(a.value)}
+	w := &slides[K, V, A]{windowStep: step, size: a.windows.size, fresh: snapshots(a.value)}
 	if w.rows, err = a.rows(t); err != nil {
 		return nil, err
 	}
@@ -66,7 +65,7 @@ func (w *slides[K, V, A]) process(k K, v V, t operators.Time) error {
 	r.time = t
 	if !found {
 		w.clock.set(w.closes(t))
-		if err := w.due.Put(w.closes(t), key, nil, mark{}); err != nil {
+		if err := w.due.Put(w.closes(t), key, nil, none{}); err != nil {
 			return fmt.Errorf("step %q: update its store: %w", w.label, err)
 		}
 	}
@@ -124,6 +123,8 @@ func (w *slides[K, V, A]) combine(end operators.Time) (value A, err error) {
 			value = w.folder.merge(value, r.value)
 		case w.folder.init != nil:
 			value = w.folder.merge(w.folder.init(), r.value)
+		case w.fresh == nil:
+			value = r.value
 		default:
 			value, err = w.fresh(r.value)
 		}
@@ -175,16 +176,4 @@ func (w *slides[K, V, A]) close(key []byte, end operators.Time) error {
 		return err
 	}
 	return w.emit(key, Window{end - w.size + 1, end + 1}, value, end)
-}
-
-// copier returns what makes a copy of a value that may be changed without changing the original.
-func copier[A any](c codec.Codec[A]) func(A) (A, error) {
-	var buf []byte
-	return func(v A) (A, error) {
-		var err error
-		if buf, err = c.Append(buf[:0], v); err != nil {
-			return v, err
-		}
-		return c.Decode(buf)
-	}
 }

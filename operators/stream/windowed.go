@@ -114,7 +114,8 @@ func windowed[K, V, A any](g WindowedGroup[K, V], kind topology.Kind, name strin
 	if g.w.kind == sliding && g.w.emit == emitEvery {
 		p.fail(label, "sliding windows cannot be emitted at intervals, since each record has one of its own", "use EmitOnUpdate or EmitOnClose")
 	}
-	keyID := need(p, label, "the key", g.s.key, "add .WithKey(codec) before Group")
+	value = own(value)
+	keyID := needKey(p, label, "the key", g.s.key, "add .WithKey(codec) before Group")
 	valueID := need(p, label, "the aggregate", value, "give it a codec")
 	table := &windowNode[K, A]{id: id}
 	a := windowAggregation[K, V, A]{

@@ -4,6 +4,7 @@ package streamtest
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -33,9 +34,11 @@ type Driver struct {
 	cuts       int                              // made so far
 	now        time.Time
 	sequence   int64
-	skipped    []*operators.DecodeError
-	faults     *faults // nil: none but those asked for
-	run        string  // names the bounded run, once Finish was called
+	skipped    []operators.Failure
+	globals    []*global       // of the process
+	choose     func(n int) int // nil: the task whose next record is the oldest
+	faults     *faults         // nil: none but those asked for
+	run        string          // names the bounded run, once Finish was called
 	finishing  bool
 }
 
@@ -51,25 +54,44 @@ func New(t TB, p *stream.Pipeline, opts ...Option) *Driver {
 func newDriver(t TB, p *stream.Pipeline, o options) *Driver {
 	t.Helper()
 	d := &Driver{
-		t: t, partitions: o.partitions, topics: map[string]*topic{}, now: startOfTime,
+		t: t, partitions: o.partitions, topics: map[string]*topic{}, now: startOfTime, choose: o.choose,
 		disk: vfs.NewCrashableMem(), standbys: vfs.NewMem(),
 	}
 	if o.partitions < 1 {
 		d.fail("Partitions(%d): at least 1 is needed", o.partitions)
 	}
-	var err error
-	if d.topology, err = p.Build(); err != nil {
-		t.Fatalf("streamtest: pipeline %q does not build:\n%v", p.Name(), err)
-	}
+	d.build(p)
 	d.makeTasks()
-	// Every task and its standby need a share of the budget. It is a limit, not taken at once.
-	budget := max(256<<20, int64(len(d.tasks))*8<<20)
-	if d.resources, err = statestore.NewResources(budget); err != nil {
-		d.fail("%v", err)
-	}
+	d.share()
 	t.Cleanup(d.close)
 	d.start()
 	return d
+}
+
+// build compiles a pipeline and makes it ready to run.
+func (d *Driver) build(p *stream.Pipeline) {
+	d.t.Helper()
+	var err error
+	if d.topology, err = p.Build(); err != nil {
+		d.fail("pipeline %q does not build:\n%v", p.Name(), err)
+	}
+	for _, g := range d.topology.Globals {
+		d.topic(g.Topic, false)
+	}
+	for _, open := range d.topology.Openings {
+		if err := open(context.Background()); err != nil {
+			d.fail("start pipeline %q: %v", p.Name(), err)
+		}
+	}
+}
+
+// share gives every task and its standby a share of a budget, which is a limit and not taken at once.
+func (d *Driver) share() {
+	d.t.Helper()
+	var err error
+	if d.resources, err = statestore.NewResources(max(256<<20, int64(len(d.tasks))*8<<20)); err != nil {
+		d.fail("%v", err)
+	}
 }
 
 // fail ends the test.
@@ -122,6 +144,7 @@ func (d *Driver) nextSequence() int64 {
 // start begins a process on what is on the disk.
 func (d *Driver) start() {
 	d.t.Helper()
+	d.startGlobals()
 	for _, r := range d.tasks {
 		if err := r.start(); err != nil {
 			d.fail("restart: %v", err)
@@ -305,18 +328,30 @@ func (d *Driver) drain() error {
 	}
 }
 
-// step processes one record: of all that wait, the one that came to be first. What tasks tell each other of event time
-// does not count as one.
+// step processes one record: of the task that the test chooses, else of all that wait the one that came to be first. What
+// tasks tell each other of event time does not count as one.
 func (d *Driver) step() (more, counts bool, err error) {
+	if err := d.applyGlobals(); err != nil {
+		return false, false, err
+	}
+	var waiting []*runner
 	var oldest *runner
 	var age int64
 	for _, r := range d.tasks {
-		if sequence, ok := r.next(); ok && (oldest == nil || sequence < age) {
+		sequence, ok := r.next()
+		if !ok {
+			continue
+		}
+		waiting = append(waiting, r)
+		if oldest == nil || sequence < age {
 			oldest, age = r, sequence
 		}
 	}
 	if oldest == nil {
 		return false, false, nil
+	}
+	if d.choose != nil {
+		oldest = waiting[d.choose(len(waiting))]
 	}
 	before := oldest.task.Processed()
 	err = oldest.step()
@@ -372,5 +407,5 @@ func (d *Driver) transact() ([]*runner, error) {
 	return touched, nil
 }
 
-// Skipped returns the errors of the records that sources with the policy stream.Skip have dropped, in committed epochs.
-func (d *Driver) Skipped() []*operators.DecodeError { return slices.Clone(d.skipped) }
+// Skipped returns the records that steps with the policy stream.Skip have dropped, in committed epochs.
+func (d *Driver) Skipped() []operators.Failure { return slices.Clone(d.skipped) }

@@ -240,7 +240,7 @@ func TestSkippedRecordsAreTold(t *testing.T) {
 	d.Crash()
 	d.Run()
 	got := d.Skipped()
-	if len(got) != 1 || got[0].Part != operators.PartValue || got[0].Offset != 0 {
+	if len(got) != 1 || got[0].Phase != operators.PhaseDecode || got[0].Offset != 0 {
 		t.Errorf("skipped are %v, want the one record", got)
 	}
 }

@@ -17,6 +17,8 @@ type Option func(*options)
 type options struct {
 	partitions int32
 	newestOnly map[string]bool // by topic; "" is every topic
+	anyOrder   map[string]bool
+	choose     func(n int) int
 }
 
 // defaultPartitions is more than one, so that a key in the wrong place shows.
@@ -25,6 +27,13 @@ const defaultPartitions = 3
 // Partitions sets the number of partitions of every topic. The default is 3.
 func Partitions(n int) Option {
 	return func(o *options) { o.partitions = int32(n) }
+}
+
+// Order lets the test say which task goes next: choose is given the number of tasks for which records wait, and
+// returns one of them, counted from 0. A cluster keeps the order of the records in a partition, and no other: with a
+// random choice a test shows that its results do not rest on more.
+func Order(choose func(tasks int) int) Option {
+	return func(o *options) { o.choose = choose }
 }
 
 // NewestOnly lets ThreeWays compare only the newest value of each key in these topics, or in all if none is
@@ -41,8 +50,18 @@ func NewestOnly(topics ...string) Option {
 	}
 }
 
+// AnyOrder lets ThreeWays compare the records of each key in these topics without regard to their order: for the results
+// of joins, which come in the order in which the two sides meet.
+func AnyOrder(topics ...string) Option {
+	return func(o *options) {
+		for _, t := range topics {
+			o.anyOrder[t] = true
+		}
+	}
+}
+
 func newOptions(opts []Option) options {
-	o := options{partitions: defaultPartitions, newestOnly: map[string]bool{}}
+	o := options{partitions: defaultPartitions, newestOnly: map[string]bool{}, anyOrder: map[string]bool{}}
 	for _, set := range opts {
 		set(&o)
 	}

@@ -35,8 +35,8 @@ type runner struct {
 	out     *outbox
 	fetched []int64 // by input: up to where the task was given records
 	scratch *scratch
-	skipped []*operators.DecodeError // in this epoch
-	calls   []func()                 // that steps have asked for
+	skipped []operators.Failure // in this epoch
+	calls   []func()            // that steps have asked for
 
 	// of the commit in progress
 	deltas [][]byte
@@ -81,12 +81,13 @@ func (r *runner) start() error {
 	r.skipped = nil
 	var err error
 	r.task, err = task.New(task.Options{
-		ID: r.id, SubTopology: r.sub, Inputs: r.inputs, DB: r.db, Output: r.out, Now: r.d.Now, Run: r.d.run, Timed: r.d.topology.Timed(),
+		ID: r.id, SubTopology: r.sub, Inputs: r.inputs, DB: r.db, Output: r.out, Now: r.d.Now, Wait: r.d.Advance, Run: r.d.run,
+		Globals: r.d.globalStores(), Timed: r.d.topology.Timed(),
 		Partitions: r.d.outputPartitions(r.sub),
 		Go:         func(call func()) { r.calls = append(r.calls, call) },
 		Wake:       func() {},
 		Upstream:   task.Upstream(r.d.topology, r.sub, func(int32) int32 { return r.d.partitions }),
-		Listener:   &operators.Listener{Skipped: func(e *operators.DecodeError) { r.skipped = append(r.skipped, e) }},
+		Listener:   &operators.Listener{Skipped: func(f operators.Failure) { r.skipped = append(r.skipped, f) }},
 	})
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/streamd/streamd/operators/codec"
@@ -29,16 +30,25 @@ type State[K, V any] struct {
 // The codecs must be those of the pipeline.
 func (d *Driver) State[K, V any](store string, key codec.Codec[K], value codec.Codec[V]) *State[K, V] {
 	d.t.Helper()
-	sub, st := d.store(store, topology.TableStore, topology.ValueStore, topology.BroadcastStore)
+	sub, st := d.store(store, topology.TableStore, topology.GroupStore, topology.ValueStore, topology.BroadcastStore)
 	d.sameCodec(store, "keys", st.KeyCodec, key.ID())
-	d.sameCodec(store, "values", st.ValueCodec, value.ID())
-	return &State[K, V]{d: d, store: st, sub: sub, key: key, value: value}
+	d.sameValues(st, value)
+	return &State[K, V]{d: d, store: st, sub: sub, key: key, value: codec.Stored(value)}
 }
 
 func (d *Driver) sameCodec(store, part, has, given string) {
 	d.t.Helper()
 	if has != given {
 		d.fail("state %q: its %s are encoded as %q, given is %q", store, part, has, given)
+	}
+}
+
+func (d *Driver) sameValues[V any](st topology.Store, value codec.Codec[V]) {
+	d.t.Helper()
+	value = codec.Own(value)
+	d.sameCodec(st.Name, "values", st.ValueCodec, value.ID())
+	if former := codec.Former(value); !slices.Equal(st.FormerValueCodecs, former) {
+		d.fail("state %q: its former codecs are %q, those of the codec given are %q", st.Name, st.FormerValueCodecs, former)
 	}
 }
 
@@ -96,7 +106,12 @@ func (s *State[K, V]) Get(k K) (v V, found bool) {
 }
 
 func (s *State[K, V]) decode(raw []byte) (V, error) {
-	return s.value.Decode(raw[min(s.store.TimeBytes(), len(raw)):])
+	_, _, raw, err := s.store.Split(raw)
+	if err != nil {
+		var none V
+		return none, err
+	}
+	return s.value.Decode(raw)
 }
 
 // All yields all keys and values, partition by partition, in the byte order of the encoded keys.
@@ -160,8 +175,8 @@ func (d *Driver) MapState[K, S, V any](store string, key codec.Codec[K], sub cod
 	topo, st := d.store(store, topology.MapStore)
 	d.sameCodec(store, "keys", st.KeyCodec, key.ID())
 	d.sameCodec(store, "sub-keys", st.SubKeyCodec, sub.ID())
-	d.sameCodec(store, "values", st.ValueCodec, value.ID())
-	return &MapState[K, S, V]{d: d, store: st, topo: topo, key: key, sub: sub, value: value}
+	d.sameValues(st, value)
+	return &MapState[K, S, V]{d: d, store: st, topo: topo, key: key, sub: sub, value: codec.Stored(value)}
 }
 
 // Get returns the value of a sub-key of a key.
@@ -183,7 +198,12 @@ func (s *MapState[K, S, V]) Get(k K, sub S) (v V, found bool) {
 }
 
 func (s *MapState[K, S, V]) decode(raw []byte) (V, error) {
-	return s.value.Decode(raw[min(s.store.TimeBytes(), len(raw)):])
+	_, _, raw, err := s.store.Split(raw)
+	if err != nil {
+		var none V
+		return none, err
+	}
+	return s.value.Decode(raw)
 }
 
 // at returns the store that holds a key, and the encoded key.
@@ -247,7 +267,7 @@ func newStandby(db *statestore.DB, stores []topology.Store) *standby {
 		switch id := statestore.StoreID(st.ID); st.Kind {
 		case topology.MapStore:
 			s.maps[st.ID] = statestore.NewMap[[]byte](db, id, encoded{})
-		case topology.TableStore, topology.ValueStore, topology.BroadcastStore:
+		case topology.TableStore, topology.GroupStore, topology.ValueStore, topology.BroadcastStore:
 			s.values[st.ID] = statestore.NewValue[[]byte](db, id, encoded{})
 		}
 	}

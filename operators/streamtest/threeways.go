@@ -127,9 +127,13 @@ func (d *Driver) outcome(o options) outcome {
 				keys["key "+string(e.key)] = append(keys["key "+string(e.key)], r)
 			}
 		}
-		slices.SortFunc(keys[noKey], func(a, b result) int {
-			return cmp.Or(bytes.Compare(a.value, b.value), cmp.Compare(a.time, b.time))
-		})
+		for key, list := range keys {
+			if key == noKey || o.anyOrder[name] {
+				slices.SortFunc(list, func(a, b result) int {
+					return cmp.Or(bytes.Compare(a.value, b.value), cmp.Compare(a.time, b.time))
+				})
+			}
+		}
 		all[name] = keys
 	}
 	return all

@@ -34,7 +34,7 @@ func (d *Driver) In[K, V any](topic string, key codec.Codec[K], value codec.Code
 	return &Input[K, V]{d: d, topic: topic, key: key, value: value}
 }
 
-// source finds the user topic that a sub-topology reads.
+// source finds the user topic that a sub-topology reads, or a global table.
 func (d *Driver) source(name string) topology.Source {
 	d.t.Helper()
 	var names []string
@@ -48,6 +48,12 @@ func (d *Driver) source(name string) topology.Source {
 			}
 			names = append(names, src.Topic)
 		}
+	}
+	for _, g := range d.topology.Globals {
+		if g.Topic == name {
+			return topology.Source{Topic: g.Topic, KeyCodec: g.KeyCodec, ValueCodec: g.ValueCodec}
+		}
+		names = append(names, g.Topic)
 	}
 	d.fail("pipeline %q does not read topic %q; it reads %s", d.topology.App, name, list(names))
 	return topology.Source{}
@@ -81,6 +87,22 @@ func (in *Input[K, V]) SendAt(at time.Time, k K, v V) {
 	in.d.send(in.topic, entry{time: at.UnixMilli(), key: key, value: value})
 }
 
+// Delete sends a record with a null value and the time of the test: a tombstone, which deletes the key's row of a table.
+func (in *Input[K, V]) Delete(k K) {
+	in.d.t.Helper()
+	in.DeleteAt(in.d.now, k)
+}
+
+// DeleteAt is Delete with a time of its own.
+func (in *Input[K, V]) DeleteAt(at time.Time, k K) {
+	in.d.t.Helper()
+	key, err := encode(in.key, k)
+	if err != nil {
+		in.d.fail("send to %q: encode key as %s: %v", in.topic, in.key.ID(), err)
+	}
+	in.d.send(in.topic, entry{time: at.UnixMilli(), key: key})
+}
+
 // encode gives nil for the null of codec.Bytes, and only for that.
 func encode[T any](c codec.Codec[T], v T) ([]byte, error) {
 	if any(c) == any(codec.Bytes) && any(v).([]byte) == nil {
@@ -108,6 +130,7 @@ func (d *Driver) send(topic string, e entry) {
 type Record[K, V any] struct {
 	Key       K
 	Value     V
+	Null      bool // the value is null: a tombstone
 	Time      time.Time
 	Partition int32
 	Offset    int64
@@ -166,18 +189,21 @@ func (o *Output[K, V]) decode(p place) (Record[K, V], error) {
 	e := o.topic.at(p)
 	r := Record[K, V]{Time: time.UnixMilli(e.time).UTC(), Partition: p.partition, Offset: p.offset, Headers: e.headers}
 	var err error
-	if r.Key, err = decode(o.key, e.key); err != nil {
+	if r.Key, err = decodeKey(o.key, e.key); err != nil {
 		return r, fmt.Errorf("read %s/%d at offset %d: decode key %s as %s: %w", o.topic.name, p.partition, p.offset, show(e.key), o.key.ID(), err)
 	}
-	if r.Value, err = decode(o.value, e.value); err != nil {
+	if r.Null = e.value == nil; r.Null {
+		return r, nil
+	}
+	if r.Value, err = o.value.Decode(e.value); err != nil {
 		return r, fmt.Errorf("read %s/%d at offset %d: decode value %s as %s: %w", o.topic.name, p.partition, p.offset, show(e.value), o.value.ID(), err)
 	}
 	return r, nil
 }
 
-func decode[T any](c codec.Codec[T], b []byte) (T, error) {
+func decodeKey[K any](c codec.Codec[K], b []byte) (K, error) {
 	if b == nil && any(c) != any(codec.Bytes) {
-		var zero T
+		var zero K
 		return zero, fmt.Errorf("it is null, which only codec.Bytes can read")
 	}
 	return c.Decode(b)

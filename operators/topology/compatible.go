@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -31,16 +32,24 @@ func (t *Topology) Fingerprint() string {
 func (s *SubTopology) fingerprint(h io.Writer) {
 	for _, src := range s.Sources {
 		if src.Internal {
-			fmt.Fprintf(h, "repartition %q into %d key %q value %q\n", src.Topic, s.ID, src.KeyCodec, src.ValueCodec)
+			fmt.Fprintf(h, "repartition %q into %d key %q value %q%s\n", src.Topic, s.ID, src.KeyCodec, src.ValueCodec, after(src.FormerValueCodecs))
 		}
 	}
 	for _, st := range s.Stores {
-		fmt.Fprintf(h, "store %q id %d in %d kind %q key %q sub %q value %q from %q\n",
-			st.Name, st.ID, s.ID, st.Kind, st.KeyCodec, st.SubKeyCodec, st.ValueCodec, s.keyPath(st.Node))
+		fmt.Fprintf(h, "store %q id %d in %d kind %q key %q sub %q value %q%s from %q\n",
+			st.Name, st.ID, s.ID, st.Kind, st.KeyCodec, st.SubKeyCodec, st.ValueCodec, after(st.FormerValueCodecs), s.keyPath(st.Node))
 		if st.TTL != "" {
 			fmt.Fprintf(h, "ttl %q\n", st.TTL)
 		}
 	}
+}
+
+// after describes former codecs, if there are any.
+func after(former []string) string {
+	if len(former) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" after %q", former)
 }
 
 // keyPath returns the sorted topics from which records reach a node of the sub-topology.
@@ -91,7 +100,8 @@ var ErrIncompatible = errors.New("the pipeline cannot go on from the state of th
 
 // Compatible says whether new can run on the state and the internal topics of old. Its error lists every store
 // and repartition topic that no step owns any more (unless new drops it by name), that changed its kind or a
-// codec, or that moved to another sub-topology. Application names are not compared: a fork has its own.
+// codec, or that moved to another sub-topology. A value's codec may change by a migration: the new one's history
+// begins with the old one's. Application names are not compared: a fork has its own.
 func Compatible(old, new *Topology) error {
 	var errs []error
 	for i := range old.SubTopologies {
@@ -140,7 +150,7 @@ func (t *Topology) accepts(subTopology int32, was Store) []error {
 	}
 	errs = append(errs, sameCodec(was.Name, "key", was.KeyCodec, is.KeyCodec)...)
 	errs = append(errs, sameCodec(was.Name, "sub-key", was.SubKeyCodec, is.SubKeyCodec)...)
-	return append(errs, sameCodec(was.Name, "value", was.ValueCodec, is.ValueCodec)...)
+	return append(errs, continues(was.Name, history(was.FormerValueCodecs, was.ValueCodec), history(is.FormerValueCodecs, is.ValueCodec))...)
 }
 
 // text names a TTL in a message.
@@ -156,7 +166,7 @@ func (t *Topology) acceptsRepartition(was Source) []error {
 		for _, is := range t.SubTopologies[i].Sources {
 			if is.Internal && is.Topic == was.Topic {
 				errs := sameCodec(was.Topic, "key", was.KeyCodec, is.KeyCodec)
-				return append(errs, sameCodec(was.Topic, "value", was.ValueCodec, is.ValueCodec)...)
+				return append(errs, continues(was.Topic, history(was.FormerValueCodecs, was.ValueCodec), history(is.FormerValueCodecs, is.ValueCodec))...)
 			}
 		}
 	}
@@ -181,4 +191,30 @@ func sameCodec(name, part, was, is string) []error {
 	}
 	return []error{Finding(name, fmt.Sprintf("its %s codec was %q and is %q", part, was, is),
 		"use the codec it was written with, or a new name for the step")}
+}
+
+// history lists the codecs of a value, from the oldest to the present one.
+func history(former []string, now string) []string {
+	return append(former[:len(former):len(former)], now)
+}
+
+// continues says whether values of one history can be read by a codec with another one.
+func continues(name string, was, is []string) []error {
+	if len(was) <= len(is) && slices.Equal(was, is[:len(was)]) {
+		return nil
+	}
+	found := fmt.Sprintf("its value codec was %s and is %s", inOrder(was), inOrder(is))
+	if len(was) > len(is) && slices.Equal(was[:len(is)], is) {
+		return []error{Finding(name, found, "a codec cannot go back: use the release that wrote the values or a later one")}
+	}
+	return []error{Finding(name, found,
+		"upgrade the values by codec.Migrate from the codec they were written with, use that one, or give the step a new name")}
+}
+
+func inOrder(ids []string) string {
+	quoted := make([]string, len(ids))
+	for i, id := range ids {
+		quoted[i] = strconv.Quote(id)
+	}
+	return strings.Join(quoted, ", then ")
 }

@@ -21,6 +21,7 @@ func Compile(g *Graph, newProcessor Maker) (*Topology, error) {
 		return nil, err
 	}
 	t := &Topology{Version: version, App: g.App, Dropped: slices.Sorted(slices.Values(g.Dropped))}
+	t.Globals = slices.SortedFunc(slices.Values(g.Globals), func(a, b Global) int { return cmp.Compare(a.Topic, b.Topic) })
 	ids := g.split(t)
 	var errs []error
 	for _, st := range g.Stores {
@@ -36,6 +37,7 @@ func Compile(g *Graph, newProcessor Maker) (*Topology, error) {
 			return newProcessor(&t.SubTopologies[i], rt)
 		}
 	}
+	errs = append(errs, t.checkLoops()...)
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
@@ -56,7 +58,7 @@ func (g *Graph) split(t *Topology) []int {
 		sub := &t.SubTopologies[index[root]]
 		sub.Sources = append(sub.Sources, Source{
 			Topic: src.Topic, Internal: src.Internal, KeyCodec: src.KeyCodec, ValueCodec: src.ValueCodec,
-			OnDecodeError: src.OnDecodeError, OutOfOrder: src.OutOfOrder, Node: src.Node,
+			FormerValueCodecs: src.FormerValueCodecs, OnDecodeError: src.OnDecodeError, OutOfOrder: src.OutOfOrder, Node: src.Node,
 		})
 	}
 	of := make([]int, len(g.Nodes))
@@ -64,8 +66,7 @@ func (g *Graph) split(t *Topology) []int {
 		of[n.ID] = index[comp.find(n.ID)]
 		sub := &t.SubTopologies[of[n.ID]]
 		sub.Nodes = append(sub.Nodes, n)
-		for _, topic := range n.Writes {
-			out := Sink{Topic: topic, Internal: n.Kind.Internal()}
+		for _, out := range n.outputs() {
 			if !slices.Contains(sub.Outputs, out) {
 				sub.Outputs = append(sub.Outputs, out)
 			}

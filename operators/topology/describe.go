@@ -59,7 +59,10 @@ func (t *Topology) text(b *strings.Builder) {
 		labels := make(map[int]string)
 		for _, n := range s.Nodes {
 			labels[n.ID] = n.Label
-			fmt.Fprintf(b, "  step   %s (%s)%s\n", n.Label, n.Kind, afterParents(n, labels))
+			fmt.Fprintf(b, "  step   %s (%s)%s%s\n", n.Label, n.Kind, afterParents(n, labels), onError(n))
+			for _, g := range n.Globals {
+				fmt.Fprintf(b, "  look up topic %s\n", g)
+			}
 		}
 		for _, st := range s.Stores {
 			key := st.KeyCodec
@@ -76,6 +79,12 @@ func (t *Topology) text(b *strings.Builder) {
 			fmt.Fprintf(b, "  write  %s\n", topicName(out.Topic, out.Internal))
 		}
 	}
+	if len(t.Globals) > 0 {
+		b.WriteString("\nin every worker\n")
+	}
+	for _, g := range t.Globals {
+		fmt.Fprintf(b, "  read   topic %s [%s, %s] on decode error: %s\n", g.Topic, g.KeyCodec, g.ValueCodec, g.OnDecodeError)
+	}
 	for _, name := range t.Dropped {
 		fmt.Fprintf(b, "\ndropped %s\n", name)
 	}
@@ -90,6 +99,13 @@ func afterParents(n Node, labels map[int]string) string {
 		names[i] = labels[p]
 	}
 	return " after " + strings.Join(names, ", ")
+}
+
+func onError(n Node) string {
+	if n.OnError == "" {
+		return ""
+	}
+	return " on error: " + n.OnError
 }
 
 func topicName(topic string, internal bool) string {
@@ -112,8 +128,11 @@ func (s *SubTopology) arrows() (in, out []edge) {
 		in = append(in, edge{node: src.Node, topic: src.Topic, internal: src.Internal})
 	}
 	for _, n := range s.Nodes {
-		for _, topic := range n.Writes {
-			out = append(out, edge{node: n.ID, topic: topic, internal: n.Kind.Internal()})
+		for _, topic := range n.Globals {
+			in = append(in, edge{node: n.ID, topic: topic})
+		}
+		for _, o := range n.outputs() {
+			out = append(out, edge{node: n.ID, topic: o.Topic, internal: o.Internal})
 		}
 	}
 	return in, out

@@ -28,13 +28,20 @@
 //
 // Unnamed, stateless steps get a label such as "filter-3", which is good for a message and nothing else.
 //
+// # Codecs
+//
+// Stores and repartition topics carry the ids of their codecs. Keys keep theirs for good. The codec of values may be
+// followed by another one in a later release, by a migration: the topology then lists the former ones, and what a release
+// wrote can be read by every release whose list begins with its own.
+//
 // # Invariants
 //
 //   - I1: the same graph compiles to the same topology, whatever the process or machine.
 //   - I2: a name belongs to at most one step of a pipeline.
 //   - I3: no user topic is both read and written by one pipeline.
 //   - I4: the sources of a stateful sub-topology have equal partition counts; placement refuses others.
-//   - I5: the fingerprint depends on stateful parts only: never on stateless steps, labels or outputs.
+//   - I5: no sub-topology sends records to itself, be it by way of others.
+//   - I6: the fingerprint depends on stateful parts only: never on stateless steps, labels or outputs.
 //
 // # Concurrency
 //

@@ -24,14 +24,32 @@ type Node struct {
 	Name    string `json:"name,omitempty"` // given by the user; empty for stateless steps
 	Label   string `json:"label"`          // Name, or something to call it in a message
 	Parents []int  `json:"parents,omitempty"`
-	// Writes are the topics that the node writes: a sink's, the logical name of a repartition or a broadcast (which is
-	// internal), or a source's dead-letter topic.
+	// Writes are the topics that the node writes: a sink's, or the logical name of a repartition or a broadcast (which is
+	// internal).
 	Writes []string `json:"writes,omitempty"`
+	// Globals are the topics of the global tables that the node looks up.
+	Globals []string `json:"globals,omitempty"`
+	// OnError says what becomes of records that the node fails on; empty: the epoch fails. DeadLetters are the topics
+	// among it.
+	OnError     string   `json:"onError,omitempty"`
+	DeadLetters []string `json:"deadLetters,omitempty"`
 	// Timed says that the step acts when event time passes.
 	Timed bool `json:"timed,omitzero"`
 	// Hold is by how many milliseconds of event time the step's results may trail what went into them: a window
 	// that waits for late records before it emits.
 	Hold int64 `json:"hold,omitzero"`
+}
+
+// outputs lists the topics that the node writes.
+func (n *Node) outputs() []Sink {
+	outs := make([]Sink, 0, len(n.Writes)+len(n.DeadLetters))
+	for _, topic := range n.Writes {
+		outs = append(outs, Sink{Topic: topic, Internal: n.Kind.Internal()})
+	}
+	for _, topic := range n.DeadLetters {
+		outs = append(outs, Sink{Topic: topic})
+	}
+	return outs
 }
 
 // Graph is what the DSL builds: nodes in the order of declaration, so that parents come before children.
@@ -40,6 +58,7 @@ type Graph struct {
 	Nodes   []Node
 	Sources []GraphSource
 	Stores  []Store // ID is filled in by Compile
+	Globals []Global
 	Dropped []string
 }
 
@@ -49,7 +68,8 @@ type GraphSource struct {
 	Topic                string
 	Internal             bool
 	KeyCodec, ValueCodec string
-	OnDecodeError        DecodePolicy
+	FormerValueCodecs    []string // Internal only
+	OnDecodeError        string
 	OutOfOrder           int64
 }
 
@@ -88,4 +108,17 @@ func (g *Graph) components() sets {
 		}
 	}
 	return s
+}
+
+// Above returns the node and those of its sub-topology from which records reach it.
+func (g *Graph) Above(node int) map[int]bool {
+	above := map[int]bool{node: true}
+	for id := node; id >= 0; id-- { // Parents come before their children.
+		if above[id] {
+			for _, p := range g.Nodes[id].Parents {
+				above[p] = true
+			}
+		}
+	}
+	return above
 }

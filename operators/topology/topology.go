@@ -3,8 +3,9 @@
 package topology
 
 import (
+	"encoding/binary"
+	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/streamd/streamd/operators"
 	"github.com/streamd/streamd/partition"
@@ -19,8 +20,14 @@ type Topology struct {
 	Version       int           `json:"version"` // of the JSON form
 	App           string        `json:"app"`
 	SubTopologies []SubTopology `json:"subTopologies"` // ordered by id, without gaps
+	// Globals are the topics of which every worker holds all rows, sorted by topic.
+	Globals []Global `json:"globals,omitempty"`
 	// Dropped names the stores and repartition topics that the pipeline says it no longer wants.
 	Dropped []string `json:"dropped,omitempty"`
+
+	// Openings are to be called by each process before it makes its first Processor; an error ends it. There are
+	// none in a decoded topology.
+	Openings []operators.Opening `json:"-"`
 }
 
 // SubTopology is a part of the pipeline that one task runs as a whole.
@@ -42,13 +49,27 @@ func (s *SubTopology) Stateful() bool {
 	return len(s.Stores) > 0 || slices.ContainsFunc(s.Nodes, func(n Node) bool { return n.Timed })
 }
 
+// Global is a topic that every worker reads as a whole, into a table that its tasks look up.
+type Global struct {
+	Topic         string `json:"topic"`
+	KeyCodec      string `json:"keyCodec"`
+	ValueCodec    string `json:"valueCodec"`
+	OnDecodeError string `json:"onDecodeError"` // what becomes of records that do not decode: "fail" or "skip"
+
+	// New makes the table of one process, empty. It is nil in a decoded topology.
+	New func(*operators.Listener) operators.GlobalStore `json:"-"`
+}
+
 // Source is one topic that a sub-topology reads.
 type Source struct {
-	Topic         string       `json:"topic"`             // logical name if Internal
-	Internal      bool         `json:"internal,omitzero"` // a repartition topic
-	KeyCodec      string       `json:"keyCodec"`
-	ValueCodec    string       `json:"valueCodec"`
-	OnDecodeError DecodePolicy `json:"onDecodeError"`
+	Topic      string `json:"topic"`             // logical name if Internal
+	Internal   bool   `json:"internal,omitzero"` // a repartition topic
+	KeyCodec   string `json:"keyCodec"`
+	ValueCodec string `json:"valueCodec"`
+	// FormerValueCodecs are those of former releases that values in flight can be upgraded from, oldest first. Internal
+	// only: there each value is behind the number of its codec, as in a Store.
+	FormerValueCodecs []string `json:"formerValueCodecs,omitempty"`
+	OnDecodeError     string   `json:"onDecodeError"` // what becomes of records that do not decode
 	// OutOfOrder is by how many milliseconds of event time a record may come after a newer one of its partition
 	// without being late.
 	OutOfOrder int64 `json:"outOfOrder,omitzero"`
@@ -69,14 +90,21 @@ const (
 	// TableStore holds the rows of a table: 8 bytes of event time (big-endian, sign bit flipped, the newest
 	// record that touched the row), then the value.
 	TableStore StoreKind = "table"
+	// GroupStore holds aggregates of groups of rows: 8 bytes that count the rows of the group (big-endian), then as
+	// TableStore.
+	GroupStore StoreKind = "group"
 	// BroadcastStore holds one value per key of a broadcast, the same in every task.
 	BroadcastStore StoreKind = "broadcast"
 	// ValueStore holds one value per key.
 	ValueStore StoreKind = "value"
 	// MapStore holds values by key and sub-key.
 	MapStore StoreKind = "map"
-	// WindowStore holds values by time, key and, where there are several, sub-key.
+	// WindowStore holds values by time, key and, where there are several, sub-key: a byte of flags, 8 bytes of event time
+	// as in a TableStore, then the value. With the value codec "mark" it holds keys only.
 	WindowStore StoreKind = "window"
+	// WindowTableStore is a WindowStore of aggregates: a byte of flags, 8 bytes of event time as in a TableStore, then the
+	// value. The entry's time is the start of its window.
+	WindowTableStore StoreKind = "window-table"
 	// SessionStore holds per key the open sessions: a byte of flags, 8 bytes of the time at which the key is looked at
 	// next, their number as a uvarint, and for each its first and its last time, 8 bytes each, and the value after 4
 	// bytes of its length.
@@ -92,6 +120,45 @@ const (
 	ProcessingTimeTTL TTL = "processing-time"
 )
 
+const (
+	countBytes = 8
+	timeBytes  = 8
+)
+
+// Windowed says whether the store's entries are led by a time.
+func (k StoreKind) Windowed() bool { return k == WindowStore || k == WindowTableStore }
+
+// Timed says whether the store's entries have a time: in their keys, or in front of their values.
+func (s *Store) Timed() bool {
+	return s.TTL != "" || s.Kind.Windowed() || s.Kind == TableStore || s.Kind == GroupStore
+}
+
+// Split takes an entry of the store apart: the time in front of its value, if it has one, and the value.
+func (s *Store) Split(entry []byte) (at operators.Time, timed bool, value []byte, err error) {
+	value = entry
+	switch s.Kind {
+	case GroupStore:
+		if len(value) < countBytes {
+			return 0, false, nil, fmt.Errorf("entry of %d bytes has no number of rows", len(entry))
+		}
+		value = value[countBytes:]
+	case WindowTableStore:
+		if len(value) == 0 {
+			return 0, false, nil, fmt.Errorf("entry of %d bytes has no flags", len(entry))
+		}
+		value = value[1:]
+	case TableStore:
+	default:
+		if s.TTL == "" {
+			return 0, false, value, nil
+		}
+	}
+	if len(value) < timeBytes {
+		return 0, false, nil, fmt.Errorf("entry of %d bytes has no time", len(entry))
+	}
+	return operators.Time(binary.BigEndian.Uint64(value) ^ 1<<63), true, value[timeBytes:], nil
+}
+
 // Store is one store of a sub-topology.
 type Store struct {
 	ID          uint16    `json:"id"`   // stable: a hash of the name
@@ -100,37 +167,26 @@ type Store struct {
 	KeyCodec    string    `json:"keyCodec"`
 	SubKeyCodec string    `json:"subKeyCodec,omitempty"` // MapStore, and WindowStore where it has one
 	ValueCodec  string    `json:"valueCodec"`
+	// FormerValueCodecs are those of former releases that values can be upgraded from, oldest first. In every store
+	// with values each is behind the number of the codec that wrote it, an unsigned varint: an index into this
+	// list, or its length for ValueCodec.
+	FormerValueCodecs []string `json:"formerValueCodecs,omitempty"`
+	// Plain says that values are not behind the number of the codec that wrote them: they are the step's own, and are
+	// never upgraded.
+	Plain bool `json:"plain,omitzero"`
 	// TTL, where values expire: each then begins with 8 bytes of the time of its last use, as in a TableStore.
 	TTL  TTL `json:"ttl,omitempty"`
 	Node int `json:"node"` // id of the owning node
 }
 
-// TimeBytes is how many bytes of time, big-endian with the sign bit flipped, are in front of each value.
-func (s *Store) TimeBytes() int {
-	if s.Kind == TableStore || s.TTL != "" {
-		return 8
-	}
-	return 0
+// Codecs returns the ids of what the entries of a store are written with: of keys, of sub-keys, and of values, from the
+// oldest to the present one. A release can read what another one wrote if its list begins with the other's.
+func (s *Store) Codecs() []string {
+	return append([]string{s.KeyCodec, s.SubKeyCodec}, s.ValueCodecs()...)
 }
 
-// DecodePolicy says what a source does with a record that it cannot decode.
-type DecodePolicy string
-
-// The policies without a parameter.
-const (
-	Fail DecodePolicy = "fail" // stop the task with a *operators.DecodeError
-	Skip DecodePolicy = "skip" // drop the record and report it to the listener
-)
-
-const deadLetterPrefix = "dead-letter:"
-
-// DeadLetter is the policy that sends the original bytes to a topic, in the same transaction.
-func DeadLetter(topic string) DecodePolicy { return DecodePolicy(deadLetterPrefix + topic) }
-
-// DeadLetterTopic returns the topic of a DeadLetter policy.
-func (p DecodePolicy) DeadLetterTopic() (string, bool) {
-	return strings.CutPrefix(string(p), deadLetterPrefix)
-}
+// ValueCodecs returns the ids of the codecs that values may be written with, by their number.
+func (s *Store) ValueCodecs() []string { return history(s.FormerValueCodecs, s.ValueCodec) }
 
 // Partition returns the input of partition.Tasks, with topics named as name maps them. Sources are
 // sorted by that name.

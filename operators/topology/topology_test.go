@@ -99,7 +99,7 @@ func TestDecodedJSONIsTheTopology(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(topo, got, cmpopts.IgnoreFields(topology.SubTopology{}, "New"), cmpopts.EquateEmpty()); diff != "" {
+	if diff := cmp.Diff(topo, got, cmpopts.IgnoreFields(topology.SubTopology{}, "New"), cmpopts.IgnoreFields(topology.Topology{}, "Openings"), cmpopts.EquateEmpty()); diff != "" {
 		t.Fatalf("decoded (-want +got):\n%s", diff)
 	}
 	if topo.Fingerprint() != got.Fingerprint() {
@@ -235,9 +235,9 @@ var nextReleases = map[string]struct {
 		},
 		want: []string{
 			`step "by": its key codec was "string" and is "int64"; use the codec it was written with, or a new name for the step`,
-			`step "by": its value codec was "string" and is "json:string"; use the codec it was written with, or a new name for the step`,
+			`step "by": its value codec was "string" and is "json:string"; upgrade the values by codec.Migrate from the codec they were written with, use that one, or give the step a new name`,
 			`step "count": its key codec was "string" and is "int64"; use the codec it was written with, or a new name for the step`,
-			`step "last": its value codec was "string" and is "json:string"; use the codec it was written with, or a new name for the step`,
+			`step "last": its value codec was "string" and is "json:string"; upgrade the values by codec.Migrate from the codec they were written with, use that one, or give the step a new name`,
 		},
 	},
 	"sub-topology moved, kind changed": {

@@ -5,6 +5,7 @@ package topology
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -78,7 +79,7 @@ func (g *Graph) checkTopics() []error {
 		if src.Internal {
 			continue
 		}
-		errs = append(errs, g.checkTopic(src.Node, src.Topic)...)
+		errs = append(errs, g.checkTopic(g.Nodes[src.Node].Label, src.Topic)...)
 		if _, ok := read[src.Topic]; ok {
 			errs = append(errs, Finding(g.Nodes[src.Node].Label,
 				fmt.Sprintf("the topic %q is read twice", src.Topic),
@@ -86,13 +87,24 @@ func (g *Graph) checkTopics() []error {
 		}
 		read[src.Topic] = src.Node
 	}
-	for _, n := range g.Nodes {
-		if n.Kind.Internal() {
-			continue
+	globals := make(map[string]bool)
+	for _, t := range g.Globals {
+		label := "global:" + t.Topic
+		errs = append(errs, g.checkTopic(label, t.Topic)...)
+		if globals[t.Topic] {
+			errs = append(errs, Finding(label, fmt.Sprintf("the topic %q is a global table twice", t.Topic),
+				"call GlobalTableFrom once and use the table that it returns in both places"))
 		}
-		for _, topic := range n.Writes {
-			errs = append(errs, g.checkTopic(n.ID, topic)...)
-			if _, ok := read[topic]; ok {
+		globals[t.Topic] = true
+	}
+	for _, n := range g.Nodes {
+		for _, out := range n.outputs() {
+			if out.Internal {
+				continue
+			}
+			topic := out.Topic
+			errs = append(errs, g.checkTopic(n.Label, topic)...)
+			if _, ok := read[topic]; ok || globals[topic] {
 				errs = append(errs, Finding(n.Label,
 					fmt.Sprintf("the topic %q is both read and written by this pipeline", topic),
 					"use the stream itself, or Repartition, instead of a topic in between"))
@@ -102,18 +114,60 @@ func (g *Graph) checkTopics() []error {
 	return errs
 }
 
-func (g *Graph) checkTopic(node int, topic string) []error {
+func (g *Graph) checkTopic(label, topic string) []error {
 	if !validTopic(topic) {
-		return []error{Finding(g.Nodes[node].Label, fmt.Sprintf("%q is not a valid topic name", topic),
+		return []error{Finding(label, fmt.Sprintf("%q is not a valid topic name", topic),
 			"use 1 to 249 letters, digits, '.', '-' and '_'")}
 	}
 	rest, ours := strings.CutPrefix(topic, g.App+"-")
 	internal := strings.HasSuffix(rest, "-repartition") || strings.HasSuffix(rest, "-changelog")
 	if ours && internal && strings.Trim(rest[:1], "0123456789") == "" {
-		return []error{Finding(g.Nodes[node].Label, fmt.Sprintf("the topic %q has a name that internal topics have", topic),
+		return []error{Finding(label, fmt.Sprintf("the topic %q has a name that internal topics have", topic),
 			"use another topic, or another name for the pipeline")}
 	}
 	return nil
+}
+
+// checkLoops reports the repartition topics through which a sub-topology would send records to itself.
+func (t *Topology) checkLoops() []error {
+	// A sub-topology is settled once all that write to it are; those in a loop, and behind one, never are.
+	settled := make(map[int32]bool)
+	for range t.SubTopologies {
+		for i := range t.SubTopologies {
+			s := &t.SubTopologies[i]
+			settled[s.ID] = settled[s.ID] || !slices.ContainsFunc(s.Sources, func(src Source) bool {
+				return src.Internal && slices.ContainsFunc(t.Writers(src.Topic), func(w int32) bool { return !settled[w] })
+			})
+		}
+	}
+	var errs []error
+	for i := range t.SubTopologies {
+		s := &t.SubTopologies[i]
+		if settled[s.ID] {
+			continue
+		}
+		for _, src := range s.Sources {
+			if src.Internal && slices.ContainsFunc(t.Writers(src.Topic), func(w int32) bool { return t.reaches(s.ID, w) }) {
+				errs = append(errs, Finding(src.Topic, "what it sends can come back to it, so that event time and the end of a bounded run would wait for themselves",
+					"add .Repartition(name) to the stream or table where it comes back: in a join of a table with itself, to one side"))
+			}
+		}
+	}
+	return errs
+}
+
+// reaches says whether records of a sub-topology get to another.
+func (t *Topology) reaches(from, to int32) bool {
+	seen := map[int32]bool{from: true}
+	for range t.SubTopologies {
+		for i := range t.SubTopologies {
+			s := &t.SubTopologies[i]
+			seen[s.ID] = seen[s.ID] || slices.ContainsFunc(s.Sources, func(src Source) bool {
+				return src.Internal && slices.ContainsFunc(t.Writers(src.Topic), func(w int32) bool { return seen[w] })
+			})
+		}
+	}
+	return seen[to]
 }
 
 func (g *Graph) checkDropped() []error {

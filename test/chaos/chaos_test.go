@@ -20,7 +20,7 @@ func TestMain(m *testing.M) {
 // cut off for a while too.
 func TestNothingIsLostOrRepeatedWhenWorkersAreKilled(t *testing.T) {
 	kafkabroker.Require(t)
-	args := []string{"--records", "300000", "--keys", "5000", "--groups", "50", "--kills", "4", "--every", "3s", "--wipe", "--zombie", "--checkpoint-interval", "1s"}
+	args := []string{"--records", "300000", "--keys", "5000", "--groups", "50", "--kills", "4", "--every", "3s", "--drain", "--wipe", "--zombie", "--checkpoint-interval", "1s"}
 	if os.Getenv("REQUIRE_S3") == "1" {
 		args = append(args, "--store-outage", "5s")
 	}

@@ -5,7 +5,7 @@
 // records flow; then everything that they committed is compared with a single-threaded evaluation of the input.
 //
 //	go run ./test/chaos                       # 5 million records, 20 kills
-//	go run ./test/chaos --wipe --zombie --store-outage 60s
+//	go run ./test/chaos --drain --wipe --zombie --store-outage 60s
 //	go run ./test/chaos --records 300000 --kills 4 --seed 7
 //
 // # Mental model

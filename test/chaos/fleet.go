@@ -253,27 +253,35 @@ func (f *fleet) killAll() {
 
 // stopAll ends all workers in order; each must exit with code 0.
 func (f *fleet) stopAll(ctx context.Context) error {
-	for _, p := range f.workers {
+	all := slices.Clone(f.workers)
+	for _, p := range all {
 		if err := p.signal(syscall.SIGTERM); err != nil {
 			return err
 		}
 	}
-	limit := time.After(stopLimit)
-	for _, p := range slices.Clone(f.workers) {
-		select {
-		case <-p.ended:
-			if p.err != nil {
-				f.run.faults.add("%s did not end in order after SIGTERM (%v); the end of its log:\n    %s", p.name, p.err, p.tail())
-			}
-			f.forget(p)
-		case <-limit:
-			f.run.faults.add("%s still runs %v after SIGTERM; the end of its log:\n    %s", p.name, stopLimit, p.tail())
-			return f.kill(p)
-		case <-ctx.Done():
-			return context.Cause(ctx)
+	for _, p := range all {
+		if err := f.stopped(ctx, p); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// stopped waits for a worker that got SIGTERM.
+func (f *fleet) stopped(ctx context.Context, p *proc) error {
+	select {
+	case <-p.ended:
+		if p.err != nil {
+			f.run.faults.add("%s did not end in order after SIGTERM (%v); the end of its log:\n    %s", p.name, p.err, p.tail())
+		}
+		f.forget(p)
+		return nil
+	case <-time.After(stopLimit):
+		f.run.faults.add("%s still runs %v after SIGTERM; the end of its log:\n    %s", p.name, stopLimit, p.tail())
+		return f.kill(p)
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // stopLimit is longer than the workers' drain timeout.

@@ -31,6 +31,7 @@ type options struct {
 	Every              time.Duration `json:"every,format:units"`
 	Wipe               bool          `json:"wipe"`
 	Zombie             bool          `json:"zombie"`
+	Drain              bool          `json:"drain"`
 	Outage             time.Duration `json:"outage,format:units"`
 	S3                 bool          `json:"s3"`
 	SessionTimeout     time.Duration `json:"sessionTimeout,format:units"`
@@ -57,6 +58,7 @@ func command(args []string) int {
 	fs.IntVar(&o.Kills, "kills", 20, "how often a worker is killed and replaced")
 	fs.DurationVar(&o.Every, "every", 6*time.Second, "mean time between kills")
 	fs.BoolVar(&o.Wipe, "wipe", false, "also kill all workers at once and delete all local state")
+	fs.BoolVar(&o.Drain, "drain", false, "also end a worker by SIGTERM while it is busy")
 	fs.BoolVar(&o.Zombie, "zombie", false, "also stop a worker for twice the session timeout and let it go on")
 	fs.DurationVar(&o.Outage, "store-outage", 0, "also cut the workers off from the object store for this long (implies --s3)")
 	fs.BoolVar(&o.S3, "s3", false, "use a real S3 server as object store, not a folder")

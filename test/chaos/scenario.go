@@ -26,9 +26,14 @@ func (r *run) scenario(ctx context.Context) error {
 	if err := r.settled(ctx); err != nil {
 		return err
 	}
-	wipeAfter, zombieAfter, outageAfter := r.opts.Kills*2/5, r.opts.Kills*3/5, r.opts.Kills*4/5
+	drainAfter, wipeAfter, zombieAfter, outageAfter := r.opts.Kills*1/5, r.opts.Kills*2/5, r.opts.Kills*3/5, r.opts.Kills*4/5
 	for i := 0; i <= r.opts.Kills; i++ {
 		r.plan(i)
+		if r.opts.Drain && i == drainAfter {
+			if err := r.drain(ctx); err != nil {
+				return err
+			}
+		}
 		if r.opts.Wipe && i == wipeAfter {
 			if err := r.wipe(ctx); err != nil {
 				return err
@@ -62,6 +67,7 @@ func (r *run) plan(done int) {
 			left += d
 		}
 	}
+	ahead(r.opts.Drain, r.opts.Kills*1/5, 10*time.Second)
 	ahead(r.opts.Wipe, r.opts.Kills*2/5, r.opts.SessionTimeout+10*time.Second)
 	ahead(r.opts.Zombie, r.opts.Kills*3/5, 3*r.opts.SessionTimeout+5*time.Second)
 	ahead(r.opts.Outage > 0, r.opts.Kills*4/5, r.opts.Outage+4*r.opts.CheckpointInterval)
@@ -266,6 +272,31 @@ func (r *run) settled(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// drain ends a worker in order while it is busy, and starts another in its place, as a rolling update does.
+func (r *run) drain(ctx context.Context) error {
+	if err := r.settled(ctx); err != nil {
+		return err
+	}
+	p := r.fleet.workers[r.rand.IntN(len(r.fleet.workers))]
+	owned := r.outputsOf(ctx, p)
+	d := disruption{Kind: "drain", Worker: p.name, Settled: true, Tasks: len(owned), slowest: r.slowestCommit()}
+	at := time.Now()
+	if err := p.signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	if err := r.fleet.stopped(ctx, p); err != nil {
+		return err
+	}
+	awaited, err := r.awaitOutput(ctx, owned)
+	if err != nil {
+		return err
+	}
+	if _, err := r.fleet.start("", r.opts.CommitInterval); err != nil {
+		return err
+	}
+	return r.comeback(ctx, d, at, awaited)
 }
 
 // wipe kills all workers at once and deletes all local state: what remains is the object store and the changelog.

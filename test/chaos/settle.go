@@ -45,7 +45,8 @@ func createTopics(ctx context.Context, brokers string, partitions int, names ...
 // settle lets the workers finish the input and checks everything.
 func (r *run) settle(ctx context.Context) error {
 	r.say("all %d records are written; waiting for the end", r.opts.Records)
-	if err := r.drained(ctx); err != nil {
+	processed, err := r.drained(ctx)
+	if err != nil {
 		return err
 	}
 	ends, err := r.admin.EndOffsets(ctx, counts, totals)
@@ -57,6 +58,7 @@ func (r *run) settle(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	truth.processed = processed
 	if err := r.checkState(ctx, truth); err != nil {
 		return err
 	}
@@ -83,38 +85,39 @@ func (r *run) settle(ctx context.Context) error {
 	return nil
 }
 
-// drained waits until everything written is processed and committed, stage by stage.
-func (r *run) drained(ctx context.Context) error {
+// drained waits until everything written is processed and committed, stage by stage, and returns where that is in each
+// input of each stage.
+func (r *run) drained(ctx context.Context) (map[partition.TopicPartition]int64, error) {
 	repartition := worker.Names{App: app, Incarnation: 1}.Repartition("by-group")
 	last, lastMoved := int64(-1), time.Now()
 	for {
 		if err := r.fleet.reap(); err != nil {
-			return err
+			return nil, err
 		}
 		group, err := r.admin.GroupOf(ctx, app)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		// After the offsets: what is written up to here while the first stage has nothing left is all there is.
 		ends, err := r.admin.HighWatermarks(ctx, clicks, orders, repartition)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		lag := int64(0)
 		for tp, end := range ends {
 			lag += max(0, end-group.Committed[tp].Offset)
 		}
 		if lag == 0 {
-			return nil
+			return ends, nil
 		}
 		if lag != last {
 			last, lastMoved = lag, time.Now()
 		}
 		if time.Since(lastMoved) > stuckLimit {
-			return fmt.Errorf("no progress for %v with %d records to go: %s", stuckLimit, lag, r.describe(ctx))
+			return nil, fmt.Errorf("no progress for %v with %d records to go: %s", stuckLimit, lag, r.describe(ctx))
 		}
 		if err := wait(ctx, 100*time.Millisecond); err != nil {
-			return err
+			return nil, err
 		}
 	}
 }
@@ -125,6 +128,8 @@ type truth struct {
 	keys   []seen   // by key
 	totals []total  // by group: Updates and Sum only, since which key came last depends on the run
 	inputs map[partition.TopicPartition]int64
+
+	processed map[partition.TopicPartition]int64 // where every stage has processed everything
 }
 
 // evaluate reads the input from its beginning.
@@ -236,7 +241,7 @@ func (r *run) checkState(ctx context.Context, t *truth) error {
 	return nil
 }
 
-// finalCheckpoint waits for a complete round of which every task that reads a topic of ours has all of it.
+// finalCheckpoint waits for a complete round in which every task has processed everything.
 func (r *run) finalCheckpoint(ctx context.Context, repo *checkpoint.Repository, t *truth) ([]checkpoint.Manifest, error) {
 	deadline := time.Now().Add(comebackLimit)
 	for {
@@ -255,7 +260,7 @@ func (r *run) finalCheckpoint(ctx context.Context, repo *checkpoint.Repository, 
 			if err != nil {
 				return nil, err
 			}
-			manifests, atEnd = append(manifests, m), atEnd && r.holdsAll(m, t)
+			manifests, atEnd = append(manifests, m), atEnd && holdsAll(m, t)
 		}
 		if atEnd {
 			return manifests, nil
@@ -269,12 +274,11 @@ func (r *run) finalCheckpoint(ctx context.Context, repo *checkpoint.Repository, 
 	}
 }
 
-// holdsAll says whether a checkpoint is of the end of the input. Tasks of the second stage are not asked: their own
-// input ends with transaction markers; that their state is whole the comparison shows.
-func (r *run) holdsAll(m checkpoint.Manifest, t *truth) bool {
+// holdsAll says whether a checkpoint is of the end of the task's input.
+func holdsAll(m checkpoint.Manifest, t *truth) bool {
 	for topic, ps := range m.Position.Inputs {
 		for p, at := range ps {
-			if end, ours := t.inputs[partition.TopicPartition{Topic: topic, Partition: p}]; ours && at < end {
+			if at < t.processed[partition.TopicPartition{Topic: topic, Partition: p}] {
 				return false
 			}
 		}
