@@ -19,10 +19,13 @@ type Runtime struct {
 	// Partitions has the number of partitions of each of topology.SubTopology.Outputs.
 	Partitions []int32
 	Context    *Context
-	Now        func() time.Time       // the wall clock, through the engine so that a run can be repeated
-	Wait       func(time.Duration)    // between the attempts of a step; nil: time.Sleep
-	Listener   *Listener              // may be nil
-	Globals    map[string]GlobalStore // by topic: those of topology.Topology.Globals
+	Now        func() time.Time    // the wall clock, through the engine so that a run can be repeated
+	Wait       func(time.Duration) // between the attempts of a step; nil: time.Sleep
+	// Call runs f, which does not panic, on a goroutine of its own and afterwards done on the task's, between two records.
+	// When an epoch is aborted, ctx ends and done is not called any more. Nil only where no step calls.
+	Call     func(f func(ctx context.Context), done func() error)
+	Listener *Listener              // may be nil
+	Globals  map[string]GlobalStore // by topic: those of topology.Topology.Globals
 }
 
 // Context tells what a task is doing right now. There is one per task; Processors write it, and the
@@ -74,6 +77,11 @@ type Processor interface {
 	WallDue() Time
 	// AdvanceWall says that the wall clock has reached now.
 	AdvanceWall(now Time) error
+	// Held is up to where those downstream may believe the task's watermark, since the processor waits for calls whose
+	// results are of that time or later; MaxTime if it does not.
+	Held() Time
+	// Full says that no record is to be processed until a call has ended.
+	Full() bool
 	// Flush emits what was held back for the commit (tables that emit once per commit). It is called
 	// once per epoch, before statestore.DB.Prepare, and may write state and emit records.
 	Flush() error

@@ -14,5 +14,7 @@
 //
 // # Concurrency
 //
-// A Task belongs to one goroutine at a time.
+// A Task belongs to one goroutine at a time. What its steps call runs on goroutines of the engine, and comes back through
+// calls.ended, the one thing here that has a lock; its results are taken on the task's goroutine. An abort ends the context
+// of calls under way and drops what they bring.
 package task

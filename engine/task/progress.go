@@ -89,8 +89,13 @@ func (t *Task) Point() Point {
 // Watermark returns the task's event time; operators.MinTime if nothing is known.
 func (t *Task) Watermark() operators.Time { return t.time.now.watermark }
 
-// Status says what may be expected of the task.
-func (t *Task) Status() Status { return t.time.now.status }
+// Status says what may be expected of the task. While it waits for calls it is active.
+func (t *Task) Status() Status {
+	if t.proc.Held() != operators.MaxTime {
+		return Active
+	}
+	return t.time.now.status
+}
 
 // awake makes an input active, since it has records. What it held back while it was idle is over, so this moves no
 // watermark.
@@ -181,6 +186,9 @@ func (t *Task) following() bool {
 // would go on without it, and find it late.
 func (t *Task) outward() reading {
 	r := t.time.now
+	if held := t.proc.Held(); held != operators.MaxTime {
+		return reading{watermark: min(r.watermark, held)}
+	}
 	if t.Waits() {
 		r.status = Active
 	}
@@ -197,8 +205,14 @@ func (t *Task) End(tp partition.TopicPartition, offset int64) {
 
 // Due says whether Tick has something to do.
 func (t *Task) Due(now time.Time) bool {
-	if t.waiting > 0 {
-		return false // records come first
+	wall := t.proc.WallDue()
+	switch wallDue := wall <= now.UnixMilli() && wall != operators.MaxTime; {
+	case t.calls.waiting():
+		return true
+	case t.waiting > 0:
+		return wallDue && t.Full() // else records come first
+	case wallDue:
+		return true
 	}
 	for i := range t.inputs {
 		if t.settled(i, now) != t.time.inputs[i].now.status && !t.inputs[i].internal {
@@ -208,7 +222,7 @@ func (t *Task) Due(now time.Time) bool {
 	if t.proc.Due() <= t.time.now.watermark {
 		return true // what was left of it
 	}
-	return t.following() || now.UnixMilli() >= t.proc.WallDue() && t.proc.WallDue() != operators.MaxTime || t.out.due(t, now)
+	return t.following() || t.out.due(t, now)
 }
 
 // settled is the status that an input of a user's topic should have.
@@ -223,11 +237,15 @@ func (t *Task) settled(i int, now time.Time) Status {
 	return Active
 }
 
-// Tick lets time pass where no record does it: inputs become idle or finished, timers of the wall clock fire. It says
+// Tick lets time pass where no record does it: calls have ended, inputs become idle or finished, timers of the wall clock
+// fire. It says
 // whether there is anything to be committed.
 func (t *Task) Tick(now time.Time) (acted bool, err error) {
 	defer t.contain(&err)
 	t.acted = t.acted || t.Due(now)
+	if err := t.collect(); err != nil {
+		return t.acted, err
+	}
 	for i := range t.inputs {
 		if !t.inputs[i].internal {
 			t.time.inputs[i].now.status = t.settled(i, now)

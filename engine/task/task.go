@@ -52,6 +52,10 @@ type Options struct {
 	Timed bool
 	// AnnounceEvery is the least time between two announcements that differ in the watermark only.
 	AnnounceEvery time.Duration
+	// Go runs what steps call, on another goroutine; Wake is called there when that has ended, and Tick has something to
+	// do. They are needed where a step of the pipeline makes calls.
+	Go   func(func())
+	Wake func()
 	// IdleAfter is how long an input must have been processed to its end before it counts as idle.
 	IdleAfter time.Duration
 }
@@ -68,6 +72,7 @@ type Task struct {
 	ordered bool // records of several inputs are processed in the order of time
 	waiting int  // records enqueued and not yet processed
 	counted int64
+	calls   calls
 
 	run       string
 	out       announcer
@@ -99,9 +104,11 @@ func New(o Options) (*Task, error) {
 	t.ordered = len(t.source) > 1 && o.SubTopology.Stateful()
 	t.out = newAnnouncer(o)
 	t.startTime()
+	t.calls.run, t.calls.wake = o.Go, o.Wake
+	t.calls.begin()
 	proc, err := o.SubTopology.New(&operators.Runtime{
 		Task: o.ID, DB: o.DB, Output: o.Output, Partitions: o.Partitions, Context: &t.ctx, Now: o.Now, Wait: o.Wait,
-		Listener: o.Listener, Globals: o.Globals,
+		Call: t.calls.call, Listener: o.Listener, Globals: o.Globals,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("build task %v: %w", o.ID, err)
@@ -204,6 +211,15 @@ func (t *Task) Last() (step string, r *operators.Record) { return t.ctx.Node, t.
 func (t *Task) Process(limit int) (n int, err error) {
 	defer t.contain(&err)
 	for n < limit && t.waiting > 0 {
+		if t.Full() {
+			if !t.calls.waiting() {
+				return n, nil
+			}
+			if err := t.collect(); err != nil {
+				return n, err
+			}
+			continue
+		}
 		i, until := t.earliest()
 		if i < 0 {
 			return n, nil
@@ -224,7 +240,7 @@ func (t *Task) take(i, limit int, until operators.Time) (n int, err error) {
 	b := in.queue[0]
 	end := min(b.Len(), in.at+limit)
 	for in.at < end {
-		if n > 0 && until != operators.MaxTime && b.TimeAt(in.at) > until {
+		if n > 0 && (until != operators.MaxTime && b.TimeAt(in.at) > until || t.Full()) {
 			break
 		}
 		if b.Record(in.at, &t.record) {
@@ -251,7 +267,7 @@ func (t *Task) one(i int) error {
 		return t.hear(i)
 	}
 	if t.out.quiet {
-		t.out.announce(t, reading{watermark: t.time.now.watermark})
+		t.out.announce(t, reading{watermark: t.outward().watermark})
 	}
 	if err := t.proc.Process(i, &t.record); err != nil {
 		return err
@@ -344,6 +360,7 @@ func (t *Task) Abort() {
 	if t.db != nil {
 		t.db.Abort()
 	}
+	t.calls.abort()
 	t.time, t.acted = t.confirmed.clone(), false
 	t.out.quiet = true
 	t.ctx.Watermark = t.time.now.watermark

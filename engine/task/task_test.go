@@ -3,6 +3,7 @@
 package task
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -37,6 +38,11 @@ type script struct {
 	ctx  *operators.Context
 	seen []string
 	fail func(*operators.Record) error
+	call func(f func(context.Context), done func() error)
+	full bool
+
+	calls []func() // made and not run yet
+	woken int
 }
 
 func (s *script) Process(source int, r *operators.Record) error {
@@ -49,6 +55,8 @@ func (s *script) Process(source int, r *operators.Record) error {
 }
 
 func (s *script) Restart() error                   { return nil }
+func (s *script) Held() operators.Time             { return operators.MaxTime }
+func (s *script) Full() bool                       { return s.full }
 func (s *script) Flush() error                     { return nil }
 func (s *script) Due() operators.Time              { return operators.MaxTime }
 func (s *script) Advance(operators.Time) error     { return nil }
@@ -59,14 +67,14 @@ func newTask(t *testing.T, inputs ...string) (*Task, *script) {
 	t.Helper()
 	s := &script{}
 	sub := &topology.SubTopology{New: func(rt *operators.Runtime) (operators.Processor, error) {
-		s.ctx = rt.Context
+		s.ctx, s.call = rt.Context, rt.Call
 		return s, nil
 	}}
 	var tps []partition.TopicPartition
 	for _, name := range inputs {
 		tps = append(tps, partition.TopicPartition{Topic: name})
 	}
-	task, err := New(Options{SubTopology: sub, Inputs: tps, Now: time.Now})
+	task, err := New(Options{SubTopology: sub, Inputs: tps, Now: time.Now, Go: func(f func()) { s.calls = append(s.calls, f) }, Wake: func() { s.woken++ }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,6 +168,57 @@ func TestAPanicNamesTheRecordAndNotItsContent(t *testing.T) {
 	task.Abort()
 	if task.Waiting() != 0 {
 		t.Errorf("%d records wait after an abort", task.Waiting())
+	}
+}
+
+func TestWhatACallBringsIsTakenBetweenRecordsAndDroppedAfterAnAbort(t *testing.T) {
+	t.Parallel()
+	task, s := newTask(t, "a")
+	ask := func(name string) {
+		s.call(func(ctx context.Context) { s.seen = append(s.seen, fmt.Sprint("call ", name, " ", ctx.Err())) },
+			func() error { s.seen = append(s.seen, "done "+name); s.full = false; return nil })
+	}
+	run := func() {
+		calls := s.calls
+		s.calls = nil
+		for _, call := range calls {
+			call()
+		}
+	}
+	ask("lost")
+	task.Abort()
+	run()
+	if s.woken != 1 || !task.Due(time.Now()) {
+		t.Errorf("woken %d times", s.woken)
+	}
+	if acted, err := task.Tick(time.Now()); !acted || err != nil {
+		t.Fatal(err)
+	}
+	if err := task.Enqueue(at("a"), batch{marker: -1, times: []int64{1, 2, 3}}); err != nil {
+		t.Fatal(err)
+	}
+	s.fail = func(r *operators.Record) error {
+		if r.Offset == 1 {
+			ask("kept")
+			s.full = true
+		}
+		return nil
+	}
+	for want := range 2 {
+		if n, err := task.Process(100); n != 2-2*want || err != nil {
+			t.Fatalf("processed %d, %v", n, err)
+		}
+	}
+	if !task.Full() || task.Waiting() != 1 || task.Due(time.Now()) {
+		t.Error("the task takes records while its calls are under way")
+	}
+	run()
+	if n, err := task.Process(100); n != 1 || err != nil {
+		t.Fatalf("processed %d, %v", n, err)
+	}
+	want := []string{"call lost context canceled", "0:0", "0:1", "call kept <nil>", "done kept", "0:2"}
+	if diff := cmp.Diff(want, s.seen); diff != "" {
+		t.Error(diff)
 	}
 }
 

@@ -66,6 +66,8 @@ func (w *Worker) loop(ctx context.Context) error {
 			w.saveBegun(err)
 		case o := <-w.observed:
 			w.observations(o)
+		case <-w.woken:
+			w.tick()
 		case <-tick.C:
 			w.housekeep()
 			w.tick()

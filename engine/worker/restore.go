@@ -201,7 +201,7 @@ func (w *Worker) buildTask(rt *runningTask, at task.Position) error {
 		rt.outbox = kafka.NewOutbox(rt.id.String(), topics)
 		o := task.Options{
 			ID: rt.id, SubTopology: rt.sub, Inputs: w.sourcesOf(rt), DB: rt.db, Output: rt.outbox, Now: w.now,
-			Listener: w.listener.operatorListener(), Globals: w.globals,
+			Listener: w.listener.operatorListener(), Globals: w.globals, Go: w.routines.Go, Wake: w.wake,
 		}
 		w.timeOptions(rt, &o)
 		t, err := task.New(o)

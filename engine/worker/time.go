@@ -137,19 +137,34 @@ func (w *Worker) tick() {
 	if !w.begin() {
 		return
 	}
-	var emitted atomic.Int64
+	var records, emitted atomic.Int64
 	err := w.onLanes(due, func(rt *runningTask) error {
 		_, before := rt.outbox.Emitted()
 		_, err := rt.task.Tick(now)
+		if err == nil {
+			var n int
+			n, err = rt.task.Process(1 << 30) // what has waited for calls
+			records.Add(int64(n))
+		}
 		_, after := rt.outbox.Emitted()
 		emitted.Add(after - before)
 		return err
 	})
+	w.epoch.records += int(records.Load())
 	w.epoch.bytes += emitted.Load()
+	w.pace(due)
 	w.epoch.dry = true
 	w.step(core.Touched{Tasks: due})
 	if err != nil {
 		w.step(core.TaskFailed{Err: err})
+	}
+}
+
+// wake has the loop look for tasks whose calls have ended.
+func (w *Worker) wake() {
+	select {
+	case w.woken <- struct{}{}:
+	default: // it will look anyway
 	}
 }
 
@@ -175,16 +190,16 @@ func (w *Worker) tasksPer(subTopology int32) (n int32) {
 	return n
 }
 
-// aheadOf bounds what waits in a task of one input while it waits for another.
+// aheadOf bounds what waits in a task of one input while it waits for another, or for calls.
 const aheadOf = 2 * pollRecords
 
-// pace stops fetching for inputs that are far ahead of the other inputs of their task, and goes on with those that no
-// longer are.
+// pace stops fetching for inputs that are far ahead of the other inputs of their task or of its calls, and goes on with
+// those that no longer are.
 func (w *Worker) pace(ids []partition.TaskID) {
 	var pause, resume []partition.TopicPartition
 	for _, id := range ids {
 		rt := w.tasks[id]
-		if rt == nil || rt.paused || len(rt.inputs) < 2 {
+		if rt == nil || rt.paused {
 			continue
 		}
 		for _, tp := range rt.inputs {

@@ -110,6 +110,7 @@ type Worker struct {
 	fetched    chan fetch
 	changed    chan fetch // of global tables
 	observed   chan observation
+	woken      chan struct{} // calls of some task have ended
 	published  chan published
 	returned   chan *runningTask // by lanes that were stuck
 	abandoned  atomic.Bool       // a lane has not come back at the end
@@ -193,6 +194,7 @@ func New(o Options) (*Worker, error) {
 		fetched:     make(chan fetch, 1),
 		changed:     make(chan fetch),
 		observed:    make(chan observation),
+		woken:       make(chan struct{}, 1),
 		paused:      map[partition.TopicPartition]bool{},
 		published:   make(chan published, 16),
 		returned:    make(chan *runningTask),

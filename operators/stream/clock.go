@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/streamd/streamd/operators"
+	"github.com/streamd/streamd/operators/topology"
 )
 
 // clock is how a step acts when time passes: it sets the clock to when it has something to do. Event time is the
@@ -17,6 +18,8 @@ type clock struct {
 	node int
 	hold int64
 	due  operators.Time // MaxTime: not set
+	// above are the steps above that hold back what they wait for.
+	above []*holder
 	// reached is the step's watermark while time advances, from its turn on; MinTime else.
 	reached operators.Time
 	// act does what is due at now, and sets the clock again if there is more to come.
@@ -43,8 +46,34 @@ func (c *clock) set(due operators.Time) {
 }
 
 // watermark is the step's own: no input of the step before it is expected any more.
-func (c *clock) watermark() operators.Time {
-	return max(c.reached, operators.Later(c.ctx.Watermark, -c.hold))
+func (c *clock) watermark() operators.Time { return max(c.reached, c.at(c.ctx.Watermark)) }
+
+// at is the step's time when it is now in the task.
+func (c *clock) at(now operators.Time) operators.Time {
+	return min(operators.Later(now, -c.hold), c.held())
+}
+
+// held is what the step's time cannot pass yet.
+func (c *clock) held() operators.Time {
+	held := operators.MaxTime
+	for _, h := range c.above {
+		held = min(held, operators.Later(h.held, h.hold-c.hold))
+	}
+	return held
+}
+
+// holder is a step that waits for something before it emits what it has taken.
+type holder struct {
+	node int
+	hold int64          // of the steps above it
+	held operators.Time // it may still emit from here on; MaxTime: it waits for nothing
+}
+
+// addHolder makes the holder of a step.
+func (t *task) addHolder(node int) *holder {
+	h := &holder{node: node, hold: t.holds[node], held: operators.MaxTime}
+	t.proc.holders = append(t.proc.holders, h)
+	return h
 }
 
 // clocks are those of one task and one kind of time.
@@ -76,7 +105,7 @@ func (cs *clocks) sort() {
 
 func (cs *clocks) advance(now operators.Time) error {
 	for _, c := range cs.all {
-		own := operators.Later(now, -c.hold)
+		own := c.at(now)
 		c.reached = own
 		if c.due == operators.MaxTime || own < c.due {
 			continue
@@ -86,12 +115,30 @@ func (cs *clocks) advance(now operators.Time) error {
 			return err
 		}
 	}
-	cs.due = operators.MaxTime
 	for _, c := range cs.all {
 		c.reached = operators.MinTime
-		if c.due != operators.MaxTime {
+	}
+	cs.arm()
+	return nil
+}
+
+// arm looks up the earliest of all. What is held back is not due until it is let go.
+func (cs *clocks) arm() {
+	cs.due = operators.MaxTime
+	for _, c := range cs.all {
+		if c.due != operators.MaxTime && c.held() >= c.due {
 			cs.due = min(cs.due, operators.Later(c.due, c.hold))
 		}
 	}
-	return nil
+}
+
+// link tells each clock of the holders above its step.
+func (cs *clocks) link(sub *topology.SubTopology, holders []*holder) {
+	for _, c := range cs.all {
+		for _, h := range holders {
+			if sub.Above(c.node)[h.node] && h.node != c.node {
+				c.above = append(c.above, h)
+			}
+		}
+	}
 }

@@ -39,6 +39,9 @@
 // and expired state are served in the order of their times, so that what a timer finds does not depend on how far
 // event time went at once.
 //
+// A broadcast gives every task of such a step the newest values of a small stream. AsyncOrdered and AsyncUnordered ask
+// other services, for many records at a time.
+//
 // # Names
 //
 // Steps that own state or a topic take a name first: it is the identity of both, across restarts and
@@ -56,7 +59,8 @@
 //   - I1: no verb panics or fails: what is wrong is collected, and Build reports all of it.
 //   - I2: records of one input partition are processed in order, each through all steps before the next.
 //   - I3: a step's user functions are called by one goroutine at a time within a task, and by several tasks
-//     at once: functions given to verbs must not share mutable state, while Process makes its own per task.
+//     at once: functions given to verbs must not share mutable state, while Process makes its own per task. Of an
+//     AsyncFunc many calls run at once.
 //   - I4: the engine's part of a record's way allocates nothing per record; codecs and user code may.
 //   - I5: output records carry the headers of the input record that caused them, and the newest time of what went into
 //     them.

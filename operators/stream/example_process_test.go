@@ -3,6 +3,7 @@
 package stream_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -347,4 +348,55 @@ func ExampleStream_Broadcast() {
 	// Output:
 	// orders-checked: 1=graz open: false
 	// orders-checked: 2=vienna open: true
+}
+
+// The rates come from a service that is asked for many records at a time. It is given the same key when it is asked
+// again for the same record.
+func ExampleStream_AsyncOrdered() {
+	p := stream.NewPipeline("invoices")
+	stream.From(p, "invoices", codec.String, codec.String).
+		OnError(stream.Retry(3, 100*time.Millisecond)).
+		AsyncOrdered("convert", func(ctx context.Context, amount string) (string, error) {
+			key := stream.IdempotencyKey(ctx) // a header of the request
+			return amount + " is 7 USD, asked under " + key, nil
+		}, stream.Concurrency(50), stream.CallTimeout(time.Second)).
+		To("converted")
+
+	t := &exampleT{} // in a test: its *testing.T
+	defer t.end()
+	d := streamtest.New(t, p, streamtest.Partitions(1))
+	d.In("invoices", codec.String, codec.String).SendAt(time.UnixMilli(1000), "i-1", "6 EUR")
+	d.Run()
+	printAll(d, "converted")
+	// Output: converted: i-1=6 EUR is 7 USD, asked under invoices/convert/invoices/0/0 at 1s
+}
+
+// A call that fails is made again, and those after it do not wait for it.
+func ExampleStream_AsyncUnordered() {
+	p := stream.NewPipeline("names")
+	failed := false
+	stream.From(p, "ids", codec.String, codec.String).
+		OnError(stream.Retry(3, time.Second)).
+		AsyncUnordered("look-up", func(_ context.Context, id string) (string, error) {
+			if id == "1" && !failed {
+				failed = true // calls run at the same time, but not in the test kit
+				return "", errors.New("no answer")
+			}
+			return "name of " + id, nil
+		}).
+		To("names")
+
+	t := &exampleT{} // in a test: its *testing.T
+	defer t.end()
+	d := streamtest.New(t, p, streamtest.Partitions(1))
+	ids := d.In("ids", codec.String, codec.String)
+	ids.SendAt(time.UnixMilli(1000), "a", "1")
+	ids.SendAt(time.UnixMilli(2000), "b", "2")
+	d.Run()
+	d.Advance(time.Second)
+	d.Run()
+	printAll(d, "names")
+	// Output:
+	// names: b=name of 2 at 2s
+	// names: a=name of 1 at 1s
 }

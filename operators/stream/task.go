@@ -116,6 +116,8 @@ type processor struct {
 	events  clocks // of event time
 	walls   clocks // of the wall clock
 	restart []func() error
+	holders []*holder
+	full    []func() bool
 }
 
 func (p *Pipeline) newProcessor(sub *topology.SubTopology, rt *operators.Runtime) (operators.Processor, error) {
@@ -134,6 +136,7 @@ func (p *Pipeline) newProcessor(sub *topology.SubTopology, rt *operators.Runtime
 	// Parents flush before children, which may get records from it.
 	slices.SortFunc(t.flushes, func(a, b flush) int { return cmp.Compare(a.node, b.node) })
 	proc.flushes = t.flushes
+	proc.events.link(sub, proc.holders)
 	proc.events.sort()
 	proc.walls.sort()
 	return proc, nil
@@ -175,6 +178,23 @@ func (p *processor) AdvanceWall(now operators.Time) error {
 		return err
 	}
 	return p.events.advance(p.ctx.Watermark)
+}
+
+func (p *processor) Held() operators.Time {
+	held := operators.MaxTime
+	for _, h := range p.holders {
+		held = min(held, operators.Later(h.held, h.hold))
+	}
+	return held
+}
+
+func (p *processor) Full() bool {
+	for _, full := range p.full {
+		if full() {
+			return true
+		}
+	}
+	return false
 }
 
 func (p *processor) Flush() error {

@@ -38,7 +38,8 @@
 //   - I3: a restart brings each task to exactly its last committed position, and fails the test if the state on disk
 //     is ahead of it or the changelog does not lead there.
 //   - I4: the same script gives the same run. Among all tasks the one whose next record is the oldest goes first, unless
-//     Order says otherwise.
+//     Order says otherwise. Calls of async steps are made one after the other, when no record waits or the task takes
+//     none.
 //   - I5: the bytes of a record are overwritten once it is processed, so that code which keeps them is found out.
 //
 // # Concurrency

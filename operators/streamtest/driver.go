@@ -270,6 +270,10 @@ func (d *Driver) runAll() error {
 			crashed = true
 			d.Crash() // what time has brought about is lost, and comes about again
 		}
+		// Before the next record, after which a crash would take it away again.
+		if _, err := d.commit(); err != nil {
+			return err
+		}
 	}
 }
 

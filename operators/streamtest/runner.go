@@ -36,6 +36,7 @@ type runner struct {
 	fetched []int64 // by input: up to where the task was given records
 	scratch *scratch
 	skipped []operators.Failure // in this epoch
+	calls   []func()            // that steps have asked for
 
 	// of the commit in progress
 	deltas [][]byte
@@ -83,6 +84,8 @@ func (r *runner) start() error {
 		ID: r.id, SubTopology: r.sub, Inputs: r.inputs, DB: r.db, Output: r.out, Now: r.d.Now, Wait: r.d.Advance, Run: r.d.run,
 		Globals: r.d.globalStores(), Timed: r.d.topology.Timed(),
 		Partitions: r.d.outputPartitions(r.sub),
+		Go:         func(call func()) { r.calls = append(r.calls, call) },
+		Wake:       func() {},
 		Upstream:   task.Upstream(r.d.topology, r.sub, func(int32) int32 { return r.d.partitions }),
 		Listener:   &operators.Listener{Skipped: func(f operators.Failure) { r.skipped = append(r.skipped, f) }},
 	})
@@ -178,7 +181,7 @@ func (r *runner) stop() error {
 	if r.db != nil {
 		err = r.db.Close()
 	}
-	r.db, r.task, r.out = nil, nil, nil
+	r.db, r.task, r.out, r.calls = nil, nil, nil, nil
 	return err
 }
 
@@ -207,8 +210,11 @@ func (r *runner) rewind() error {
 	return r.restart()
 }
 
-// next returns the sequence of the oldest record that waits for the task.
+// next returns the sequence of the oldest record that waits for the task, if it takes any.
 func (r *runner) next() (sequence int64, ok bool) {
+	if r.task.Full() {
+		return 0, false
+	}
 	for _, tp := range r.inputs {
 		at, _ := r.task.At(tp)
 		log := r.d.topics[tp.Topic].partitions[tp.Partition]
@@ -240,12 +246,17 @@ func (r *runner) touched() bool {
 	return r.task.Acted() || !maps.Equal(r.task.Position(), r.committed.position)
 }
 
-// settle tells the task that its inputs end where they end now. It says whether the task has done anything.
+// settle makes the calls that steps have asked for, and tells the task that its inputs end where they end now. It says whether the task has done anything.
 func (r *runner) settle() (bool, error) {
 	for i, tp := range r.inputs {
 		if !r.sub.Sources[i].Internal {
 			r.task.Observe(tp, int64(len(r.d.topics[tp.Topic].partitions[tp.Partition])), r.d.now)
 		}
+	}
+	calls := r.calls
+	r.calls = nil
+	for _, call := range calls {
+		call()
 	}
 	if !r.task.Due(r.d.now) {
 		return false, nil

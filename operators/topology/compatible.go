@@ -54,16 +54,8 @@ func after(former []string) string {
 
 // keyPath returns the sorted topics from which records reach a node of the sub-topology.
 func (s *SubTopology) keyPath(node int) []string {
-	above := map[int]bool{node: true}
+	above := s.Above(node)
 	var topics []string
-	for _, n := range slices.Backward(s.Nodes) { // Children come after their parents.
-		if !above[n.ID] {
-			continue
-		}
-		for _, p := range n.Parents {
-			above[p] = true
-		}
-	}
 	for _, src := range s.Sources {
 		if above[src.Node] {
 			kind := "topic "
@@ -75,6 +67,20 @@ func (s *SubTopology) keyPath(node int) []string {
 	}
 	slices.Sort(topics)
 	return topics
+}
+
+// Above returns the node and those of the sub-topology from which records reach it.
+func (s *SubTopology) Above(node int) map[int]bool {
+	above := map[int]bool{node: true}
+	for _, n := range slices.Backward(s.Nodes) { // Children come after their parents.
+		if !above[n.ID] {
+			continue
+		}
+		for _, p := range n.Parents {
+			above[p] = true
+		}
+	}
+	return above
 }
 
 // Decode reads what Format JSON wrote. The New functions of the result are nil.
