@@ -318,15 +318,15 @@ func (r *run) compareRow(id partition.TaskID, store string, rawKey, row []byte, 
 	var got, want any
 	switch value := row[stateTimeBytes:]; store {
 	case "count":
-		n, decodeErr := codec.Int64.Decode(value)
+		n, decodeErr := codec.Stored(codec.Int64).Decode(value)
 		got, want, err = n, int64(t.counts[key]), decodeErr
 		differs = got != want
 	case "per-key":
-		s, decodeErr := seenCodec.Decode(value)
+		s, decodeErr := codec.Stored(seenCodec).Decode(value)
 		got, want, err = s, t.keys[key], decodeErr
 		differs = got != want
 	case "per-group":
-		g, decodeErr := totalCodec.Decode(value)
+		g, decodeErr := codec.Stored(totalCodec).Decode(value)
 		got, want, err = g, t.totals[key], decodeErr
 		differs = g.Updates != t.totals[key].Updates || g.Sum != t.totals[key].Sum || g.Faults != t.totals[key].Faults
 	}
