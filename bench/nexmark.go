@@ -43,7 +43,7 @@ func nexmarkCommand() *cobra.Command {
 
 func (x nexmark) run(ctx context.Context) error {
 	for _, query := range x.queries {
-		if _, err := queries.Sources(query, model.Topics{}); err != nil {
+		if _, err := queries.Sources(query, model.TopicsOf("")); err != nil {
 			return err
 		}
 	}
