@@ -238,13 +238,12 @@ func (t *Task) settled(i int, now time.Time) Status {
 }
 
 // Tick lets time pass where no record does it: calls have ended, inputs become idle or finished, timers of the wall clock
-// fire. It says
-// whether there is anything to be committed.
-func (t *Task) Tick(now time.Time) (acted bool, err error) {
+// fire. Acted says whether there is anything to be committed.
+func (t *Task) Tick(now time.Time) (err error) {
 	defer t.contain(&err)
 	t.acted = t.acted || t.Due(now)
 	if err := t.collect(); err != nil {
-		return t.acted, err
+		return err
 	}
 	for i := range t.inputs {
 		if !t.inputs[i].internal {
@@ -252,18 +251,18 @@ func (t *Task) Tick(now time.Time) (acted bool, err error) {
 		}
 	}
 	if err := t.advance(); err != nil {
-		return t.acted, err
+		return err
 	}
 	if t.following() {
 		t.time.now.watermark = t.others
 		if err := t.reached(); err != nil {
-			return t.acted, err
+			return err
 		}
 	}
 	if ms := now.UnixMilli(); ms >= t.proc.WallDue() && t.proc.WallDue() != operators.MaxTime {
-		err = t.proc.AdvanceWall(ms)
+		return t.proc.AdvanceWall(ms)
 	}
-	return t.acted, err
+	return nil
 }
 
 // Acted says whether a Tick since the last commit has done something.

@@ -191,7 +191,7 @@ func TestWhatACallBringsIsTakenBetweenRecordsAndDroppedAfterAnAbort(t *testing.T
 	if s.woken != 1 || !task.Due(time.Now()) {
 		t.Errorf("woken %d times", s.woken)
 	}
-	if acted, err := task.Tick(time.Now()); !acted || err != nil {
+	if err := task.Tick(time.Now()); !task.Acted() || err != nil {
 		t.Fatal(err)
 	}
 	if err := task.Enqueue(at("a"), batch{marker: -1, times: []int64{1, 2, 3}}); err != nil {

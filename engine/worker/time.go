@@ -140,7 +140,7 @@ func (w *Worker) tick() {
 	var records, emitted atomic.Int64
 	err := w.onLanes(due, func(rt *runningTask) error {
 		_, before := rt.outbox.Emitted()
-		_, err := rt.task.Tick(now)
+		err := rt.task.Tick(now)
 		if err == nil {
 			var n int
 			n, err = rt.task.Process(1 << 30) // what has waited for calls

@@ -24,8 +24,21 @@ func (g Grouped[K, V]) Count(name string) Table[K, int64] {
 
 // Reduce keeps per key the first value, then fn of what is kept and the next, in the store of this name.
 func (g Grouped[K, V]) Reduce(name string, fn func(kept, v V) V) Table[K, V] {
+	return aggregate(g.s, "reduce", name, g.s.value, reducing(fn))
+}
+
+// Aggregate keeps per key an aggregate: add of each value and what is kept, which is init at first, in the store of
+// this name. add may change the aggregate it is given in place and return it, so init must return a
+// fresh one each time. The codec is needed if A has none of its own (see UseCodec).
+func (g Grouped[K, V]) Aggregate[A any](name string, init func() A, add func(A, V) A, value ...codec.Codec[A]) Table[K, A] {
+	c := choose(g.s.p, name, value, codecOf[A](g.s.p))
+	return aggregate(g.s, "aggregate", name, c, adding(init, add))
+}
+
+// reducing folds values into what is kept of them: the first, then fn of what is kept and the next.
+func reducing[V any](fn func(kept, v V) V) func(V, bool, V) V {
 	own := ownerOf[V]()
-	return aggregate(g.s, "reduce", name, g.s.value, func(kept V, found bool, v V) V {
+	return func(kept V, found bool, v V) V {
 		if found {
 			v = fn(kept, v)
 		}
@@ -33,16 +46,13 @@ func (g Grouped[K, V]) Reduce(name string, fn func(kept, v V) V) Table[K, V] {
 			v = own(v)
 		}
 		return v
-	})
+	}
 }
 
-// Aggregate keeps per key an aggregate: add of each value and what is kept, which is init at first, in the store of
-// this name. add may change the aggregate it is given in place and return it, so init must return a
-// fresh one each time. The codec is needed if A has none of its own (see UseCodec).
-func (g Grouped[K, V]) Aggregate[A any](name string, init func() A, add func(A, V) A, value ...codec.Codec[A]) Table[K, A] {
+// adding folds values into an aggregate, which is init at first.
+func adding[V, A any](init func() A, add func(A, V) A) func(A, bool, V) A {
 	own := ownerOf[A]()
-	c := choose(g.s.p, name, value, codecOf[A](g.s.p))
-	return aggregate(g.s, "aggregate", name, c, func(kept A, found bool, v V) A {
+	return func(kept A, found bool, v V) A {
 		if !found {
 			kept = init()
 		}
@@ -51,7 +61,7 @@ func (g Grouped[K, V]) Aggregate[A any](name string, init func() A, add func(A, 
 			kept = own(kept)
 		}
 		return kept
-	})
+	}
 }
 
 // aggregate declares a step that folds records into the rows of a table.

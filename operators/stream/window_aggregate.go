@@ -12,7 +12,10 @@ import (
 )
 
 // windowAggregation is the declaration of an aggregation by window.
-type windowAggregation[K, V, A any] struct {
+type windowAggregation[K, V, A any] struct{ windowing[K, V, A] }
+
+// windowing is what is declared of it. It has no methods: they would be those of every kind of step as well.
+type windowing[K, V, A any] struct {
 	id      int
 	label   string
 	windows Windows
@@ -64,7 +67,7 @@ func (a *windowAggregation[K, V, A]) open(t *task) (emit[K, V], error) {
 
 // windowStep is what all kinds of windows need in a task.
 type windowStep[K, V, A any] struct {
-	windowAggregation[K, V, A]
+	windowing[K, V, A]
 	ctx   *operators.Context
 	keys  *keyEncoder[K]
 	clock *clock
@@ -82,7 +85,7 @@ func (a *windowAggregation[K, V, A]) step(t *task) (*windowStep[K, V, A], error)
 	if err != nil {
 		return nil, err
 	}
-	s := &windowStep[K, V, A]{windowAggregation: *a, ctx: t.rt.Context, keys: newKeyEncoder(a.key), next: next, drop: late}
+	s := &windowStep[K, V, A]{windowing: a.windowing, ctx: t.rt.Context, keys: newKeyEncoder(a.key), next: next, drop: late}
 	if l := t.rt.Listener; l != nil && l.Late != nil {
 		s.drop = func(k K, v V, tm operators.Time) error {
 			l.Late(a.label)
@@ -106,7 +109,7 @@ func (s *windowStep[K, V, A]) emit(stored []byte, w Window, v A, at operators.Ti
 	return s.next(k, w, v, at)
 }
 
-// open makes a store of window rows.
+// rows makes a store of window rows.
 func (a *windowAggregation[K, V, A]) rows(t *task) (*statestore.Window[windowRow[A]], error) {
 	id, err := t.store(a.label)
 	if err != nil {
@@ -122,6 +125,31 @@ func (a *windowAggregation[K, V, A]) marks(t *task, state string) (*statestore.W
 		return nil, err
 	}
 	return statestore.NewWindow(t.rt.DB, id, noneCodec{}), nil
+}
+
+// upTo does what a store lists for times up to now, in their order, takes it off the list, and sets the clock by what comes
+// next. Where do is nil there is nothing to do but that.
+func (s *windowStep[K, V, A]) upTo(now operators.Time, list *statestore.Window[none], do func(operators.Time, statestore.WindowKey) error) error {
+	for {
+		due, ok, err := list.First()
+		if err != nil || !ok {
+			return err
+		}
+		if due > now {
+			s.clock.set(due)
+			return nil
+		}
+		if do != nil {
+			for at := range list.All(due) {
+				if err := do(due, at); err != nil {
+					return err
+				}
+			}
+		}
+		if err := list.Drop(due); err != nil {
+			return fmt.Errorf("step %q: update its store: %w", s.label, err)
+		}
+	}
 }
 
 // aligned is an aggregation whose windows begin at times that no record decides. Each window is updated on its own.
@@ -220,7 +248,7 @@ func (w *aligned[K, V, A]) later(key []byte, start, t operators.Time) error {
 func (w *aligned[K, V, A]) act(now operators.Time) error {
 	w.ctx.Node = w.label
 	if w.pending != nil {
-		if err := w.ticks(now); err != nil {
+		if err := w.upTo(now, w.pending, w.emitPending); err != nil {
 			return err
 		}
 	}
@@ -256,29 +284,8 @@ func (w *aligned[K, V, A]) close(win Window) error {
 	return nil
 }
 
-// ticks emits the windows that have changed before the ticks that have come.
-func (w *aligned[K, V, A]) ticks(now operators.Time) error {
-	for {
-		tick, ok, err := w.pending.First()
-		if err != nil || !ok {
-			return err
-		}
-		if tick > now {
-			w.clock.set(tick)
-			return nil
-		}
-		for at := range w.pending.All(tick) {
-			if err := w.emitPending(at); err != nil {
-				return err
-			}
-		}
-		if err := w.pending.Drop(tick); err != nil {
-			return fmt.Errorf("step %q: end the tick at %d: %w", w.label, tick, err)
-		}
-	}
-}
-
-func (w *aligned[K, V, A]) emitPending(at statestore.WindowKey) error {
+// emitPending emits a window that has changed before a tick that has come.
+func (w *aligned[K, V, A]) emitPending(_ operators.Time, at statestore.WindowKey) error {
 	start := timeOf(at.Sub)
 	r, found, err := w.rows.Get(start, at.Key, nil)
 	if err != nil || !found || !r.pending {

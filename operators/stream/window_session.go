@@ -199,28 +199,11 @@ func (w *sessions[K, V, A]) add(s *openSessions[A], v V, t operators.Time) int {
 func (w *sessions[K, V, A]) act(now operators.Time) error {
 	w.ctx.Node = w.label
 	if w.pending != nil {
-		if err := w.ticks(now); err != nil {
+		if err := w.upTo(now, w.pending, w.emitPending); err != nil {
 			return err
 		}
 	}
-	for {
-		due, ok, err := w.due.First()
-		if err != nil || !ok {
-			return err
-		}
-		if due > now {
-			w.clock.set(due)
-			return nil
-		}
-		for at := range w.due.All(due) {
-			if err := w.look(at.Key, due, now); err != nil {
-				return err
-			}
-		}
-		if err := w.due.Drop(due); err != nil {
-			return fmt.Errorf("step %q: update its store: %w", w.label, err)
-		}
-	}
+	return w.upTo(now, w.due, func(due operators.Time, at statestore.WindowKey) error { return w.look(at.Key, due, now) })
 }
 
 // look closes the sessions of a key that are over.
@@ -256,29 +239,9 @@ func (w *sessions[K, V, A]) look(key []byte, due, now operators.Time) error {
 	return w.due.Put(s.due, key, nil, none{})
 }
 
-// ticks emits the open sessions of the keys that have changed before the ticks that have come.
-func (w *sessions[K, V, A]) ticks(now operators.Time) error {
-	for {
-		tick, ok, err := w.pending.First()
-		if err != nil || !ok {
-			return err
-		}
-		if tick > now {
-			w.clock.set(tick)
-			return nil
-		}
-		for at := range w.pending.All(tick) {
-			if err := w.emitPending(at.Key); err != nil {
-				return err
-			}
-		}
-		if err := w.pending.Drop(tick); err != nil {
-			return fmt.Errorf("step %q: end the tick at %d: %w", w.label, tick, err)
-		}
-	}
-}
-
-func (w *sessions[K, V, A]) emitPending(key []byte) error {
+// emitPending emits the open sessions of a key that has changed before a tick that has come.
+func (w *sessions[K, V, A]) emitPending(_ operators.Time, at statestore.WindowKey) error {
+	key := at.Key
 	s, found, err := w.rows.Get(key)
 	if err != nil || !found || !s.pending {
 		return err

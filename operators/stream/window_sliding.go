@@ -139,27 +139,12 @@ func (w *slides[K, V, A]) combine(end operators.Time) (value A, err error) {
 // act closes windows in the order of their ends, and drops the segments that no window to come reaches back to.
 func (w *slides[K, V, A]) act(now operators.Time) error {
 	w.ctx.Node = w.label
-	for {
-		due, ok, err := w.due.First()
-		if err != nil || !ok {
-			return err
-		}
-		if due > now {
-			w.clock.set(due)
-			break
-		}
-		end := due - w.windows.grace - 1
-		for at := range w.due.All(due) {
-			if w.windows.emit != emitOnClose {
-				break
-			}
-			if err := w.close(at.Key, end); err != nil {
-				return err
-			}
-		}
-		if err := w.due.Drop(due); err != nil {
-			return fmt.Errorf("step %q: update its store: %w", w.label, err)
-		}
+	var close func(operators.Time, statestore.WindowKey) error
+	if w.windows.emit == emitOnClose {
+		close = func(due operators.Time, at statestore.WindowKey) error { return w.close(at.Key, due-w.windows.grace-1) }
+	}
+	if err := w.upTo(now, w.due, close); err != nil {
+		return err
 	}
 	if now == operators.MinTime {
 		return nil

@@ -53,19 +53,7 @@ func (g WindowedGroup[K, V]) Count(name string) WindowedTable[K, int64] {
 // Reduce keeps per key and window the first value, then fn of what is kept and the next, in the store of this name. fn
 // must not care for the order of its arguments where windows overlap or merge, and must change neither.
 func (g WindowedGroup[K, V]) Reduce(name string, fn func(kept, v V) V) WindowedTable[K, V] {
-	own := ownerOf[V]()
-	return windowed(g, "window-reduce", name, g.s.value, folder[V, V]{
-		add: func(kept V, found bool, v V) V {
-			if found {
-				v = fn(kept, v)
-			}
-			if own != nil {
-				v = own(v)
-			}
-			return v
-		},
-		merge: fn,
-	})
+	return windowed(g, "window-reduce", name, g.s.value, folder[V, V]{add: reducing(fn), merge: fn})
 }
 
 // Aggregate keeps per key and window an aggregate: add of what is kept, which is init at first, and each value, in the
@@ -73,17 +61,7 @@ func (g WindowedGroup[K, V]) Reduce(name string, fn func(kept, v V) V) WindowedT
 // and may change the first only; session, hopping and sliding windows need it, for others it may be nil. The codec is
 // needed if A has none of its own (see UseCodec).
 func (g WindowedGroup[K, V]) Aggregate[A any](name string, init func() A, add func(A, V) A, merge func(A, A) A, value ...codec.Codec[A]) WindowedTable[K, A] {
-	own := ownerOf[A]()
-	f := folder[V, A]{init: init, merge: merge, add: func(kept A, found bool, v V) A {
-		if !found {
-			kept = init()
-		}
-		kept = add(kept, v)
-		if own != nil {
-			kept = own(kept)
-		}
-		return kept
-	}}
+	f := folder[V, A]{init: init, merge: merge, add: adding(init, add)}
 	return windowed(g, "window-aggregate", name, choose(g.s.p, name, value, codecOf[A](g.s.p)), f)
 }
 
@@ -118,9 +96,9 @@ func windowed[K, V, A any](g WindowedGroup[K, V], kind topology.Kind, name strin
 	keyID := needKey(p, label, "the key", g.s.key, "add .WithKey(codec) before Group")
 	valueID := need(p, label, "the aggregate", value, "give it a codec")
 	table := &windowNode[K, A]{id: id}
-	a := windowAggregation[K, V, A]{
+	a := windowAggregation[K, V, A]{windowing[K, V, A]{
 		id: id, label: label, windows: g.w, key: g.s.key, value: value, folder: f, table: table, late: g.late,
-	}
+	}}
 	for _, st := range a.stores(keyID, valueID) {
 		p.addStore(&p.graph.Nodes[id], st)
 	}

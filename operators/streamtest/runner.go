@@ -261,8 +261,7 @@ func (r *runner) settle() (bool, error) {
 	if !r.task.Due(r.d.now) {
 		return false, nil
 	}
-	_, err := r.task.Tick(r.d.now)
-	return true, err
+	return true, r.task.Tick(r.d.now)
 }
 
 // prepare encodes the epoch's changes. Nothing of it is visible yet.
