@@ -9,11 +9,9 @@ import "fmt"
 // encode appends the epoch's changes to w and marks them in flight. If it
 // fails, thaw undoes the marks.
 func (t *table[V]) encode(w *deltaWriter) error {
-	if t.times != nil {
-		// Before the first entries of this process reach Pebble.
-		if err := t.findFrontier(); err != nil {
-			return err
-		}
+	// Before the first entries of this process reach Pebble.
+	if err := t.look(); err != nil {
+		return err
 	}
 	for _, r := range t.ranges {
 		end := append(appendStoreID(w.key[:0], t.id), r.end...)
@@ -141,6 +139,9 @@ func (t *table[V]) abort(old *heldValues) error {
 		e.val = val
 		e.meta &^= stateAbsent
 		t.resize(i, len(raw))
+	}
+	if len(t.ranges) > 0 {
+		t.known.partial = true
 	}
 	if t.times != nil {
 		t.times.abort()

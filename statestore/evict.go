@@ -155,8 +155,8 @@ func (t *table[V]) drop(i uint32, e *entry[V]) {
 	if t.order != nil && e.meta&stateFresh == 0 {
 		t.order.remove(t.keyAt, i)
 	}
-	if t.times != nil && e.meta&(statePinned|stateAbsent) != stateAbsent {
-		t.times.left(timeOf(t.keyOf(e)))
+	if e.meta&(statePinned|stateAbsent) != stateAbsent {
+		t.left(t.keyOf(e))
 	}
 	t.unlink(i, e)
 	t.free = append(t.free, i)

@@ -66,11 +66,9 @@ func (t *table[V]) open(s *storedSide, key []byte) error {
 	if s.open {
 		return nil
 	}
-	if t.times != nil {
-		has, err := t.mayBeStored(timeOf(key))
-		if err != nil || !has {
-			return err
-		}
+	has, err := t.mayBeStored(key)
+	if err != nil || !has {
+		return err
 	}
 	return s.start(key)
 }

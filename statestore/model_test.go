@@ -78,6 +78,7 @@ func TestStateIsAlwaysThatOfACommittedEpoch(t *testing.T) {
 	t.Parallel()
 	checkModel(t, func(m *machine) actions {
 		return actions{
+			"":            m.checkWhole,
 			"update":      m.update,
 			"put":         m.put,
 			"put text":    m.putText,
@@ -111,6 +112,14 @@ func TestWindowsAreAlwaysThoseOfACommittedEpoch(t *testing.T) {
 			"first":       func(*rapid.T) { m.checkFirst() },
 		}
 	})
+}
+
+// checkWhole tests what a table that is not partial promises, between all other
+// actions.
+func (m *machine) checkWhole(*rapid.T) {
+	checkKnown(m.t, &m.nums.table, func([]byte) bool { return !m.nums.known.partial })
+	checkKnown(m.t, &m.texts.table, func([]byte) bool { return !m.texts.known.partial })
+	checkKnown(m.t, &m.subs.table, func([]byte) bool { return !m.subs.known.partial })
 }
 
 // checkModel runs the actions of some stores, and those that all stores share.

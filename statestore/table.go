@@ -80,6 +80,7 @@ type table[V any] struct {
 	order  *keyOrder // map and window stores only
 	fresh  []uint32  // entries with stateFresh; others too, which have left
 	times  *timeline // window stores only
+	known  known
 
 	dirty      []uint32 // entries with stateDirty or stateInflight, by first change; free ones too, see removeRange
 	held       []uint32 // entries with stateHeld
@@ -226,9 +227,9 @@ func (t *table[V]) lookup(key []byte) (uint32, *entry[V], error) {
 	state, size := uint32(stateAbsent), 0
 	deleted := t.ranges.cover(key)
 	read := !deleted && !t.heldRanges.cover(key)
-	if read && t.times != nil {
+	if read {
 		var err error
-		if read, err = t.mayBeStored(timeOf(key)); err != nil {
+		if read, err = t.mayBeStored(key); err != nil {
 			return 0, nil, err
 		}
 	}
@@ -354,6 +355,7 @@ func (t *table[V]) name() string { return t.db.storeName(t.stats.Store) }
 
 // forget drops a cached key whose value in Pebble is about to change.
 func (t *table[V]) forget(key []byte) {
+	t.known.partial = true
 	if t.times != nil {
 		t.times.applied(timeOf(key))
 	}
@@ -364,6 +366,7 @@ func (t *table[V]) forget(key []byte) {
 
 // forgetRange drops the cached keys in [start, end).
 func (t *table[V]) forgetRange(start, end []byte) {
+	t.known.partial = true
 	if t.times != nil {
 		t.times.unsure()
 	}

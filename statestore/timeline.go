@@ -20,8 +20,7 @@ type timeline struct {
 	// the frontier: an entry with a value is evicted, an abort drops a change or
 	// brings back what a range delete had hidden, a replay writes to Pebble. At
 	// first it is the last time that Pebble has.
-	frontier      int64
-	frontierKnown bool
+	frontier int64
 	// dropped is the last time of the entries that this epoch's range deletes
 	// took out of the cache.
 	dropped int64
@@ -89,29 +88,4 @@ func (l *timeline) abort() {
 	l.first, l.certainty = l.confirmed, atLeast
 	l.left(l.dropped)
 	l.dropped = math.MinInt64
-}
-
-// mayBeStored says whether Pebble may have entries at t or later that the cache
-// lacks; above the frontier it has none.
-func (t *table[V]) mayBeStored(at int64) (bool, error) {
-	err := t.findFrontier()
-	return at <= t.times.frontier, err
-}
-
-// findFrontier looks for the last time that Pebble has, once.
-func (t *table[V]) findFrontier() error {
-	l := t.times
-	if l.frontierKnown {
-		return nil
-	}
-	it, err := t.db.iterate(t.id, nil, nil)
-	if err != nil {
-		return err
-	}
-	defer it.close()
-	if tail, _, ok := it.last(); ok {
-		l.left(timeOf(tail))
-	}
-	l.frontierKnown = it.err() == nil
-	return it.err()
 }

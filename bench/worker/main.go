@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/pprof"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -40,6 +41,7 @@ type flags struct {
 	in, out, group          string
 	query, prefix           string
 	bounded, coalesce, logs bool
+	cpuProfile              string
 }
 
 func root() *cobra.Command {
@@ -67,6 +69,7 @@ func workload(name, short string, build builder) *cobra.Command {
 	fs.BoolVar(&f.bounded, "bounded", false, "read to the end of the input, then exit")
 	fs.BoolVar(&f.coalesce, "coalesce", false, "emit each changed key once per commit")
 	fs.BoolVar(&f.logs, "logs", false, "log to standard error")
+	fs.StringVar(&f.cpuProfile, "cpu-profile", "", "file for a profile of the processor time")
 	config.AddFlags(fs)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		cfg, err := config.Load(config.Sources{Flags: fs})
@@ -82,6 +85,17 @@ func run(ctx context.Context, cfg *config.Config, f flags, build builder) error 
 	p, err := build(f)
 	if err != nil {
 		return err
+	}
+	if f.cpuProfile != "" {
+		file, err := os.Create(f.cpuProfile)
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		if err := pprof.StartCPUProfile(file); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
 	}
 	if f.group == "" {
 		f.group = f.out
