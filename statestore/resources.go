@@ -29,15 +29,18 @@ type Shares struct {
 	GoHeapLimit int64
 }
 
-// The division, in percent of the total. Rest is 40: the Go heap needs slack
+// The division, in percent of the total. Rest is 43: the Go heap needs slack
 // above its live size, of which the decoded cache is the largest part, and the
 // Kafka client buffers both ways. The block cache gets the most because a miss
 // in it costs a read, while one in the decoded cache mostly costs a decode.
 const (
 	pebblePercent   = 32
 	memtablePercent = 14 // within pebblePercent
-	decodedPercent  = 23
+	decodedPercent  = 20
 	heldPercent     = 5
+	// mallocPercent is kept free of the Go heap for what malloc loses between
+	// blocks of many sizes, which is up to as much as Pebble has.
+	mallocPercent = 8
 
 	minMemory     = 64 << 20
 	minPebblePer  = 1 << 20 // least share of Pebble's memory that one DB works with
@@ -87,8 +90,8 @@ func NewResources(memoryBytes int64) (*Resources, error) {
 	s.GoHeapLimit = s.Total
 	cache := s.Pebble
 	if pebbleOffHeap {
-		s.GoHeapLimit -= s.Pebble
-		// The rest is for what malloc loses between blocks of many sizes.
+		s.GoHeapLimit -= s.Pebble + memoryBytes*mallocPercent/100
+		// The rest is for what malloc loses, too.
 		cache = cache * 3 / 4
 	}
 	return &Resources{

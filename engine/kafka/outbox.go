@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"time"
+	"unsafe"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -26,6 +27,7 @@ type Topic struct {
 const (
 	outboxRecords    = 1024     // records are allocated by this many
 	outboxChunkBytes = 64 << 10 // and their bytes by this much; a longer record has a chunk of its own
+	recordBytes      = int64(unsafe.Sizeof(kgo.Record{}))
 )
 
 // Outbox takes what one task emits and hands it to the producer. It owns the memory of an epoch's records and
@@ -42,6 +44,8 @@ type Outbox struct {
 	chunk   int // the one being filled
 	emitted int64
 	bytes   int64
+
+	bytesBefore int64 // bytes when the epoch began
 	hashed  func(key []byte, partitions int32) int32
 }
 
@@ -77,20 +81,32 @@ func (o *Outbox) attributed(r *kgo.Record, err error) error {
 
 // Reset forgets the records of the epoch. Only after the producer has let go of them: flushed or aborted.
 func (o *Outbox) Reset() {
-	o.cur, o.n, o.chunk = 0, 0, 0
 	for i := range o.chunks {
 		o.chunks[i] = o.chunks[i][:0]
 	}
-	if len(o.chunks) > 64 { // a burst must not be held for ever
-		clear(o.chunks[64:])
-		o.chunks = o.chunks[:64]
+	o.records = keep(o.records, 2*o.cur+1)
+	o.chunks = keep(o.chunks, 2*o.chunk+1)
+	o.cur, o.n, o.chunk, o.bytesBefore = 0, 0, 0, o.bytes
+}
+
+// keep lets go of what an epoch like the last one does not use: a burst must not be held for ever.
+func keep[T any](list []T, n int) []T {
+	if n >= len(list) {
+		return list
 	}
+	clear(list[n:])
+	return list[:n]
 }
 
 // Drop forgets the memory of the epoch altogether, where the producer may still hold records of it.
 func (o *Outbox) Drop() {
 	o.records, o.chunks = nil, nil
-	o.cur, o.n, o.chunk = 0, 0, 0
+	o.cur, o.n, o.chunk, o.bytesBefore = 0, 0, 0, o.bytes
+}
+
+// Held returns the bytes of memory that the records of the epoch take so far.
+func (o *Outbox) Held() int64 {
+	return int64(o.cur*outboxRecords+o.n)*recordBytes + o.bytes - o.bytesBefore
 }
 
 // Emitted returns how many records and bytes were emitted since the outbox was made.

@@ -49,12 +49,13 @@ func (w *Worker) bootstrap(ctx context.Context) error {
 	return nil
 }
 
-// fitMemory keeps what grows with the load within the budget: a fetch may not take more than a sixteenth of it, nor
-// may records on their way out. The garbage collector may be lazy as long as the budget holds.
+// fitMemory keeps what grows with the load within the budget: records on their way out may not take more than a sixteenth
+// of it. A fetch takes less, since small records are several times larger in memory, and one fetch is processed while
+// the next one is waiting. The garbage collector may be lazy as long as the budget holds.
 func (w *Worker) fitMemory() {
 	share := w.budget / 16
-	w.cfg.FetchMaxBytes = min(w.cfg.FetchMaxBytes, share)
-	w.cfg.FetchMaxPartitionBytes = min(w.cfg.FetchMaxPartitionBytes, share)
+	w.cfg.FetchMaxBytes = min(w.cfg.FetchMaxBytes, share/6)
+	w.cfg.FetchMaxPartitionBytes = min(w.cfg.FetchMaxPartitionBytes, share/6)
 	w.cfg.ProduceBufferBytes = min(w.cfg.ProduceBufferBytes, share)
 	w.cfg.EpochMaxBytes = min(w.cfg.EpochMaxBytes, share)
 	if os.Getenv("GOGC") == "" {

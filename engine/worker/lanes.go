@@ -130,9 +130,9 @@ func (w *Worker) lane(t *turn) {
 		rt := t.tasks[i]
 		pprof.Do(w.hard, pprof.Labels(laneLabel, rt.id.String()), func(context.Context) {
 			defer close(rt.lane)
-			_, before := rt.outbox.Emitted()
+			before := rt.outbox.Held()
 			n, err := w.processUntil(rt, t.until)
-			_, after := rt.outbox.Emitted()
+			after := rt.outbox.Held()
 			t.records.Add(int64(n))
 			t.bytes.Add(after - before)
 			if err != nil {

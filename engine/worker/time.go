@@ -139,14 +139,14 @@ func (w *Worker) tick() {
 	}
 	var records, emitted atomic.Int64
 	err := w.onLanes(due, func(rt *runningTask) error {
-		_, before := rt.outbox.Emitted()
+		before := rt.outbox.Held()
 		err := rt.task.Tick(now)
 		if err == nil {
 			var n int
 			n, err = rt.task.Process(1 << 30) // what has waited for calls
 			records.Add(int64(n))
 		}
-		_, after := rt.outbox.Emitted()
+		after := rt.outbox.Held()
 		emitted.Add(after - before)
 		return err
 	})
