@@ -10,3 +10,6 @@ const pebbleOffHeap = false
 
 // tuneAllocator has nothing to do: all memory is Go's.
 func tuneAllocator() {}
+
+// releaseFree has nothing to do either.
+func releaseFree() {}

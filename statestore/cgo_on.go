@@ -16,6 +16,12 @@ static void limit_arenas(void) {
 	mallopt(M_MMAP_THRESHOLD, 1 << 20);
 #endif
 }
+
+static void release_free(void) {
+#ifdef __GLIBC__
+	malloc_trim(0);
+#endif
+}
 */
 import "C"
 
@@ -33,3 +39,9 @@ const pebbleOffHeap = true
 // It affects the whole process, which is what the budget is for, and is
 // harmless when repeated.
 func tuneAllocator() { C.limit_arenas() }
+
+// releaseFree gives the whole pages that are free between blocks back to the
+// system. The blocks of the cache are of many sizes and come and go, so that
+// free memory grows to as much as is in use; glibc returns it only at the end of
+// its heap.
+func releaseFree() { C.release_free() }

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -29,18 +30,15 @@ type Shares struct {
 	GoHeapLimit int64
 }
 
-// The division, in percent of the total. Rest is 43: the Go heap needs slack
+// The division, in percent of the total. Rest is 40: the Go heap needs slack
 // above its live size, of which the decoded cache is the largest part, and the
 // Kafka client buffers both ways. The block cache gets the most because a miss
 // in it costs a read, while one in the decoded cache mostly costs a decode.
 const (
 	pebblePercent   = 32
 	memtablePercent = 14 // within pebblePercent
-	decodedPercent  = 20
+	decodedPercent  = 23
 	heldPercent     = 5
-	// mallocPercent is kept free of the Go heap for what malloc loses between
-	// blocks of many sizes, which is up to as much as Pebble has.
-	mallocPercent = 8
 
 	minMemory     = 64 << 20
 	minPebblePer  = 1 << 20 // least share of Pebble's memory that one DB works with
@@ -69,6 +67,9 @@ type Resources struct {
 		dbs    int
 		closed bool
 	}
+
+	closing  chan struct{}
+	routines sync.WaitGroup
 }
 
 // NewResources divides memoryBytes, which is the memory limit of the process.
@@ -90,18 +91,40 @@ func NewResources(memoryBytes int64) (*Resources, error) {
 	s.GoHeapLimit = s.Total
 	cache := s.Pebble
 	if pebbleOffHeap {
-		s.GoHeapLimit -= s.Pebble + memoryBytes*mallocPercent/100
-		// The rest is for what malloc loses, too.
+		s.GoHeapLimit -= s.Pebble
+		// The rest is for what malloc loses between blocks of many sizes.
 		cache = cache * 3 / 4
 	}
-	return &Resources{
+	r := &Resources{
 		shares: s,
 		cache:  pebble.NewCache(cache),
 		// One shared cache bounds the open files of the process rather than of
 		// each DB; 2 shards suit the few cores of a pod.
 		files:       pebble.NewFileCache(2, maxOpenTables),
 		compactions: newCompactionSlots(max(1, runtime.GOMAXPROCS(0)/2)),
-	}, nil
+		closing:     make(chan struct{}),
+	}
+	if pebbleOffHeap {
+		r.routines.Go(r.releaseNowAndThen)
+	}
+	return r, nil
+}
+
+// releaseEvery is how often free memory goes back to the system. It takes about
+// a millisecond per 100 MiB.
+const releaseEvery = 2 * time.Second
+
+func (r *Resources) releaseNowAndThen() {
+	tick := time.NewTicker(releaseEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			releaseFree()
+		case <-r.closing:
+			return
+		}
+	}
 }
 
 // Shares says how the budget is divided.
@@ -118,6 +141,8 @@ func (r *Resources) Close() error {
 		return fmt.Errorf("close state resources: %d databases are still open", r.mu.dbs)
 	}
 	r.mu.closed = true
+	close(r.closing)
+	r.routines.Wait()
 	r.files.Unref()
 	r.cache.Unref()
 	return nil

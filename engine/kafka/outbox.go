@@ -46,7 +46,7 @@ type Outbox struct {
 	bytes   int64
 
 	bytesBefore int64 // bytes when the epoch began
-	hashed  func(key []byte, partitions int32) int32
+	hashed      func(key []byte, partitions int32) int32
 }
 
 // NewOutbox returns the outbox of a task that writes to topics, in the order of its sub-topology's outputs.
