@@ -77,7 +77,7 @@ func async[K, V, W any](s Stream[K, V], name string, ordered bool, call AsyncFun
 	s.p.addStore(n, st)
 	step := &asyncStep[K, V, W]{
 		id: n.ID, label: n.Label, app: s.p.Name(), key: s.key, value: value, call: call, o: o,
-		rules: s.policies().within(operators.PhaseProcess).governs(n), out: &node[K, W]{id: n.ID},
+		rules: s.p.stepRules(s.rules, n), out: &node[K, W]{id: n.ID},
 	}
 	s.n.children = append(s.n.children, step.open)
 	return Stream[K, W]{p: s.p, n: step.out, key: s.key, value: carry[W](s.p, s.value), moved: s.moved, rules: s.rules}
@@ -121,7 +121,7 @@ func (a *asyncStep[K, V, W]) open(t *task) (emit[K, V], error) {
 	}
 	t.atRestart(c.restart)
 	t.proc.full = append(t.proc.full, func() bool { return len(c.waiting) >= a.o.concurrency })
-	return c.process, nil
+	return guardedStep(t.guard(a.label, a.rules), c.process), nil
 }
 
 // pendingCall is a record that waits for its result.
