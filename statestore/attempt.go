@@ -32,12 +32,20 @@ func (db *DB) Attempt(reads bool) {
 	db.attempt.on, db.attempt.reads = true, reads
 }
 
-// Keep ends the attempt and leaves its changes.
-func (db *DB) Keep() {
+// Keep ends the attempt and leaves its changes. If a value that it has changed
+// cannot be encoded, which the commit would find out otherwise, that is an error:
+// then the attempt goes on, and is to be undone.
+func (db *DB) Keep() error {
+	for _, s := range db.attempt.of {
+		if err := s.encodable(); err != nil {
+			return err
+		}
+	}
 	for _, s := range db.attempt.of {
 		s.keep()
 	}
 	db.endAttempt()
+	return nil
 }
 
 // Undo ends the attempt and takes its changes back: all entries hold what they
@@ -118,6 +126,21 @@ func (t *table[V]) lend(i uint32, e *entry[V]) error {
 		return nil
 	}
 	return t.remember(i, e)
+}
+
+// encodable says whether all values that the attempt has changed can be encoded.
+func (t *table[V]) encodable() error {
+	a := &t.tried
+	for n := range a.entries {
+		e := t.at(a.entries[n].at)
+		if e.meta&(stateDirty|stateAbsent) != stateDirty {
+			continue
+		}
+		if _, err := t.codec.Append(a.bytes, e.val); err != nil {
+			return fmt.Errorf("encode value in %s: %w", t.name(), err)
+		}
+	}
+	return nil
 }
 
 // keep forgets what was remembered.

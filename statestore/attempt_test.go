@@ -85,6 +85,26 @@ func TestAttemptRefusesWhatItCannotRemember(t *testing.T) {
 	}
 }
 
+func TestAttemptThatTheCommitWouldRefuseIsNotKept(t *testing.T) {
+	t.Parallel()
+	db := testOpen(t, vfs.NewMem())
+	s := NewValue(db, 1, lists{})
+	mustPut(t, s, "k", []int{1})
+	db.Attempt(false)
+	mustPut(t, s, "other", []int{2})
+	mustPut(t, s, "k", []int{-1})
+	if err := db.Keep(); !errors.Is(err, errMinusOne) {
+		t.Errorf("a value that cannot be encoded was kept: %v", err)
+	}
+	if err := db.Undo(); err != nil {
+		t.Fatal(err)
+	}
+	if got, _, err := s.Get([]byte("k")); err != nil || cmp.Diff([]int{1}, got) != "" {
+		t.Errorf("after the undo there is %v, %v", got, err)
+	}
+	testCommit(t, db, 1)
+}
+
 func TestAttemptsDoNotNestAndNoEpochEndsWithinOne(t *testing.T) {
 	t.Parallel()
 	db := testOpen(t, vfs.NewMem())
@@ -102,6 +122,8 @@ func TestAttemptsDoNotNestAndNoEpochEndsWithinOne(t *testing.T) {
 			do()
 		}()
 	}
-	db.Keep()
+	if err := db.Keep(); err != nil {
+		t.Fatal(err)
+	}
 	testCommit(t, db, 1)
 }

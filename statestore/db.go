@@ -77,6 +77,7 @@ type store interface {
 	changed() bool
 	encode(*deltaWriter) error
 	thaw()
+	encodable() error
 	keep()
 	undo() error
 	confirm(hold bool)

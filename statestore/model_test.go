@@ -132,7 +132,7 @@ func (m *machine) attempt(steps ...func(*rapid.T)) func(*rapid.T) {
 		}
 		switch rapid.IntRange(0, 3).Draw(t, "end") {
 		case 0:
-			m.db.Keep()
+			m.ok(m.db.Keep())
 		case 1:
 			m.db.Abort()
 			m.ok(m.db.Err())

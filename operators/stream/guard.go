@@ -117,8 +117,12 @@ func (g *guard) attempt(phase operators.Phase, unit func() error, keep bool) err
 		return err
 	}
 	if err == nil && keep {
-		db.Keep()
-		return nil
+		refused := db.Keep()
+		if refused == nil {
+			return nil
+		}
+		g.task.rt.Context.Node = g.step
+		err = operators.NewSerializeError(g.task.rt.Context, refused)
 	}
 	if undo := db.Undo(); undo != nil {
 		return undo
