@@ -115,13 +115,14 @@ func (a *asyncStep[K, V, W]) open(t *task) (emit[K, V], error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := newAsyncCalls(a, t, next)
+	g := t.guard(a.label, a.rules)
+	c, err := newAsyncCalls(a, t, g, next)
 	if err != nil {
 		return nil, err
 	}
 	t.atRestart(c.restart)
 	t.proc.full = append(t.proc.full, func() bool { return len(c.waiting) >= a.o.concurrency })
-	return guardedStep(t.guard(a.label, a.rules), c.process), nil
+	return guardedStep(g, c.process), nil
 }
 
 // pendingCall is a record that waits for its result.

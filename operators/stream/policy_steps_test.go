@@ -4,6 +4,7 @@ package stream_test
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -133,10 +134,6 @@ func windowSteps() []step {
 
 // streamSteps are the other steps that process records.
 func streamSteps() []step {
-	near := stream.Within(2 * time.Second).Grace(time.Second)
-	pair := func(f *fate) func(v, r int64) string {
-		return func(v, r int64) string { f.must(v, r); return fmt.Sprint(v, " ", r) }
-	}
 	return []step{
 		{name: "map", inputs: "a", build: func(p *stream.Pipeline, f *fate) {
 			src(p, "a").Map(func(n int64) string { f.must(n); return fmt.Sprint(n) }).To("out")
@@ -162,6 +159,9 @@ func streamSteps() []step {
 				}
 			}).To("out", codec.Int64)
 		}},
+		{name: "async", inputs: "a", build: func(p *stream.Pipeline, f *fate) {
+			src(p, "a").WithValue(f.refusing()).AsyncOrdered("call", func(_ context.Context, n int64) (string, error) { return fmt.Sprint(n), nil }).To("out")
+		}},
 		{name: "aggregate per commit", inputs: "a", newest: true, build: func(p *stream.Pipeline, f *fate) {
 			src(p, "a").Group().Aggregate("bags", newBag, f.add, bags).Stream(stream.EmitPerCommit()).Map(bag.show).To("out")
 		}},
@@ -186,6 +186,27 @@ func streamSteps() []step {
 			src(p, "a").CombineBy("by-rest", func(n int64) int64 { return n % 3 }, c).
 				Aggregate("bags").Stream().Map(bag.show).To("out")
 		}},
+		{name: "broadcast", inputs: "ba", perTask: true, build: func(p *stream.Pipeline, f *fate) {
+			rules := src(p, "b").Broadcast("rules", func(n int64) bool { f.must(n); return n%5 == 0 })
+			src(p, "a").ProcessWith("apply", rules, func(_ *stream.Setup, r *stream.BroadcastState[string, int64]) stream.Handler[string, int64, string] {
+				return func(ctx *stream.Context[string], k string, n int64) error {
+					ctx.Emit(fmt.Sprint(n))
+					return f.meet(n)
+				}
+			}).To("out")
+		}},
+		{name: "process", inputs: "a", build: func(p *stream.Pipeline, f *fate) { processStep(src(p, "a"), f) }},
+		{name: "process with expiry", inputs: "a", build: func(p *stream.Pipeline, f *fate) { expiryStep(src(p, "a"), f) }},
+	}
+}
+
+// joinSteps are steps that bring records and others together.
+func joinSteps() []step {
+	near := stream.Within(2 * time.Second).Grace(time.Second)
+	pair := func(f *fate) func(v, r int64) string {
+		return func(v, r int64) string { f.must(v, r); return fmt.Sprint(v, " ", r) }
+	}
+	return []step{
 		{name: "join stream", inputs: "ab", build: func(p *stream.Pipeline, f *fate) {
 			src(p, "a").JoinStream("met", src(p, "b"), near, pair(f)).To("out")
 		}},
@@ -208,17 +229,6 @@ func streamSteps() []step {
 			src(p, "a").LeftJoinGlobal(t, func(k string, n int64) string { f.must(n); return k },
 				func(v, _ int64, _ bool) string { return fmt.Sprint(v) }).To("out")
 		}},
-		{name: "broadcast", inputs: "ba", perTask: true, build: func(p *stream.Pipeline, f *fate) {
-			rules := src(p, "b").Broadcast("rules", func(n int64) bool { f.must(n); return n%5 == 0 })
-			src(p, "a").ProcessWith("apply", rules, func(_ *stream.Setup, r *stream.BroadcastState[string, int64]) stream.Handler[string, int64, string] {
-				return func(ctx *stream.Context[string], k string, n int64) error {
-					ctx.Emit(fmt.Sprint(n))
-					return f.meet(n)
-				}
-			}).To("out")
-		}},
-		{name: "process", inputs: "a", build: func(p *stream.Pipeline, f *fate) { processStep(src(p, "a"), f) }},
-		{name: "process with expiry", inputs: "a", build: func(p *stream.Pipeline, f *fate) { expiryStep(src(p, "a"), f) }},
 	}
 }
 
@@ -479,7 +489,7 @@ func (s *step) check(t *testing.T, policy stream.ErrorPolicy, seed int64) {
 }
 
 func allSteps() []step {
-	all := slices.Concat(windowSteps(), streamSteps(), tableSteps())
+	all := slices.Concat(windowSteps(), streamSteps(), joinSteps(), tableSteps())
 	slices.SortFunc(all, func(a, b step) int { return cmp.Compare(a.name, b.name) })
 	return all
 }

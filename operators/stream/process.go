@@ -27,8 +27,8 @@ type Handler[K, V, W any] func(ctx *Context[W], k K, v V) error
 // once per task. What the handler emits has the key of its input. With a state, records must be
 // where their keys live. The last argument is the codec of W, if one is needed and W has none of its own.
 //
-// Variables of the handler outside of its states outlive an aborted epoch: keep nothing in them that a record
-// processed again should not see.
+// Variables of the handler outside of its states outlive an aborted epoch, and a record that the step has failed on: keep
+// nothing in them that a record processed again should not see.
 func (s Stream[K, V]) Process[W any](name string, open func(*Setup) Handler[K, V, W], value ...codec.Codec[W]) Stream[K, W] {
 	return s.process(s.p.addNamed("process", name, s.n.id), open, value)
 }
