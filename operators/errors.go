@@ -18,7 +18,7 @@ var (
 // to encode), with the step and the input record at fault. It never holds the record's key or value.
 type UserError struct {
 	Step      string // label of the step
-	Phase     Phase  // PhaseProcess or PhaseSerialize
+	Phase     Phase  // PhaseProcess, PhaseSerialize or PhaseTimer
 	Topic     string // empty if no record was in process, as in Flush and Advance
 	Partition int32
 	Offset    int64
@@ -32,6 +32,9 @@ func NewUserError(ctx *Context, err error) *UserError { return newUserError(ctx,
 func NewSerializeError(ctx *Context, err error) *UserError {
 	return newUserError(ctx, PhaseSerialize, err)
 }
+
+// NewTimerError is NewUserError for what a step does because time has passed.
+func NewTimerError(ctx *Context, err error) *UserError { return newUserError(ctx, PhaseTimer, err) }
 
 func newUserError(ctx *Context, phase Phase, err error) *UserError {
 	e := &UserError{Step: ctx.Node, Phase: phase, Partition: -1, Offset: -1, Err: err}
@@ -89,9 +92,11 @@ const (
 	PhaseDecode    Phase = "decode"    // a source read the record's bytes
 	PhaseProcess   Phase = "process"   // the step's own code ran
 	PhaseSerialize Phase = "serialize" // a key or value became bytes
+	PhaseTimer     Phase = "timer"     // the step's own code ran because time had passed, not because of a record
 )
 
-// Failure is a record that a step failed on, and that a policy keeps from ending the epoch.
+// Failure is a record that a step failed on, or what it failed to do as time passed, and that a policy keeps from ending
+// the epoch.
 type Failure struct {
 	Step      string // label of the step
 	Phase     Phase

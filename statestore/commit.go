@@ -21,6 +21,9 @@ type heldDelta struct {
 // be read but not written. An entry that does not fit is ErrTooLarge and names
 // the store; the changes are then as before the call, and Abort drops them.
 func (db *DB) Prepare(maxRecordBytes int) (Delta, error) {
+	if db.attempt.on {
+		panic("statestore: an epoch was to be committed within an attempt")
+	}
 	if err := db.writable(); err != nil {
 		return Delta{}, fmt.Errorf("prepare commit: %w", err)
 	}
@@ -88,6 +91,11 @@ func (db *DB) Confirm(pos Position) error {
 func (db *DB) Abort() {
 	if db.closed {
 		return
+	}
+	if db.attempt.on {
+		if err := db.Undo(); err != nil {
+			db.fail(err)
+		}
 	}
 	var old *heldValues
 	if len(db.held) > 0 {

@@ -35,6 +35,8 @@ type Options struct {
 // one goroutine at a time; the exceptions are Cut's channel, and Close, which
 // must not run at once with other calls.
 type DB struct {
+	attempt attempt // which every change looks at
+
 	dir    string
 	fs     vfs.FS
 	id     Identity
@@ -75,6 +77,9 @@ type store interface {
 	changed() bool
 	encode(*deltaWriter) error
 	thaw()
+	encodable() error
+	keep()
+	undo() error
 	confirm(hold bool)
 	release()
 	abort(*heldValues) error

@@ -42,7 +42,9 @@
 //	I8  In a window store, above its frontier, the cache lacks nothing that
 //	    Pebble has and no range delete covers (timeline.go): a miss there is
 //	    answered without a read.
-//	I9  Sum of Resources' shares: block cache with memtables, decoded caches,
+//	I9  After an Undo the stores, the list of what the epoch has changed and the
+//	    delta to come are those of before the Attempt.
+//	I10 Sum of Resources' shares: block cache with memtables, decoded caches,
 //	    held deltas and a rest of at least 40% make up the budget.
 //
 // # Concurrency
@@ -72,6 +74,7 @@
 //	commit.go, delta.go, cut.go      epochs, changelog records, checkpoints
 //	value.go, mapstore.go, window.go the typed stores
 //	merge.go, timeline.go            cache and Pebble as one; what is known of times
+//	attempt.go                       changes that can be taken back
 //	table.go, epoch.go, evict.go     the cache of decoded values, its epochs, its memory
 //	index.go, keyarena.go, order.go, ranges.go, sort.go   what the table is made of
 //	key.go, iterate.go, reader.go    entry keys; reading what is stored

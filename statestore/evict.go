@@ -263,6 +263,7 @@ func (t *table[V]) account() {
 // discard gives all memory back, at the end of the DB's life.
 func (t *table[V]) discard() {
 	t.chunks, t.sizes, t.free, t.dirty, t.held = nil, nil, nil, nil, nil
+	t.tried = tried[V]{}
 	t.fresh, t.ranges, t.heldRanges = nil, nil, nil
 	t.index.init()
 	t.arena = keyArena{}

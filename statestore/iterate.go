@@ -4,6 +4,7 @@ package statestore
 
 import (
 	"fmt"
+	"iter"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -106,4 +107,29 @@ func (db *DB) closeIterator() error {
 		return db.wrap("scan state of "+db.id.String(), err)
 	}
 	return nil
+}
+
+// Entries yields all confirmed entries of all stores with their encoded values, in
+// key order, except those that an open cut holds back. SplitKey takes the keys
+// apart. Both are valid until the next ones. A read error ends it and fails the
+// DB, as that of a Scan does.
+func (db *DB) Entries() iter.Seq2[[]byte, []byte] {
+	return func(yield func([]byte, []byte) bool) {
+		it, err := db.pebble.NewIter(&pebble.IterOptions{LowerBound: firstStore})
+		if err != nil {
+			db.fail(db.wrap("scan state of "+db.id.String(), err))
+			return
+		}
+		s := storedIter{db: db, it: it}
+		defer s.close()
+		for ok := it.First(); ok; ok = it.Next() {
+			raw, err := it.ValueAndErr()
+			if err != nil || !yield(it.Key(), raw) {
+				break
+			}
+		}
+		if err := s.err(); err != nil {
+			db.fail(err)
+		}
+	}
 }

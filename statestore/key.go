@@ -46,6 +46,9 @@ const maxKeyLen = 1 << 20
 // positionKey holds the encoded Position, in the same batch as the entries.
 var positionKey = []byte{0, 0, 'p'}
 
+// firstStore is above the meta keys and below all others.
+var firstStore = []byte{0, 1}
+
 func appendStoreID(dst []byte, id StoreID) []byte {
 	return binary.BigEndian.AppendUint16(dst, uint16(id))
 }

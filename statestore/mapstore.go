@@ -31,6 +31,9 @@ func (m *Map[V]) key(key, sub []byte) []byte {
 // Update returns a pointer to the value of (key, sub), as Value.Update does.
 func (m *Map[V]) Update(key, sub []byte) (p *V, found bool, err error) {
 	tail := m.key(key, sub)
+	if m.db.attempt.on {
+		return m.update(tail)
+	}
 	if _, e := m.find(m.hash(tail), tail); e != nil && e.meta&(stateDirty|stateAbsent) == stateDirty {
 		m.stats.Hits++
 		return &e.val, true, nil
@@ -40,11 +43,7 @@ func (m *Map[V]) Update(key, sub []byte) (p *V, found bool, err error) {
 
 // Get returns the value of (key, sub).
 func (m *Map[V]) Get(key, sub []byte) (v V, found bool, err error) {
-	_, e, err := m.lookup(m.key(key, sub))
-	if err != nil || e.meta&stateAbsent != 0 {
-		return v, false, err
-	}
-	return e.val, true, nil
+	return m.get(m.key(key, sub))
 }
 
 // Put sets the value of (key, sub), without reading the one before.

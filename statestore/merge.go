@@ -48,6 +48,11 @@ func (t *table[V]) merge(start, end []byte, yield func(tail []byte, v V) bool) e
 		}
 		c.key = append(c.key[:0], t.keyAt(i)...)
 		if e := t.at(i); e.meta&stateAbsent == 0 {
+			if t.db.attempt.reads {
+				if err := t.lend(i, e); err != nil {
+					return err
+				}
+			}
 			if !yield(c.key, e.val) {
 				return nil
 			}
@@ -84,13 +89,17 @@ func (t *table[V]) deletedUntil(key []byte) []byte {
 
 // removeRange deletes the keys in [start, end), whose memory it keeps. Entries
 // leave the cache at once, since the range says all about them, but for held
-// ones, of which Pebble has an older value.
+// ones, of which Pebble has an older value. In an attempt they are deleted one by
+// one instead.
 func (t *table[V]) removeRange(start, end []byte) error {
 	if err := t.db.writable(); err != nil {
 		return err
 	}
 	if bytes.Compare(start, end) >= 0 {
 		return nil
+	}
+	if t.db.attempt.on {
+		return t.removeEach(start, end)
 	}
 	t.settleOrder()
 	t.order.removeRange(t.keyAt, start, end, func(i uint32) (keep bool) {

@@ -24,6 +24,7 @@ import (
 //
 //	reads see the epoch's changes, else the last confirmed value;
 //	an abort leaves exactly the confirmed state;
+//	an attempt that is undone leaves the state as it was, and the list of changes;
 //	a cut holds exactly the state and position of its call;
 //	a reopened directory holds the last confirmed state;
 //	after a crash it holds the state of some epoch, whole, and replaying the
@@ -91,6 +92,9 @@ func TestStateIsAlwaysThatOfACommittedEpoch(t *testing.T) {
 			"bulk":        m.bulk,
 			"scan":        m.scan,
 			"range":       m.rangeSubs,
+			"attempt": m.attempt(
+				m.update, m.put, m.putText, m.putSub, m.updateSub, m.remove, m.removeRange, m.touch, m.get, m.fill, m.scan, m.rangeSubs,
+			),
 		}
 	})
 }
@@ -110,8 +114,57 @@ func TestWindowsAreAlwaysThoseOfACommittedEpoch(t *testing.T) {
 			"fire":        m.fire,
 			"range win":   m.rangeWins,
 			"first":       func(*rapid.T) { m.checkFirst() },
+			"attempt": m.attempt(
+				m.updateWin, m.putWin, m.getWin, m.removeWin, m.dropWin, m.dropWinsBefore, m.schedule, m.fire, m.rangeWins, m.fill,
+			),
 		}
 	})
+}
+
+// attempt does some of the steps in an attempt, which is then kept, undone, or
+// ended by an abort.
+func (m *machine) attempt(steps ...func(*rapid.T)) func(*rapid.T) {
+	return func(t *rapid.T) {
+		before, changed := maps.Clone(m.working), m.changed()
+		m.db.Attempt(rapid.Bool().Draw(t, "reads"))
+		for range rapid.IntRange(0, 6).Draw(t, "steps") {
+			rapid.SampledFrom(steps).Draw(t, "step")(t)
+		}
+		switch rapid.IntRange(0, 3).Draw(t, "end") {
+		case 0:
+			m.ok(m.db.Keep())
+		case 1:
+			m.db.Abort()
+			m.ok(m.db.Err())
+			m.working = maps.Clone(m.confirmed)
+		default:
+			m.ok(m.db.Undo())
+			m.working = before
+			if diff := cmp.Diff(changed, m.changed()); diff != "" {
+				t.Fatalf("changed keys after an undo (-before +after):\n%s", diff)
+			}
+		}
+	}
+}
+
+// changed lists what would be in the delta, but for entries that only a range
+// delete has changed.
+func (m *machine) changed() []string {
+	return slices.Concat(changedIn(&m.nums.table), changedIn(&m.texts.table), changedIn(&m.subs.table), changedIn(&m.wins.table), changedIn(&m.due.table))
+}
+
+func changedIn[V any](t *table[V]) (list []string) {
+	for _, i := range t.dirty {
+		if e := t.at(i); e.meta&stateFree == 0 && !(e.meta&stateAbsent != 0 && t.ranges.cover(t.keyOf(e))) {
+			list = append(list, string(appendStoreID(nil, t.id))+string(t.keyOf(e)))
+		}
+	}
+	for i, e := range t.entries {
+		if e.meta&stateTried != 0 {
+			list = append(list, fmt.Sprint("still tried: ", i))
+		}
+	}
+	return list
 }
 
 // checkWhole tests what a table that is not partial promises, between all other

@@ -136,7 +136,7 @@ func (r *Reader) ScanWindow(id StoreID) (iter.Seq2[WindowKey, []byte], func() er
 // Entries is Scan over all entries of all stores, with whole entry keys, which
 // SplitKey takes apart.
 func (r *Reader) Entries() (iter.Seq2[[]byte, []byte], func() error) {
-	return r.walk([]byte{0, 1}, nil, 0) // past the meta keys
+	return r.walk(firstStore, nil, 0)
 }
 
 // walk yields the keys in [lower, upper), without their first skip bytes.

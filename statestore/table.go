@@ -32,7 +32,7 @@ type ValueCodec[V any] interface {
 //	  └──────────── the held delta reaches Pebble ──────────── dirty again
 //
 // Only clean entries that are not held may be evicted: all others are newer
-// than what Pebble would return.
+// than what Pebble would return. An attempt pins what it remembers, too.
 const (
 	stateAbsent   = 1 << iota // the key has no value
 	stateDirty                // changed in this epoch
@@ -41,8 +41,9 @@ const (
 	stateUsed                 // read or written since the clock hand passed
 	stateFree                 // not in the table
 	stateFresh                // not in key order yet
+	stateTried                // remembered by the attempt under way
 
-	statePinned = stateDirty | stateInflight | stateHeld
+	statePinned = stateDirty | stateInflight | stateHeld | stateTried
 	keyLenShift = 8
 )
 
@@ -87,7 +88,9 @@ type table[V any] struct {
 	ranges     keyRanges
 	heldRanges keyRanges
 
+	tried    tried[V]
 	pointers bool   // V refers to memory of its own
+	shares   bool   // V can be changed in place where Go has copied it
 	hand     uint32 // of the eviction clock
 	last     uint32 // entry that the last Ref returned, plus one
 	own      int64  // bytes accounted in Resources.decoded
@@ -106,7 +109,7 @@ func (t *table[V]) init(db *DB, id StoreID, codec ValueCodec[V]) {
 	t.seed = maphash.MakeSeed()
 	t.mix = [2]uint64{maphash.String(t.seed, "a"), maphash.String(t.seed, "b") | 1}
 	t.index.init()
-	t.pointers = hasPointers(reflect.TypeFor[V]())
+	t.pointers, t.shares = hasPointers(reflect.TypeFor[V]()), shared(reflect.TypeFor[V]())
 	size := unsafe.Sizeof(entry[V]{})
 	for t.shift = 4; t.shift < 11 && size<<(t.shift+1) <= chunkBytes; t.shift++ {
 	}
@@ -262,13 +265,21 @@ func (t *table[V]) lookup(key []byte) (uint32, *entry[V], error) {
 	return i, e, nil
 }
 
-// claim returns the key's entry, marked as changed, without reading Pebble: for
-// blind writes. The caller then sets the value, or makes the entry absent.
+// claim returns the key's entry, marked as changed, without reading Pebble unless
+// in an attempt: for blind writes. The caller then sets the value, or makes the
+// entry absent.
 func (t *table[V]) claim(key []byte) (uint32, *entry[V], error) {
 	// An entry inserted here says nothing about Pebble, so it must not be left
 	// behind clean.
 	if err := t.db.writable(); err != nil {
 		return 0, nil, err
+	}
+	if t.db.attempt.on {
+		i, e, err := t.lookup(key)
+		if err == nil {
+			err = t.touch(i, e)
+		}
+		return i, e, err
 	}
 	hash := t.hash(key)
 	i, e := t.find(hash, key)
@@ -282,8 +293,13 @@ func (t *table[V]) claim(key []byte) (uint32, *entry[V], error) {
 	return i, e, nil
 }
 
-// touch marks an entry as changed in this epoch.
+// touch marks an entry as changed in this epoch, and has an attempt remember it.
 func (t *table[V]) touch(i uint32, e *entry[V]) error {
+	if t.db.attempt.on {
+		if err := t.remember(i, e); err != nil {
+			return err
+		}
+	}
 	if e.meta&stateDirty == 0 {
 		if err := t.db.writable(); err != nil {
 			return err
@@ -298,6 +314,19 @@ func (t *table[V]) mark(i uint32, e *entry[V]) {
 		e.meta |= stateDirty | stateUsed
 		t.dirty = append(t.dirty, i)
 	}
+}
+
+func (t *table[V]) get(key []byte) (v V, found bool, err error) {
+	i, e, err := t.lookup(key)
+	if err != nil || e.meta&stateAbsent != 0 {
+		return v, false, err
+	}
+	if t.db.attempt.reads {
+		if err := t.lend(i, e); err != nil {
+			return v, false, err
+		}
+	}
+	return e.val, true, nil
 }
 
 func (t *table[V]) put(key []byte, v V) error {
@@ -327,7 +356,8 @@ func (t *table[V]) vacate(i uint32, e *entry[V]) {
 	t.resize(i, 0)
 }
 
-// update is the slow path of Update: a miss, or the first change in an epoch.
+// update is the slow path of Update: a miss, the first change in an epoch, or an
+// attempt.
 func (t *table[V]) update(key []byte) (*V, bool, error) {
 	i, e, err := t.lookup(key)
 	if err != nil {

@@ -28,6 +28,9 @@ func NewValue[V any](db *DB, id StoreID, codec ValueCodec[V]) *Value[V] {
 // value, and found is false. The pointer is valid until the next call on the
 // store. ErrPrepared between Prepare and its outcome.
 func (s *Value[V]) Update(key []byte) (p *V, found bool, err error) {
+	if s.db.attempt.on {
+		return s.update(key)
+	}
 	if len(key) == 8 {
 		if e := s.dirty8(binary.NativeEndian.Uint64(key)); e != nil {
 			s.stats.Hits++
@@ -49,6 +52,11 @@ func (s *Value[V]) Ref(key []byte) (p *V, found bool, err error) {
 	if err != nil || e.meta&stateAbsent != 0 {
 		return nil, false, err
 	}
+	if s.db.attempt.on {
+		if err := s.remember(i, e); err != nil {
+			return nil, false, err
+		}
+	}
 	s.last = i + 1
 	return &e.val, true, nil
 }
@@ -65,11 +73,7 @@ func (s *Value[V]) Touch() error {
 
 // Get returns the key's value.
 func (s *Value[V]) Get(key []byte) (v V, found bool, err error) {
-	_, e, err := s.lookup(key)
-	if err != nil || e.meta&stateAbsent != 0 {
-		return v, false, err
-	}
-	return e.val, true, nil
+	return s.get(key)
 }
 
 // Put sets the key's value, without reading the one before.
@@ -116,9 +120,18 @@ func (s *Value[V]) scan(prefix []byte, yield func([]byte, V) bool) error {
 	defer it.close()
 	// next yields the overlay's first entry; false ends the scan.
 	next := func() bool {
-		e := s.at(newer[0])
+		i, e := newer[0], s.at(newer[0])
 		newer = newer[1:]
-		return e.meta&stateAbsent != 0 || yield(s.keyOf(e), e.val)
+		if e.meta&stateAbsent != 0 {
+			return true
+		}
+		if s.db.attempt.reads {
+			if err := s.lend(i, e); err != nil {
+				s.db.fail(err)
+				return false
+			}
+		}
+		return yield(s.keyOf(e), e.val)
 	}
 	for key, raw, ok := it.first(); ok; key, raw, ok = it.next() {
 		for len(newer) > 0 && bytes.Compare(s.keyAt(newer[0]), key) < 0 {

@@ -35,9 +35,11 @@ func (w *Window[V]) key(t int64, key, sub []byte) []byte {
 // Update returns a pointer to the value of (t, key, sub), as Value.Update does.
 func (w *Window[V]) Update(t int64, key, sub []byte) (p *V, found bool, err error) {
 	tail := w.key(t, key, sub)
-	if _, e := w.find(w.hash(tail), tail); e != nil && e.meta&(stateDirty|stateAbsent) == stateDirty {
-		w.stats.Hits++
-		return &e.val, true, nil
+	if !w.db.attempt.on {
+		if _, e := w.find(w.hash(tail), tail); e != nil && e.meta&(stateDirty|stateAbsent) == stateDirty {
+			w.stats.Hits++
+			return &e.val, true, nil
+		}
 	}
 	if p, found, err = w.update(tail); err == nil {
 		w.times.put(t)
@@ -47,11 +49,7 @@ func (w *Window[V]) Update(t int64, key, sub []byte) (p *V, found bool, err erro
 
 // Get returns the value of (t, key, sub).
 func (w *Window[V]) Get(t int64, key, sub []byte) (v V, found bool, err error) {
-	_, e, err := w.lookup(w.key(t, key, sub))
-	if err != nil || e.meta&stateAbsent != 0 {
-		return v, false, err
-	}
-	return e.val, true, nil
+	return w.get(w.key(t, key, sub))
 }
 
 // Put sets the value of (t, key, sub), without reading the one before.

@@ -77,7 +77,7 @@ func async[K, V, W any](s Stream[K, V], name string, ordered bool, call AsyncFun
 	s.p.addStore(n, st)
 	step := &asyncStep[K, V, W]{
 		id: n.ID, label: n.Label, app: s.p.Name(), key: s.key, value: value, call: call, o: o,
-		rules: s.policies().within(operators.PhaseProcess).governs(n), out: &node[K, W]{id: n.ID},
+		rules: s.p.stepRules(s.rules, n), out: &node[K, W]{id: n.ID},
 	}
 	s.n.children = append(s.n.children, step.open)
 	return Stream[K, W]{p: s.p, n: step.out, key: s.key, value: carry[W](s.p, s.value), moved: s.moved, rules: s.rules}
@@ -115,13 +115,14 @@ func (a *asyncStep[K, V, W]) open(t *task) (emit[K, V], error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := newAsyncCalls(a, t, next)
+	g := t.guard(a.label, a.rules)
+	c, err := newAsyncCalls(a, t, g, next)
 	if err != nil {
 		return nil, err
 	}
 	t.atRestart(c.restart)
 	t.proc.full = append(t.proc.full, func() bool { return len(c.waiting) >= a.o.concurrency })
-	return c.process, nil
+	return guardedStep(g, c.process), nil
 }
 
 // pendingCall is a record that waits for its result.

@@ -26,8 +26,9 @@ type asyncCalls[K, V, W any] struct {
 	task  *task
 	store *statestore.Window[callRecord[V]]
 	next  emit[K, W]
-	event *clock // for the step's watermark
-	wall  *clock // for calls to be made again
+	admit emit[K, *pendingCall[K, V, W]] // wait, once the step is done with the record
+	event *clock                         // for the step's watermark
+	wall  *clock                         // for calls to be made again
 	hold  *holder
 	null  func(K) bool
 	own   func(V) V
@@ -44,7 +45,7 @@ type asyncCalls[K, V, W any] struct {
 	}
 }
 
-func newAsyncCalls[K, V, W any](a *asyncStep[K, V, W], t *task, next emit[K, W]) (*asyncCalls[K, V, W], error) {
+func newAsyncCalls[K, V, W any](a *asyncStep[K, V, W], t *task, g *guard, next emit[K, W]) (*asyncCalls[K, V, W], error) {
 	id, err := t.store(a.label)
 	if err != nil {
 		return nil, err
@@ -57,6 +58,7 @@ func newAsyncCalls[K, V, W any](a *asyncStep[K, V, W], t *task, next emit[K, W])
 		store: statestore.NewWindow(t.rt.DB, id, callCodec[V]{codec.Stored(a.value)}), hold: t.addHolder(a.id),
 		null: nullOf(a.key), own: ownerOf[V](),
 	}
+	c.admit = hold(g, c.wait)
 	c.event = t.eventClock(a.id, func(operators.Time) error { return nil })
 	c.wall = t.wallClock(a.id, func(operators.Time) error { c.start(); return nil })
 	return c, nil
@@ -99,6 +101,11 @@ func (c *asyncCalls[K, V, W]) process(k K, v V, t operators.Time) error {
 	if err := c.store.Put(p.number, p.key, nil, p.of); err != nil {
 		return fmt.Errorf("step %q: update its store: %w", c.label, err)
 	}
+	return c.admit(k, p, t)
+}
+
+// wait has a record that is in the store wait for its result.
+func (c *asyncCalls[K, V, W]) wait(_ K, p *pendingCall[K, V, W], _ operators.Time) error {
 	c.number++
 	c.waiting = append(c.waiting, p)
 	c.hold.held = min(c.hold.held, p.of.held)

@@ -19,6 +19,7 @@ type Broadcast[K, V any] struct{ of *broadcast[K, V] }
 type broadcast[K, V any] struct {
 	name    string
 	from    Stream[K, V] // what comes back from the topic
+	rules   rules        // of the step that takes it
 	removed func(V) bool
 	used    bool
 }
@@ -28,13 +29,14 @@ type broadcast[K, V any] struct {
 //
 // Records of the step are not held back for what is still on its way through the topic: one that comes at about the
 // time of a change may see the value before it. What is in the topic already is taken in the order of time together
-// with them.
+// with them. Each task follows the policy for a record that it fails on, so that a dead letter comes from all of them.
 func (s Stream[K, V]) Broadcast(name string, removed ...func(V) bool) Broadcast[K, V] {
 	n := s.p.addNamed(topology.KindBroadcast, name, s.n.id)
-	w := &writer[K, V]{label: n.Label, rules: s.stepRules(n), key: s.key, value: own(s.value), everywhere: true}
+	w := &writer[K, V]{label: n.Label, rules: s.p.stepRules(s.rules, n), policies: s.p.policies(s.rules), key: s.key, value: own(s.value), everywhere: true}
 	s.n.children = append(s.n.children, w.open)
 	b := &broadcast[K, V]{name: name}
 	b.from = readBack(s.p, n, w, "add .WithKey(codec) before Broadcast", valueBefore)
+	b.from.rules = s.rules
 	switch {
 	case len(removed) > 1:
 		s.p.fail(name, fmt.Sprintf("Broadcast is given %d functions", len(removed)), "give one")
@@ -60,6 +62,7 @@ func (s Stream[K, V]) ProcessWith[BK, BV, W any](
 	}
 	b.used = true
 	n.Parents = append(n.Parents, b.from.n.id)
+	b.rules = b.from.p.stepRules(b.from.rules, &b.from.p.graph.Nodes[b.from.n.id])
 	store := n.Label + "." + b.name
 	b.from.n.children = append(b.from.n.children, func(t *task) (emit[BK, BV], error) { return b.update(t, store) })
 	return s.process(n, func(setup *Setup) Handler[K, V, W] {
@@ -97,7 +100,7 @@ func (b *broadcast[K, V]) update(t *task, name string) (emit[K, V], error) {
 	}
 	c, keys, own := caller{ctx: t.rt.Context, label: b.name}, newKeyEncoder(b.from.key), ownerOf[V]()
 	null := nullOf(b.from.value)
-	return func(k K, v V, _ operators.Time) error {
+	return guardedStep(t.guard(b.name, b.rules), func(k K, v V, _ operators.Time) error {
 		c.enter()
 		key, err := keys.encode(c.ctx, k)
 		if err != nil {
@@ -115,7 +118,7 @@ func (b *broadcast[K, V]) update(t *task, name string) (emit[K, V], error) {
 			return fmt.Errorf("step %q: update its store: %w", b.name, err)
 		}
 		return nil
-	}, nil
+	}), nil
 }
 
 // BroadcastState looks up the newest values of a broadcast. It is usable while a record or a timer is in process, belongs

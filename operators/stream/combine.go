@@ -49,8 +49,8 @@ const giveCombiner = "give the combiner a Codec"
 // sends one partial aggregate at the commit instead of every record, through the repartition topic of this name. That
 // pays where keys repeat within an epoch. A task that holds 8192 partial aggregates, or a MiB of keys, sends them all at
 // once. What it holds belongs to the epoch and is gone with it if it is aborted, so results are exact. A partial aggregate
-// has the newest time of its records and no headers. An error of by or of the combiner always ends the epoch. The codec is
-// needed if K2 has none of its own (see UseCodec).
+// has the newest time of its records and no headers, so one that cannot be encoded has no dead letter. The codec is needed if
+// K2 has none of its own (see UseCodec).
 func (s Stream[K, V]) CombineBy[K2, A any](name string, by func(V) K2, c Combiner[V, A], key ...codec.Codec[K2]) Combined[K2, A] {
 	out := Combined[K2, A]{p: s.p, init: c.Init, merge: c.Merge, value: c.Codec}
 	if out.value == nil {
@@ -62,7 +62,7 @@ func (s Stream[K, V]) CombineBy[K2, A any](name string, by func(V) K2, c Combine
 		if c.Init == nil || c.Add == nil || c.Merge == nil {
 			s.p.fail(n.Label, "its combiner lacks a function", "give it Init, Add and Merge")
 		}
-		w := &writer[K2, A]{label: n.Label, key: choose(s.p, n.Label, key, carry[K2](s.p, s.key)), value: out.value}
+		w := &writer[K2, A]{label: n.Label, rules: s.p.stepRules(s.rules, n), policies: s.p.policies(s.rules), key: choose(s.p, n.Label, key, carry[K2](s.p, s.key)), value: out.value}
 		d := &combining[K2, V, A]{id: n.ID, by: by, init: c.Init, add: c.Add, pane: pane, writer: w}
 		s.n.children = append(s.n.children, func(t *task) (emit[K, V], error) {
 			take, err := d.open(t)
@@ -145,6 +145,7 @@ type partial[K, A any] struct {
 	key   K
 	value A
 	time  operators.Time // the newest
+	any   bool           // a record has gone into it; none has if the first one failed
 }
 
 // partials are those that a task holds.
@@ -155,18 +156,32 @@ type partials[K, V, A any] struct {
 	places *places
 	all    []partial[K, A] // by place: in the order in which the first record of each came
 	write  emit[K, A]
+	// apart copies what a record of a guarded step may change in place before it fails; nil: there is no need.
+	apart func(A) (A, error)
 }
 
 // open makes what takes records.
 func (d *combining[K, V, A]) open(t *task) (func(v V, tm operators.Time) error, error) {
-	write, err := d.writer.write(t)
+	g := t.guard(d.writer.label, d.writer.rules)
+	write, err := d.writer.write(t, g)
 	if err != nil {
 		return nil, err
 	}
-	p := &partials[K, V, A]{combining: d, ctx: t.rt.Context, keys: newKeyEncoder(d.writer.key), places: newPlaces(), write: write}
+	p := &partials[K, V, A]{combining: d, ctx: t.rt.Context, keys: newKeyEncoder(d.writer.key), places: newPlaces(), write: guardedStep(g, write)}
 	t.flushes = append(t.flushes, flush{node: d.id, run: p.send})
 	t.atRestart(func() error { p.drop(); return nil })
-	return p.take, nil
+	take := p.take
+	if g != nil {
+		p.apart = snapshots(d.writer.value)
+		one := guardedStep(g, func(_ none, v V, tm operators.Time) error { return p.take(v, tm) })
+		take = func(v V, tm operators.Time) error { return one(none{}, v, tm) }
+	}
+	return func(v V, tm operators.Time) error {
+		if err := take(v, tm); err != nil || !p.places.full() {
+			return err
+		}
+		return p.spill()
+	}, nil
 }
 
 func (p *partials[K, V, A]) take(v V, tm operators.Time) error {
@@ -182,13 +197,20 @@ func (p *partials[K, V, A]) take(v V, tm operators.Time) error {
 	}
 	i, found := p.places.of(key)
 	if !found {
-		p.all = append(p.all, partial[K, A]{key: k, value: p.init(), time: tm})
+		p.all = append(p.all, partial[K, A]{key: k})
 	}
 	held := &p.all[i]
-	held.value, held.time = p.add(held.value, v), max(held.time, tm)
-	if p.places.full() {
-		return p.spill()
+	kept := held.value
+	switch {
+	case !held.any:
+		kept, held.time = p.init(), tm
+	case p.apart != nil:
+		if kept, err = p.apart(kept); err != nil {
+			return operators.NewSerializeError(p.ctx, err)
+		}
 	}
+	held.value = p.add(kept, v)
+	held.time, held.any = max(held.time, tm), true
 	return nil
 }
 
@@ -203,6 +225,9 @@ func (p *partials[K, V, A]) spill() error {
 
 func (p *partials[K, V, A]) send() error {
 	for i := range p.all {
+		if !p.all[i].any {
+			continue
+		}
 		if err := p.write(p.all[i].key, p.all[i].value, p.all[i].time); err != nil {
 			return err
 		}

@@ -55,7 +55,7 @@ func distinct[K, V any](s Stream[K, V], n *topology.Node, within time.Duration, 
 		KeyCodec: needKey(s.p, n.Label, "the key", s.key, "add .WithKey(codec) before it"),
 	})
 	d := &distinction[K, V]{
-		id: n.ID, label: n.Label, rules: s.stepRules(n), key: s.key, within: ms(within), identify: of.encode, out: &node[K, V]{id: n.ID},
+		id: n.ID, label: n.Label, rules: s.p.stepRules(s.rules, n), key: s.key, within: ms(within), identify: of.encode, out: &node[K, V]{id: n.ID},
 	}
 	s.n.children = append(s.n.children, d.open)
 	s.n = d.out

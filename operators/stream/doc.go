@@ -81,12 +81,13 @@
 // user code and of codecs that refuse to encode. A panic of a step that has no policy is the engine's to catch: it knows
 // the step from operators.Context.
 //
-// A policy is about one step and one record. The steps before it have done their work, other branches too, and that
-// stays; the failing step's own changes to state are undone, what it emitted for the record does not go on, and so the steps
-// below never see it. This is decided as the record is processed, in the epoch's transaction: nothing is undone
+// A policy is about one step and one record, or what is due of one key when time has passed. The steps before it have done
+// their work, other branches too, and that stays; the failing step's own changes to state are undone, what it emitted for
+// the record does not go on, and so the steps below never see it. A row that a step of a table fails on is not there for
+// those below. This is decided as the record is processed, in the epoch's transaction: nothing is undone
 // later, and a record that is processed again meets the same fate unless user code decides otherwise. Steps with a
-// policy pay for it: what they emit is held until they are done with the record, and the state that they touch is encoded
-// once more.
+// policy pay for it: what they emit is held until they are done with the record, and the state that they change is encoded
+// once more, twice if its values can be changed in place.
 //
 // Errors of the state, of the brokers and of a schema registry that is away follow no policy: nothing is wrong with
 // the record.

@@ -59,6 +59,46 @@ func ExamplePipeline_OnError() {
 	// dead: c=three
 }
 
+func ExampleTable_OnError() {
+	p := stream.NewPipeline("prices")
+	stream.TableFrom(p, "cents", codec.String, codec.JSON[int]()).
+		OnError(stream.Skip).
+		Map(func(cents int) string {
+			if cents < 0 {
+				panic("no price")
+			}
+			return fmt.Sprintf("%d.%02d", cents/100, cents%100)
+		}).
+		To("prices", codec.String)
+
+	run := newRig(p)
+	run.send("cents", "bolt", "500", "bolt", "-1", "bolt", "700")
+	run.print()
+	// Output:
+	// prices: bolt=5.00
+	// prices: bolt=
+	// prices: bolt=7.00
+}
+
+func ExampleWindowedStream_OnError() {
+	p := stream.NewPipeline("shares")
+	stream.From(p, "parts", codec.String, codec.JSON[int]()).
+		Group().
+		Window(stream.Tumbling(time.Second)).
+		Reduce("sums", func(kept, n int) int { return kept + n }).
+		Stream().
+		OnError(stream.Skip).
+		Map(func(_ stream.Windowed[string], sum int) string { return fmt.Sprint(100/sum, "%") }). // panics on zero
+		To("shares", codec.String)
+
+	run := newRig(p)
+	run.send("parts", "a", "0", "b", "5", "a", "4")
+	run.print()
+	// Output:
+	// shares: b=20%
+	// shares: a=25%
+}
+
 func ExampleRetry() {
 	calls := 0
 	lookUp := func(city string) (string, error) {

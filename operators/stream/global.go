@@ -73,7 +73,7 @@ func joinGlobal[K, V, G, T, W any](s Stream[K, V], t GlobalTable[G, T], kind top
 		s.p.fail(n.Label, fmt.Sprintf("it joins a table of pipeline %q", t.p.Name()), "join tables of one pipeline")
 	}
 	n.Globals = []string{t.topic}
-	out, label := &node[K, W]{id: n.ID}, n.Label
+	out, label, policies := &node[K, W]{id: n.ID}, n.Label, s.p.stepRules(s.rules, n)
 	s.n.children = append(s.n.children, func(tk *task) (emit[K, V], error) {
 		next, err := out.open(tk)
 		if err != nil {
@@ -83,8 +83,9 @@ func joinGlobal[K, V, G, T, W any](s Stream[K, V], t GlobalTable[G, T], kind top
 		if !ok {
 			return nil, fmt.Errorf("open step %q: the runtime has no global table of topic %q", label, t.topic)
 		}
-		rows, c, keys := store.table(), caller{ctx: tk.rt.Context, label: label}, newKeyEncoder(t.key)
-		return func(k K, v V, tm operators.Time) error {
+		rows, c, keys, g := store.table(), caller{ctx: tk.rt.Context, label: label}, newKeyEncoder(t.key), tk.guard(label, policies)
+		next = hold(g, next)
+		return guardedStep(g, func(k K, v V, tm operators.Time) error {
 			c.enter()
 			raw, err := keys.encode(c.ctx, key(k, v))
 			if err != nil {
@@ -96,9 +97,9 @@ func joinGlobal[K, V, G, T, W any](s Stream[K, V], t GlobalTable[G, T], kind top
 				return nil
 			}
 			return next(k, w, tm)
-		}, nil
+		}), nil
 	})
-	return Stream[K, W]{p: s.p, n: out, key: s.key, value: carry[W](s.p, s.value), moved: s.moved}
+	return Stream[K, W]{p: s.p, n: out, key: s.key, value: carry[W](s.p, s.value), moved: s.moved, rules: s.rules}
 }
 
 // globalStore is the operators.GlobalStore of a topic. Keys stay encoded.

@@ -83,13 +83,13 @@ func aggregate[K, V, A any](s Stream[K, V], kind topology.Kind, name string, val
 		FormerValueCodecs: former(value),
 	})
 	a := &aggregation[K, V, A]{
-		rules: s.stepRules(n), key: s.key, value: value, fold: fold,
+		rules: s.p.stepRules(s.rules, n), key: s.key, value: value, fold: fold,
 		store: &storeRef[row[A]]{name: n.Label, codec: rowCodec[A]{value: stored(value)}},
 		table: &tableNode[K, A]{id: n.ID, label: n.Label, key: s.key},
 	}
 	keptIn(a.table, a.store, asIs)
 	s.n.children = append(s.n.children, a.open)
-	return Table[K, A]{p: s.p, n: a.table, key: s.key, value: value}
+	return Table[K, A]{p: s.p, n: a.table, key: s.key, value: value, rules: s.rules}
 }
 
 // keyed reports a stream that a step relying on keys cannot use.
@@ -124,25 +124,14 @@ func (a *aggregation[K, V, A]) open(t *task) (emit[K, V], error) {
 	if a.table.old {
 		apart = snapshots(a.value)
 	}
-	g := t.guard(label, a.rules)
-	undo := &rowUndo[A]{store: store, codec: rowCodec[A]{value: codec.Stored(a.value)}}
-	if g != nil {
-		g.undo = undo.undo
-	}
-	return guarded(g, emit[K, Change[A]](next), func(next emit[K, Change[A]]) emit[K, V] {
+	return guarded(t.guard(label, a.rules), emit[K, Change[A]](next), func(next emit[K, Change[A]]) emit[K, V] {
 		return func(k K, v V, tm operators.Time) error {
 			ctx.Node = label
-			if g != nil {
-				undo.key = nil
-			}
 			key, err := keys.encode(ctx, k)
 			if err != nil {
 				return err
 			}
 			r, found, err := store.Update(key)
-			if err == nil && g != nil {
-				err = undo.remember(key, *r, found)
-			}
 			if err != nil {
 				return fmt.Errorf("step %q: update its store: %w", label, err)
 			}

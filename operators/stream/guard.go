@@ -5,7 +5,6 @@ package stream
 import (
 	"errors"
 	"runtime/debug"
-	"strconv"
 	"time"
 
 	"github.com/streamd/streamd/operators"
@@ -13,11 +12,23 @@ import (
 )
 
 // guard carries out the policies of one step in one task. A step without policies has none, and pays nothing.
+//
+// The step's work is cut into units: a record, or what is due of one key. What a unit changes in the state of the task is
+// an attempt of the store, which is undone if the unit fails; what it emits is held until it is done. So only then
+// do later steps run, outside of the unit: an error of theirs cannot be taken for one of this step. Clocks that a failed
+// unit has set do no harm: a step whose clock strikes looks in its state what is due.
 type guard struct {
 	task  *task
 	step  string
 	rules rules
-	undo  func() error // takes back what the step has changed for the record in process; nil: it changes nothing
+	// edits says that user code may change in place what it reads from the state.
+	edits bool
+	// fault returns an error of the state that user code could not hand through; nil: there is none such.
+	fault func() error
+
+	busy    bool     // a unit is under way
+	outlets []outlet // of all that the step emits
+	turns   []outlet // one for each thing that the unit has emitted, in that order
 }
 
 // guard returns the guard of a step, nil if it needs none.
@@ -28,89 +39,120 @@ func (t *task) guard(step string, rs rules) *guard {
 	return &guard{task: t, step: step, rules: rs}
 }
 
-// held is a record that a guarded step has emitted and that has not gone on yet.
-type held[K, V any] struct {
-	k K
-	v V
-	t operators.Time
+// try does a unit of the step's work, as often as the policy says. dropped: it failed, and nothing has come of it. An error
+// is what no policy covers, or that of a later step.
+func (g *guard) try(phase operators.Phase, unit func() error) (dropped bool, err error) {
+	if g == nil {
+		return false, unit()
+	}
+	failed, err := g.attempts(phase, unit)
+	switch {
+	case err != nil:
+		return false, err
+	case failed != nil:
+		return true, g.settle(failed)
+	}
+	return false, g.handOn()
 }
 
-// guarded makes a step that hands its records to next. Under a guard they are held until the step is done with its input:
-// only then is it known that they count, and an error of a later step cannot be taken for one of this step. next may
-// be nil if nobody takes them.
-func guarded[K2, W, K, V any](g *guard, next emit[K2, W], fuse func(next emit[K2, W]) emit[K, V]) emit[K, V] {
-	if g == nil {
-		return fuse(next)
-	}
-	var out []held[K2, W]
-	step := fuse(func(k K2, w W, t operators.Time) error {
-		out = append(out, held[K2, W]{k, w, t})
-		return nil
-	})
-	return func(k K, v V, t operators.Time) error {
-		for attempt := 0; ; attempt++ {
-			clear(out)
-			out = out[:0]
-			err := protect(g, step, k, v, t)
-			if err == nil {
-				break
-			}
-			if again, err := g.failed(err, attempt); err != nil || !again {
-				return err
-			}
+// failure is the last error of a unit, and the policy that it falls under.
+type failure struct {
+	operators.Failure
+	policy ErrorPolicy
+}
+
+// attempts does a unit until it succeeds or the policy allows no further attempt, which gives a failure. What the unit
+// has emitted is then to be handed on. An error is what no policy is about.
+func (g *guard) attempts(phase operators.Phase, unit func() error) (*failure, error) {
+	for n := 0; ; n++ {
+		err := g.attempt(phase, unit, true)
+		if err == nil {
+			return nil, nil
 		}
-		if next == nil {
+		user := g.blames(err)
+		if user == nil {
+			return nil, err
+		}
+		f := &failure{policy: g.rules.of(user.Phase, user.Err), Failure: operators.Failure{
+			Step: g.step, Phase: user.Phase, Topic: user.Topic, Partition: user.Partition, Offset: user.Offset, Err: user,
+		}}
+		if n >= f.policy.retries {
+			return f, nil
+		}
+		if l := g.task.rt.Listener; l != nil && l.Retried != nil {
+			l.Retried(f.Failure)
+		}
+		g.task.wait(f.policy.pause << n)
+	}
+}
+
+// blames returns an error that is about what the step was given; nil: it is one of the state, or of the world.
+func (g *guard) blames(err error) *operators.UserError {
+	user, ok := errors.AsType[*operators.UserError](err)
+	if !ok || errors.Is(err, codec.ErrUnavailable) {
+		return nil
+	}
+	return user
+}
+
+// attempt does a unit once. Unless it succeeds, and is to be kept then, nothing of it remains.
+func (g *guard) attempt(phase operators.Phase, unit func() error, keep bool) error {
+	for _, o := range g.outlets {
+		o.clear()
+	}
+	g.turns = g.turns[:0]
+	db := g.task.rt.DB
+	if db != nil {
+		db.Attempt(g.edits)
+	}
+	g.busy = true
+	err := g.protect(phase, unit)
+	g.busy = false
+	if err != nil && g.fault != nil && g.blames(err) != nil {
+		if fault := g.fault(); fault != nil {
+			err = fault
+		}
+	}
+	if db == nil {
+		return err
+	}
+	if err == nil && keep {
+		refused := db.Keep()
+		if refused == nil {
 			return nil
 		}
-		for i := range out {
-			if err := next(out[i].k, out[i].v, out[i].t); err != nil {
-				return err
-			}
-		}
-		return nil
+		g.task.rt.Context.Node = g.step
+		err = operators.NewSerializeError(g.task.rt.Context, refused)
 	}
+	if undo := db.Undo(); undo != nil {
+		return undo
+	}
+	return err
 }
 
-// guardedEnd makes a step that hands its records to no other.
-func guardedEnd[K, V any](g *guard, step emit[K, V]) emit[K, V] {
-	return guarded(g, nil, func(emit[struct{}, struct{}]) emit[K, V] { return step })
-}
-
-// protect runs a step and makes an error of a panic.
-func protect[K, V any](g *guard, step emit[K, V], k K, v V, t operators.Time) (err error) {
+// protect makes an error of a panic.
+func (g *guard) protect(phase operators.Phase, unit func() error) (err error) {
 	ctx := g.task.rt.Context
 	ctx.Node = g.step
 	defer func() {
 		if p := recover(); p != nil {
 			ctx.Node = g.step
-			err = operators.NewUserError(ctx, &operators.PanicError{Value: p, Stack: debug.Stack()})
+			user := operators.NewUserError(ctx, &operators.PanicError{Value: p, Stack: debug.Stack()})
+			user.Phase = phase
+			err = user
 		}
 	}()
-	return step(k, v, t)
+	return unit()
 }
 
-// failed does what the policy says about an error of the step. again: the step is to be given the record once more. An
-// error is what the policy does not cover.
-func (g *guard) failed(err error, attempt int) (again bool, failure error) {
-	user, ok := errors.AsType[*operators.UserError](err)
-	if !ok || errors.Is(err, codec.ErrUnavailable) {
-		return false, err // Of the state, or of the world: nothing is wrong with the record.
+// leavesOut says whether the policy for an error drops what caused it.
+func (g *guard) leavesOut(err error) bool {
+	user := g.blames(err)
+	if user == nil {
+		return false
 	}
 	policy := g.rules.of(user.Phase, user.Err)
-	if g.undo != nil {
-		if err := g.undo(); err != nil {
-			return false, err
-		}
-	}
-	f := operators.Failure{Step: g.step, Phase: user.Phase, Topic: user.Topic, Partition: user.Partition, Offset: user.Offset, Err: user}
-	if attempt < policy.retries {
-		if l := g.task.rt.Listener; l != nil && l.Retried != nil {
-			l.Retried(f)
-		}
-		g.task.wait(policy.pause << attempt)
-		return true, nil
-	}
-	return false, g.task.settle(policy, f)
+	return policy.skip || policy.deadLetter != ""
 }
 
 // wait waits before the next attempt.
@@ -122,54 +164,109 @@ func (t *task) wait(d time.Duration) {
 	time.Sleep(d)
 }
 
-// settle drops the record of a failure as the policy says; the error is that of the failure if it says to fail.
-func (t *task) settle(policy ErrorPolicy, f operators.Failure) error {
-	rec := t.rt.Context.Record
-	l := t.rt.Listener
-	if l == nil {
-		l = &operators.Listener{}
-	}
-	switch {
-	case policy.deadLetter != "" && rec != nil:
-		t.rt.Output.Emit(t.deadLetter(rec, f, policy.deadLetter))
-		if l.DeadLettered != nil {
-			l.DeadLettered(f, policy.deadLetter)
+// settle does what the policy says about a failure.
+func (g *guard) settle(f *failure) error { return g.task.settle(f.policy, f.Failure) }
+
+// handOn gives what the last unit has emitted to later steps.
+func (g *guard) handOn() error {
+	for _, o := range g.turns {
+		if err := o.handOn(); err != nil {
+			return err
 		}
-	case policy.skip:
-		if l.Skipped != nil {
-			l.Skipped(f)
-		}
-	default:
-		return f.Err
 	}
 	return nil
 }
 
-// deadLetter wraps the task's input record. Its own headers come first: a record that fails again after it was
-// sent back keeps the history, and the last header of a name tells the latest.
-func (t *task) deadLetter(rec *operators.Record, f operators.Failure, topic string) operators.Emission {
-	headers := make([]operators.Header, 0, len(rec.Headers)+6)
-	headers = append(headers, rec.Headers...)
-	headers = append(headers,
-		operators.Header{Key: "streamd-error", Value: []byte(f.Err.Error())},
-		operators.Header{Key: "streamd-step", Value: []byte(f.Step)},
-		operators.Header{Key: "streamd-phase", Value: []byte(f.Phase)},
-		operators.Header{Key: "streamd-topic", Value: []byte(rec.Topic)},
-		operators.Header{Key: "streamd-partition", Value: strconv.AppendInt(nil, int64(rec.Partition), 10)},
-		operators.Header{Key: "streamd-offset", Value: strconv.AppendInt(nil, rec.Offset, 10)},
-	)
-	keyLen := len(rec.Key)
-	if rec.Key == nil {
-		keyLen = -1
+// outlet holds what a guarded step emits of one kind.
+type outlet interface {
+	handOn() error // the first that is still held
+	clear()
+}
+
+// held is a record that a guarded step has emitted and that has not gone on yet.
+type held[K, V any] struct {
+	k K
+	v V
+	t operators.Time
+}
+
+// heldRecords is the outlet of records.
+type heldRecords[K, V any] struct {
+	next emit[K, V]
+	list []held[K, V]
+	at   int
+}
+
+// hold returns where a guarded step emits what goes to next. next may be nil if nobody takes it.
+func hold[K, V any](g *guard, next emit[K, V]) emit[K, V] {
+	if g == nil || next == nil {
+		return next
 	}
-	value := rec.Value
-	if t.sub.Sources[t.proc.source].Internal {
-		if _, plain, err := codec.SplitStored(value); err == nil {
-			value = plain // Readers of the topic know nothing of versions.
+	h := &heldRecords[K, V]{next: next}
+	g.outlets = append(g.outlets, h)
+	return func(k K, v V, t operators.Time) error {
+		if !g.busy {
+			return next(k, v, t)
 		}
+		h.list = append(h.list, held[K, V]{k, v, t})
+		g.turns = append(g.turns, h)
+		return nil
 	}
-	return operators.Emission{
-		Topic: t.output(topic, false), Partition: -1, Buf: append(append(t.rt.Output.Buffer(), rec.Key...), value...), KeyLen: keyLen,
-		NullValue: rec.Value == nil, Time: rec.Time, Headers: headers,
+}
+
+func (h *heldRecords[K, V]) handOn() error {
+	r := &h.list[h.at]
+	h.at++
+	return h.next(r.k, r.v, r.t)
+}
+
+func (h *heldRecords[K, V]) clear() {
+	clear(h.list)
+	h.list, h.at = h.list[:0], 0
+}
+
+// heldEmissions is the outlet of records for topics.
+type heldEmissions struct {
+	out   operators.Output
+	send  func(operators.Emission)
+	list  []operators.Emission // without their bytes
+	ends  []int                // of these in bytes
+	bytes []byte
+	at    int
+}
+
+// holdEmissions returns where a guarded step puts records for topics, instead of send.
+func holdEmissions(g *guard, out operators.Output, send func(operators.Emission)) func(operators.Emission) {
+	if g == nil {
+		return send
 	}
+	h := &heldEmissions{out: out, send: send}
+	g.outlets = append(g.outlets, h)
+	return func(e operators.Emission) {
+		if !g.busy {
+			send(e)
+			return
+		}
+		h.bytes = append(h.bytes, e.Buf...)
+		h.ends = append(h.ends, len(h.bytes))
+		e.Buf = nil
+		h.list = append(h.list, e)
+		g.turns = append(g.turns, h)
+	}
+}
+
+func (h *heldEmissions) handOn() error {
+	e, start := h.list[h.at], 0
+	if h.at > 0 {
+		start = h.ends[h.at-1]
+	}
+	e.Buf = append(h.out.Buffer(), h.bytes[start:h.ends[h.at]]...)
+	h.at++
+	h.send(e)
+	return nil
+}
+
+func (h *heldEmissions) clear() {
+	clear(h.list)
+	h.list, h.ends, h.bytes, h.at = h.list[:0], h.ends[:0], h.bytes[:0], 0
 }

@@ -67,6 +67,7 @@ type foreign[K, V, F, R, W any] struct {
 	references    *storeRef[reference]
 	requests      *writer[[]byte, request[V]]
 	subscriptions *mapRef[subscription[V]]
+	matching      rules // of the step beside right
 	answers       *writer[[]byte, answer[W]]
 	versions      *storeRef[uint64]
 	rows          *keeper[K, W]
@@ -91,6 +92,7 @@ func joinForeign[K, V, F, R, W any](f *foreign[K, V, F, R, W]) Table[K, W] {
 	})
 	f.versions = &storeRef[uint64]{name: f.name + ".versions", codec: versionCodec{}}
 	keep, table := newKeeper(p, n, f.left.key, f.value, "give it as the last argument")
+	keep.rules, table.rules = p.stepRules(f.left.rules, n), f.left.rules
 	f.rows = keep
 	answers.children = append(answers.children, f.openResult)
 	return table
@@ -104,7 +106,7 @@ func (f *foreign[K, V, F, R, W]) declareRequests(p *Pipeline) *sourceNode[[]byte
 	})
 	f.references = &storeRef[reference]{name: f.name + ".references", codec: referenceCodec{}}
 	c := requestCodec[V]{f.left.value}
-	f.requests = &writer[[]byte, request[V]]{label: n.Label, key: codec.Bytes, value: c}
+	f.requests = &writer[[]byte, request[V]]{label: n.Label, rules: p.stepRules(f.left.rules, n), key: codec.Bytes, value: c}
 	src := &sourceNode[[]byte, request[V]]{key: codec.Bytes, value: c, keyID: idOf(f.right.key)}
 	if need(p, n.Label, "the value", f.left.value, "add .WithValue(codec) before it") != "" {
 		src.valueID = c.ID()
@@ -121,6 +123,7 @@ func (f *foreign[K, V, F, R, W]) declareMatches(p *Pipeline, requests *sourceNod
 		Name: f.name + ".subscriptions", Kind: topology.MapStore, KeyCodec: idOf(f.right.key), SubKeyCodec: idOf(f.left.key),
 		ValueCodec: "subscription:" + idOf(f.left.value), Plain: true,
 	})
+	f.matching = p.stepRules(f.left.rules, match)
 	f.subscriptions = &mapRef[subscription[V]]{name: f.name + ".subscriptions", codec: subscriptionCodec[V]{f.left.value}}
 	n := p.add(topology.KindRepartition, part(f.name, "answers"), match.ID)
 	c := answerCodec[W]{f.value}
@@ -154,13 +157,14 @@ func (f *foreign[K, V, F, R, W]) openRequests(t *task) (emitChange[K, V], error)
 	if err != nil {
 		return nil, err
 	}
-	send, err := f.requests.open(t)
+	g := t.guard(f.name, f.requests.rules)
+	send, err := f.requests.write(t, g)
 	if err != nil {
 		return nil, err
 	}
 	c := caller{ctx: t.rt.Context, label: f.name}
 	keys, foreigns := newKeyEncoder(f.left.key), newKeyEncoder(f.right.key)
-	return func(k K, ch Change[V], tm operators.Time) error {
+	return guardedChanges(g, true, func(k K, ch Change[V], tm operators.Time) error {
 		c.enter()
 		pk, err := keys.encode(c.ctx, k)
 		if err != nil {
@@ -193,7 +197,7 @@ func (f *foreign[K, V, F, R, W]) openRequests(t *task) (emitChange[K, V], error)
 			r.row = optional[V]{value: ch.New, has: ch.HasNew}
 		}
 		return ask(send, r, was.to, is.to, tm)
-	}, nil
+	}), nil
 }
 
 // ask tells the rows of right which a row referred to before and refers to now; nil: to none.
@@ -213,23 +217,41 @@ func ask[V any](send emit[[]byte, request[V]], r request[V], was, is []byte, tm 
 	return send(is, r, tm)
 }
 
-// answering is how the steps beside right answer.
+// answering is how the steps beside right answer. Each answer is a unit.
 type answering[V, R, W any] struct {
 	caller
-	send emit[[]byte, answer[W]]
-	pair pairing[V, R, W]
+	guard *guard
+	send  emit[[]byte, answer[W]]
+	pair  pairing[V, R, W]
 }
 
-// answer tells the result of a request, with the row of right or without.
+// answer tells the result of a request, with the row of right or without. A row that cannot be made, and that a policy
+// drops, is not in the result.
 func (a *answering[V, R, W]) answer(q request[V], r R, hasR bool, tm operators.Time) error {
+	if a.guard == nil {
+		return a.tell(q, r, hasR, tm)
+	}
+	return a.guarded(q, r, hasR, tm)
+}
+
+func (a *answering[V, R, W]) guarded(q request[V], r R, hasR bool, tm operators.Time) error {
+	dropped, err := a.guard.try(operators.PhaseProcess, func() error { return a.tell(q, r, hasR, tm) })
+	if err != nil || !dropped {
+		return err
+	}
+	return a.send(q.pk, answer[W]{version: q.version}, tm)
+}
+
+func (a *answering[V, R, W]) tell(q request[V], r R, hasR bool, tm operators.Time) error {
 	a.enter()
 	w, ok := a.pair(q.row.value, q.row.has, r, hasR)
 	return a.send(q.pk, answer[W]{version: q.version, row: optional[W]{value: w, has: ok}}, tm)
 }
 
 func (f *foreign[K, V, F, R, W]) openAnswering(t *task) (*answering[V, R, W], error) {
-	send, err := f.answers.open(t)
-	return &answering[V, R, W]{caller{ctx: t.rt.Context, label: f.name}, send, f.pair}, err
+	g := t.guard(f.name, f.matching)
+	send, err := f.answers.write(t, g)
+	return &answering[V, R, W]{caller{ctx: t.rt.Context, label: f.name}, g, send, f.pair}, err
 }
 
 // openMatches makes what takes requests.
@@ -306,12 +328,13 @@ func (f *foreign[K, V, F, R, W]) openResult(t *task) (emit[K, answer[W]], error)
 	if err != nil {
 		return nil, err
 	}
-	set, err := f.rows.open(t)
+	g := t.guard(f.name, f.rows.rules)
+	set, err := f.rows.run(t, g)
 	if err != nil {
 		return nil, err
 	}
 	ctx, keys := t.rt.Context, newKeyEncoder(f.left.key)
-	return func(k K, a answer[W], tm operators.Time) error {
+	return guardedStep(g, func(k K, a answer[W], tm operators.Time) error {
 		ctx.Node = f.name
 		key, err := keys.encode(ctx, k)
 		if err != nil {
@@ -330,5 +353,5 @@ func (f *foreign[K, V, F, R, W]) openResult(t *task) (emit[K, answer[W]], error)
 			}
 		}
 		return set(k, a.row, tm)
-	}, nil
+	}), nil
 }

@@ -93,7 +93,7 @@ func joinStreams[K, L, R, W any](l Stream[K, L], r Stream[K, R], j pairs[L, R, W
 	}
 	id, label := n.ID, n.Label
 	out := &node[K, W]{id: id}
-	result := Stream[K, W]{p: p, n: out, key: l.key, value: codecOf[W](p)}
+	result := Stream[K, W]{p: p, n: out, key: l.key, value: codecOf[W](p), rules: l.rules}
 	if j.window.wrong != "" {
 		p.fail(label, "its window is not valid", j.window.wrong)
 	}
@@ -102,6 +102,7 @@ func joinStreams[K, L, R, W any](l Stream[K, L], r Stream[K, R], j pairs[L, R, W
 		return result
 	}
 	r.keyed(n)
+	policies := p.timedRules(l.rules, n)
 	keyID := need(p, label, "the key", l.key, "add .WithKey(codec) before it")
 	leftID := need(p, label, "the left value", l.value, "add .WithValue(codec) before it")
 	rightID := need(p, label, "the right value", r.value, "add .WithValue(codec) to the stream that it is joined with")
@@ -111,20 +112,20 @@ func joinStreams[K, L, R, W any](l Stream[K, L], r Stream[K, R], j pairs[L, R, W
 		store.Name, store.SubKeyCodec, store.ValueCodec = store.Name+dueState, "", noneCodec{}.ID()
 		p.addStore(&p.graph.Nodes[id], store)
 	}
-	both := &meeting[K, L, R, W]{id: id, label: label, pairs: j, out: out, key: l.key, l: l.value, r: r.value}
+	both := &meeting[K, L, R, W]{id: id, label: label, pairs: j, rules: policies, out: out, key: l.key, l: l.value, r: r.value}
 	l.n.children = append(l.n.children, func(t *task) (emit[K, L], error) {
 		m, err := both.open(t)
 		if err != nil {
 			return nil, err
 		}
-		return m.takeLeft, nil
+		return guardedStep(m.guard, m.takeLeft), nil
 	})
 	r.n.children = append(r.n.children, func(t *task) (emit[K, R], error) {
 		m, err := both.open(t)
 		if err != nil {
 			return nil, err
 		}
-		return m.takeRight, nil
+		return guardedStep(m.guard, m.takeRight), nil
 	})
 	return result
 }
@@ -134,6 +135,7 @@ type meeting[K, L, R, W any] struct {
 	id    int
 	label string
 	pairs pairs[L, R, W]
+	rules rules
 	out   *node[K, W]
 	key   codec.Codec[K]
 	l     codec.Codec[L]
@@ -147,6 +149,7 @@ type meetingTask[K, L, R, W any] struct {
 	drop  func(step string)
 	keys  *keyEncoder[K]
 	clock *clock
+	guard *guard // of both sides, and of what is done as time passes
 	next  emit[K, W]
 	left  joinBuffer[L]
 	right joinBuffer[R]
@@ -161,8 +164,8 @@ func (j *meeting[K, L, R, W]) open(t *task) (*meetingTask[K, L, R, W], error) {
 	if err != nil {
 		return nil, err
 	}
-	w := j.pairs.window
-	m := &meetingTask[K, L, R, W]{meeting: j, ctx: t.rt.Context, keys: newKeyEncoder(j.key), next: next, drop: func(string) {}}
+	w, g := j.pairs.window, t.guard(j.label, j.rules)
+	m := &meetingTask[K, L, R, W]{meeting: j, ctx: t.rt.Context, keys: newKeyEncoder(j.key), guard: g, next: hold(g, next), drop: func(string) {}}
 	if l := t.rt.Listener; l != nil && l.Late != nil {
 		m.drop = l.Late
 	}
@@ -257,11 +260,11 @@ func (m *meetingTask[K, L, R, W]) act(now operators.Time) error {
 		switch {
 		case okL && l <= now && (!okR || l-m.left.keep <= r-m.right.keep || r > now):
 			err = m.left.settle(l, func(stored []byte, v L, at operators.Time) error {
-				return m.emit(stored, m.pairs.join(v, true, noR, false), at)
+				return m.alone(stored, met[L, R]{v, true, noR, false}, at)
 			})
 		case okR && r <= now:
 			err = m.right.settle(r, func(stored []byte, v R, at operators.Time) error {
-				return m.emit(stored, m.pairs.join(noL, false, v, true), at)
+				return m.alone(stored, met[L, R]{noL, false, v, true}, at)
 			})
 		default:
 			if okL {
@@ -278,6 +281,29 @@ func (m *meetingTask[K, L, R, W]) act(now operators.Time) error {
 	}
 }
 
+// alone emits a record that has met none, which is a unit.
+func (m *meetingTask[K, L, R, W]) alone(stored []byte, one met[L, R], at operators.Time) error {
+	if m.guard == nil {
+		return m.emit(stored, one, at)
+	}
+	return m.guardedAlone(stored, one, at)
+}
+
+func (m *meetingTask[K, L, R, W]) guardedAlone(stored []byte, one met[L, R], at operators.Time) error {
+	_, err := m.guard.try(operators.PhaseTimer, func() error { return m.emit(stored, one, at) })
+	return err
+}
+
+func (m *meetingTask[K, L, R, W]) emit(stored []byte, one met[L, R], at operators.Time) error {
+	m.ctx.Node = m.label
+	v := m.pairs.join(one.value, one.has, one.other, one.found)
+	k, err := m.key.Decode(stored)
+	if err != nil {
+		return fmt.Errorf("step %q: decode a key of its store as %s: %w", m.label, m.key.ID(), err)
+	}
+	return m.next(k, v, at)
+}
+
 func (m *meetingTask[K, L, R, W]) forget(now operators.Time) error {
 	for _, forget := range []func(operators.Time) (operators.Time, error){m.left.forget, m.right.forget} {
 		due, err := forget(now)
@@ -287,14 +313,6 @@ func (m *meetingTask[K, L, R, W]) forget(now operators.Time) error {
 		m.clock.set(due)
 	}
 	return nil
-}
-
-func (m *meetingTask[K, L, R, W]) emit(stored []byte, v W, at operators.Time) error {
-	k, err := m.key.Decode(stored)
-	if err != nil {
-		return fmt.Errorf("step %q: decode a key of its store as %s: %w", m.label, m.key.ID(), err)
-	}
-	return m.next(k, v, at)
 }
 
 // joinBuffer keeps the records of one side by segment of time, key and time.

@@ -34,11 +34,12 @@ func (s Stream[K, V]) LeftJoin[T, W any](t Table[K, T], fn func(v V, t T, found 
 func joinStream[K, V, T, W any](s Stream[K, V], t Table[K, T], kind topology.Kind, fn func(V, T, bool) (W, bool)) Stream[K, W] {
 	n := s.p.add(kind, "", s.n.id)
 	out, label := &node[K, W]{id: n.ID}, n.Label
-	joined := Stream[K, W]{p: s.p, n: out, key: t.key, value: carry[W](s.p, s.value)}
+	joined := Stream[K, W]{p: s.p, n: out, key: t.key, value: carry[W](s.p, s.value), rules: s.rules}
 	s.keyed(n)
 	if !meets(s.p, n, t.side(), s.key) {
 		return joined
 	}
+	policies := s.p.stepRules(s.rules, n)
 	s.n.children = append(s.n.children, func(tk *task) (emit[K, V], error) {
 		next, err := out.open(tk)
 		if err != nil {
@@ -48,8 +49,9 @@ func joinStream[K, V, T, W any](s Stream[K, V], t Table[K, T], kind topology.Kin
 		if err != nil {
 			return nil, err
 		}
-		c, keys := caller{ctx: tk.rt.Context, label: label}, newKeyEncoder(t.key)
-		return func(k K, v V, tm operators.Time) error {
+		c, keys, g := caller{ctx: tk.rt.Context, label: label}, newKeyEncoder(t.key), tk.guard(label, policies)
+		next = hold(g, next)
+		return guardedStep(g, func(k K, v V, tm operators.Time) error {
 			c.enter()
 			key, err := keys.encode(c.ctx, k)
 			if err != nil {
@@ -65,7 +67,7 @@ func joinStream[K, V, T, W any](s Stream[K, V], t Table[K, T], kind topology.Kin
 				return nil
 			}
 			return next(k, w, tm)
-		}, nil
+		}), nil
 	})
 	return joined
 }

@@ -50,10 +50,11 @@ func joinTables[K, L, R, W any](l Table[K, L], r Table[K, R], kind topology.Kind
 	n := l.p.add(kind, "", l.n.id)
 	out := &tableNode[K, W]{id: n.ID, label: n.Label, key: l.key, above: []func(){l.n.wantOld, r.n.wantOld}}
 	out.reads = slices.Concat(l.n.reads, r.n.reads)
-	joined := Table[K, W]{p: l.p, n: out, key: l.key, value: carry[W](l.p, l.value)}
+	joined := Table[K, W]{p: l.p, n: out, key: l.key, value: carry[W](l.p, l.value), rules: l.rules}
 	if !meets(l.p, n, r.side(), l.key) || !separate(l.p, n, l.n, r.n) {
 		return joined
 	}
+	out.rules = l.p.stepRules(l.rules, n)
 	swapped := func(r R, hasR bool, l L, hasL bool) (W, bool) { return pair(l, hasL, r, hasR) }
 	l.n.children = append(l.n.children, func(t *task) (emitChange[K, L], error) { return openSide(t, l, r, out, pair) })
 	r.n.children = append(r.n.children, func(t *task) (emitChange[K, R], error) { return openSide(t, r, l, out, swapped) })
@@ -66,7 +67,8 @@ func joinTables[K, L, R, W any](l Table[K, L], r Table[K, R], kind topology.Kind
 		if err != nil {
 			return nil, err
 		}
-		c := caller{ctx: t.rt.Context, label: out.label}
+		c, g := caller{ctx: t.rt.Context, label: out.label}, t.guard(out.label, out.rules)
+		both := func(a optional[L], b optional[R]) (W, bool) { return pair(a.value, a.has, b.value, b.has) }
 		return func(k K, key []byte) (row[W], bool, error) {
 			a, hasA, err := left(k, key)
 			if err != nil {
@@ -77,8 +79,8 @@ func joinTables[K, L, R, W any](l Table[K, L], r Table[K, R], kind topology.Kind
 				return row[W]{}, false, err
 			}
 			c.enter()
-			w, ok := pair(a.value, hasA, b.value, hasB)
-			return row[W]{time: latest(a.time, hasA, b.time, hasB), value: w}, ok, nil
+			w, ok, err := rowOrNone(g, both, optional[L]{a.value, hasA}, optional[R]{b.value, hasB})
+			return row[W]{time: latest(a.time, hasA, b.time, hasB), value: w}, ok, err
 		}, nil
 	}
 	return joined
@@ -97,7 +99,22 @@ func openSide[K, V, O, W any](t *task, side Table[K, V], other Table[K, O], out 
 	if err != nil {
 		return nil, err
 	}
-	c, keys := caller{ctx: t.rt.Context, label: out.label}, newKeyEncoder(side.key)
+	c, keys, g := caller{ctx: t.rt.Context, label: out.label}, newKeyEncoder(side.key), t.guard(out.label, out.rules)
+	next = holdChanges(g, next)
+	join := guardedChanges(g, out.old, func(k K, ch Change[met[V, O]], tm operators.Time) error {
+		var d Change[W]
+		c.enter()
+		if out.old && ch.HasOld {
+			d.Old, d.HasOld = pair(ch.Old.value, ch.Old.has, ch.Old.other, ch.Old.found)
+		}
+		if ch.HasNew {
+			d.New, d.HasNew = pair(ch.New.value, ch.New.has, ch.New.other, ch.New.found)
+		}
+		if !d.HasOld && !d.HasNew {
+			return nil
+		}
+		return next(k, d, tm)
+	})
 	return func(k K, ch Change[V], tm operators.Time) error {
 		c.enter()
 		key, err := keys.encode(c.ctx, k)
@@ -108,17 +125,19 @@ func openSide[K, V, O, W any](t *task, side Table[K, V], other Table[K, O], out 
 		if err != nil {
 			return err
 		}
-		var d Change[W]
-		c.enter()
-		if out.old {
-			d.Old, d.HasOld = pair(ch.Old, ch.HasOld, o.value, found)
-		}
-		d.New, d.HasNew = pair(ch.New, ch.HasNew, o.value, found)
-		if !d.HasOld && !d.HasNew {
-			return nil
-		}
-		return next(k, d, latest(tm, true, o.time, found))
+		return join(k, Change[met[V, O]]{
+			Old: met[V, O]{ch.Old, ch.HasOld, o.value, found}, HasOld: ch.HasOld || found,
+			New: met[V, O]{ch.New, ch.HasNew, o.value, found}, HasNew: ch.HasNew || found,
+		}, latest(tm, true, o.time, found))
 	}, nil
+}
+
+// met are two rows that a join makes one of. Either may be absent.
+type met[V, O any] struct {
+	value V
+	has   bool
+	other O
+	found bool
 }
 
 // latest is the newer of two times, of which only those count that are there.

@@ -14,7 +14,8 @@ import (
 
 // ErrorPolicy says what becomes of a record that a step fails on. It is about that step and that record only: what other
 // steps made of the same input stays, the failing step's own changes to state are undone, and nothing that it emitted for
-// the record goes on. All of it is part of the epoch's one transaction.
+// the record goes on. Where a step works because time has passed, the policy is about what was due of one key. All of it is
+// part of the epoch's one transaction.
 type ErrorPolicy struct {
 	retries    int
 	pause      time.Duration // before the first of them; doubled for each further one
@@ -33,8 +34,8 @@ var (
 
 // DeadLetter is the policy that drops the record and sends the task's input record that it came from to a topic: the
 // original key, value and headers, and the headers streamd-error, streamd-step, streamd-phase, streamd-topic,
-// streamd-partition and streamd-offset. Where there is no such record, as for rows that are emitted per commit, it is
-// Fail.
+// streamd-partition and streamd-offset. Where there is no such record, as when time has passed and for rows that are
+// emitted per commit, it is Fail.
 func DeadLetter(topic string) ErrorPolicy { return ErrorPolicy{deadLetter: topic} }
 
 // maxRetrying and maxRetries are how long and how often one record may be retried: it holds back the whole task, and the
@@ -172,9 +173,7 @@ func (rs rules) String() string {
 }
 
 // OnError sets the policy of all steps of the pipeline that are declared later, sources included; the latest one whose
-// conditions hold counts. A stream's own OnError and a source's OnDecodeError come before it. Policies are for sources and
-// for the verbs of streams, aggregations without windows among them: an error of a window, a join or a table's own verb
-// always ends the epoch.
+// conditions hold counts. The OnError of a stream or a table and a source's OnDecodeError come before it.
 func (p *Pipeline) OnError(policy ErrorPolicy, when ...Condition) {
 	p.rules = p.rules.with(policy, when)
 	if found, todo := policy.check(); found != "" {
@@ -182,22 +181,41 @@ func (p *Pipeline) OnError(policy ErrorPolicy, when ...Condition) {
 	}
 }
 
-// OnError sets the policy of the steps that hang on this stream, and on the streams that they make, up to the next
-// OnError. The latest policy whose conditions hold counts, then those of the pipeline.
+// OnError sets the policy of the steps that hang on this stream, and on the streams and tables that they make, up to the
+// next OnError. The latest policy whose conditions hold counts, then those of the pipeline. A step that brings several
+// streams or tables together follows the policy of the one that its verb is called on.
 func (s Stream[K, V]) OnError(policy ErrorPolicy, when ...Condition) Stream[K, V] {
-	s.rules = s.policies().with(policy, when)
-	if found, todo := policy.check(); found != "" {
-		s.p.fail(s.p.graph.Nodes[s.n.id].Label, found, todo)
-	}
+	s.rules = s.p.ruled(s.rules, s.n.id, policy, when)
 	return s
 }
 
-// policies are the rules for steps that hang on the stream.
-func (s Stream[K, V]) policies() rules {
-	if s.rules != nil {
-		return s.rules
+// OnError sets the policy of the steps that hang on this table, as Stream.OnError does. A row that such a step fails on,
+// and the policy drops, is not there for the steps below it until it changes to one that the step takes.
+func (t Table[K, V]) OnError(policy ErrorPolicy, when ...Condition) Table[K, V] {
+	t.rules = t.p.ruled(t.rules, t.n.id, policy, when)
+	return t
+}
+
+// OnError sets the policy of the steps that hang on these results, as Stream.OnError does.
+func (s WindowedStream[K, V]) OnError(policy ErrorPolicy, when ...Condition) WindowedStream[K, V] {
+	s.rules = s.p.ruled(s.rules, s.n.id, policy, when)
+	return s
+}
+
+// ruled puts a policy before the rules of what hangs on a node.
+func (p *Pipeline) ruled(own rules, node int, policy ErrorPolicy, when []Condition) rules {
+	if found, todo := policy.check(); found != "" {
+		p.fail(p.graph.Nodes[node].Label, found, todo)
 	}
-	return s.p.rules
+	return p.policies(own).with(policy, when)
+}
+
+// policies are the rules for steps that hang on something with these of its own: nil for those of the pipeline.
+func (p *Pipeline) policies(own rules) rules {
+	if own != nil {
+		return own
+	}
+	return p.rules
 }
 
 // governs notes which rules a node follows.
@@ -219,7 +237,12 @@ func (rs rules) deadLetters(n *topology.Node) {
 	}
 }
 
-// stepRules are those of the stream that a step which processes and writes records follows.
-func (s Stream[K, V]) stepRules(n *topology.Node) rules {
-	return s.policies().within(operators.PhaseProcess, operators.PhaseSerialize).governs(n)
+// stepRules are those that a step follows which processes and writes records.
+func (p *Pipeline) stepRules(own rules, n *topology.Node) rules {
+	return p.policies(own).within(operators.PhaseProcess, operators.PhaseSerialize).governs(n)
+}
+
+// timedRules are those that a step follows which also calls user code when time has passed.
+func (p *Pipeline) timedRules(own rules, n *topology.Node) rules {
+	return p.policies(own).within(operators.PhaseProcess, operators.PhaseSerialize, operators.PhaseTimer).governs(n)
 }

@@ -435,6 +435,116 @@ func TestAbsentRegistryIsNoFaultOfTheRecord(t *testing.T) {
 	}
 }
 
+func TestSourceThatPanicsFollowsThePolicy(t *testing.T) {
+	t.Parallel()
+	nine := func(n int64) time.Time {
+		if n == 9 {
+			panic("a nine")
+		}
+		return time.UnixMilli(n)
+	}
+	fragile := codec.New("fragile", codec.Int64.Append, func(b []byte) (int64, error) {
+		n, err := codec.Int64.Decode(b)
+		nine(n)
+		return n, err
+	})
+	for name, from := range map[string]func(*stream.Pipeline) stream.Stream[string, int64]{
+		"codec": func(p *stream.Pipeline) stream.Stream[string, int64] {
+			return stream.From(p, "numbers", codec.String, fragile)
+		},
+		"event time": func(p *stream.Pipeline) stream.Stream[string, int64] {
+			return numbers(p, stream.EventTime(func(_ string, n int64) time.Time { return nine(n) }))
+		},
+	} {
+		p := stream.NewPipeline("test")
+		p.OnError(stream.Skip, stream.InPhase(operators.PhaseDecode))
+		from(p).TryMap(even).To("out", codec.Int64)
+		d := streamtest.New(t, p)
+		for _, n := range []int64{2, 9, 4} {
+			raw, err := codec.Int64.Append(nil, n)
+			if err != nil {
+				t.Fatal(err)
+			}
+			d.SendRaw("numbers", []byte("k"), raw)
+		}
+		d.Run()
+		want(t, d, "out", codec.Int64, 2, 4)
+		if got := d.Skipped(); len(got) != 1 || got[0].Phase != operators.PhaseDecode || !isPanic(got[0].Err) {
+			t.Errorf("%s: skipped %+v", name, got)
+		}
+		d.SendRaw("numbers", []byte("k"), []byte{128, 0, 0, 0, 0, 0, 0, 19}) // on which the step panics, not the source
+		if err := d.TryRun(); err == nil {
+			t.Errorf("%s: a panic of a step was taken for one of the source", name)
+		}
+	}
+}
+
+// forgetful is a codec that does not read 13.
+var forgetful = codec.New("forgetful", codec.Int64.Append, func(b []byte) (int64, error) {
+	n, err := codec.Int64.Decode(b)
+	if n == 13 {
+		err = errAway
+	}
+	return n, err
+})
+
+func TestRecordsOfARepartitionTopicFollowThePolicy(t *testing.T) {
+	t.Parallel()
+	p := stream.NewPipeline("test")
+	numbers(p).OnError(stream.DeadLetter("dead")).WithValue(forgetful).
+		KeyBy("by-self", func(n int64) string { return "x" + strconv.FormatInt(n, 10) }).
+		To("out", codec.Int64)
+	d := streamtest.New(t, p)
+	sendNumbers(d, 12, 13, 14)
+	d.Run()
+	want(t, d, "out", codec.Int64, 12, 14)
+	want(t, d, "dead", codec.Int64, 13)
+}
+
+func TestPartialAggregateThatIsNotWrittenIsDropped(t *testing.T) {
+	t.Parallel()
+	p := stream.NewPipeline("test")
+	c := stream.Combiner[int64, int64]{
+		Init: func() int64 { return 0 }, Add: func(kept, n int64) int64 { return kept + n },
+		Merge: func(kept, n int64) int64 { return kept + n }, Codec: picky,
+	}
+	numbers(p).OnError(stream.Skip).
+		CombineBy("by-rest", func(n int64) int64 { return n % 2 }, c).
+		Aggregate("sums").To("out")
+	d := streamtest.New(t, p, streamtest.Partitions(1))
+	sendNumbers(d, 6, 7, 6) // 12 and 7
+	d.Run()
+	sendNumbers(d, 10, 6, 1, 5, 7) // 16 and 13
+	d.Run()
+	sums := streamtest.ReadTable(d.Out("out", codec.Int64, picky))
+	if diff := cmp.Diff(map[int64]int64{0: 28, 1: 7}, sums); diff != "" {
+		t.Errorf("sums (-want +got):\n%s", diff)
+	}
+	if got := d.Skipped(); len(got) != 1 || got[0].Phase != operators.PhaseSerialize || got[0].Topic != "" {
+		t.Errorf("skipped %+v", got)
+	}
+}
+
+// TestPolicyOfAWindowIsNotThatOfLaterSteps has steps fail on what is emitted as time passes, below ones that skip.
+func TestPolicyOfAWindowIsNotThatOfLaterSteps(t *testing.T) {
+	t.Parallel()
+	fail := func(s stream.Stream[string, string]) {
+		s.OnError(stream.Fail).TryMap(func(string) (string, error) { return "", errAway }).To("failed")
+	}
+	for _, s := range dueSteps() {
+		p := stream.NewPipeline("test")
+		p.OnError(stream.Skip)
+		s.build(stream.From(p, "in", codec.String, codec.Int64), &fate{failed: map[int64]bool{}}, fail)
+		d := streamtest.New(t, p)
+		in := d.In("in", codec.String, codec.Int64)
+		in.SendAt(time.UnixMilli(10_001), "good", 1)
+		in.SendAt(time.UnixMilli(60_000), "good", 1)
+		if err := d.TryRun(); !errors.Is(err, errAway) || len(d.Skipped()) > 0 {
+			t.Errorf("%s: found %v, skipped %v", s.name, err, d.Skipped())
+		}
+	}
+}
+
 func TestRowWithoutAnInputRecordHasNoDeadLetter(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -18,8 +18,8 @@ var (
 	errNotRunning   = errors.New("the state is only usable while a record is processed")
 )
 
-// Handler processes one record. An error ends the epoch; it becomes an *operators.UserError with the step and the
-// record's position.
+// Handler processes one record. What becomes of the record after an error is a matter of OnError; without one the epoch
+// fails with an *operators.UserError that has the step and the record's position.
 type Handler[K, V, W any] func(ctx *Context[W], k K, v V) error
 
 // Process is the way to do what no other verb does. open makes the handler of one task and declares the states and
@@ -27,8 +27,8 @@ type Handler[K, V, W any] func(ctx *Context[W], k K, v V) error
 // once per task. What the handler emits has the key of its input. With a state, records must be
 // where their keys live. The last argument is the codec of W, if one is needed and W has none of its own.
 //
-// Variables of the handler outside of its states outlive an aborted epoch: keep nothing in them that a record
-// processed again should not see.
+// Variables of the handler outside of its states outlive an aborted epoch, and a record that the step has failed on: keep
+// nothing in them that a record processed again should not see.
 func (s Stream[K, V]) Process[W any](name string, open func(*Setup) Handler[K, V, W], value ...codec.Codec[W]) Stream[K, W] {
 	return s.process(s.p.addNamed("process", name, s.n.id), open, value)
 }
@@ -36,14 +36,10 @@ func (s Stream[K, V]) Process[W any](name string, open func(*Setup) Handler[K, V
 // process declares the step whose node is n.
 func (s Stream[K, V]) process[W any](n *topology.Node, open func(*Setup) Handler[K, V, W], value []codec.Codec[W]) Stream[K, W] {
 	out := &node[K, W]{id: n.ID}
-	step := &process[K, V, W]{id: n.ID, label: n.Label, key: s.key, open: open, out: out, sides: newSides(), rules: s.stepRules(n)}
+	step := &process[K, V, W]{id: n.ID, label: n.Label, key: s.key, open: open, out: out, sides: newSides(), rules: s.p.timedRules(s.rules, n)}
 	declared := &Setup{p: s.p, step: n.Label, turn: (*turn[K, W])(nil), sides: step.sides, scope: &scope{}}
 	open(declared)
 	n.Timed = declared.timed
-	if len(step.rules) > 0 && declared.lasting != "" {
-		s.p.fail(n.Label, fmt.Sprintf("it has a policy for records that it fails on, and %s, whose changes cannot be taken back", declared.lasting),
-			"give it OnError(stream.Fail), or do in a step of its own what may fail")
-	}
 	if step.stateful = slices.ContainsFunc(declared.stores, byKey); step.stateful {
 		s.keyed(n)
 	}
@@ -78,25 +74,20 @@ func (p *process[K, V, W]) task(t *task) (emit[K, V], error) {
 	if err != nil {
 		return nil, err
 	}
-	sc := &scope{task: t, node: p.id, label: p.label, ctx: t.rt.Context, now: t.rt.Now}
 	g := t.guard(p.label, p.rules)
+	sc := &scope{task: t, node: p.id, label: p.label, ctx: t.rt.Context, now: t.rt.Now, guard: g}
 	if g != nil {
-		sc.undo, g.undo = &undoLog{}, sc.takeBack
+		g.edits, g.fault = true, func() error { return sc.err }
 	}
-	var failed error
-	step := guarded(g, next, func(next emit[K, W]) emit[K, V] {
-		var run emit[K, V]
-		run, failed = p.run(t, sc, next)
-		return run
-	})
-	return step, failed
+	run, err := p.run(t, sc, hold(g, next))
+	return guardedStep(g, run), err
 }
 
 // run makes the step, which emits to next.
 func (p *process[K, V, W]) run(t *task, sc *scope, next emit[K, W]) (emit[K, V], error) {
 	at := &place[K]{caller: caller{ctx: t.rt.Context, label: p.label}}
 	r := &turn[K, W]{place: at, scope: sc, key: p.key, ctx: &Context[W]{scope: sc, send: sender(at, next)}}
-	sends, err := p.sides.open(t, at)
+	sends, err := p.sides.open(sc, at)
 	if err != nil {
 		return nil, err
 	}
@@ -134,9 +125,10 @@ type scope struct {
 
 	key    []byte         // encoded key of the record or timer in process; nil before the first
 	time   operators.Time // its event time
+	timer  bool           // it is a timer
 	firing bool           // it is a timer in event time
 	err    error          // the first that no method could return: of making the task, or of this call
-	undo   *undoLog       // of a guarded step; else nil
+	guard  *guard
 
 	inEvents, inWalls *agenda // nil until something needs one
 }
@@ -178,14 +170,6 @@ func (s *scope) fail(err error) {
 	}
 }
 
-// takeBack undoes what the record in process did to the states.
-func (s *scope) takeBack() error {
-	if s.err != nil {
-		return s.err // Of a state, before the handler went on and failed itself.
-	}
-	return s.undo.undo()
-}
-
 // place is where results go on: under which key, and at which time.
 type place[K any] struct {
 	caller
@@ -219,9 +203,7 @@ func (r *turn[K, W]) begin(key []byte, k K, t operators.Time) {
 	r.enter()
 	r.k, r.t, r.err = k, t, nil
 	r.scope.key, r.scope.time, r.scope.err = key, t, nil
-	if r.scope.undo != nil {
-		r.scope.undo.reset()
-	}
+	r.scope.timer, r.scope.firing = false, false
 }
 
 // end returns the error of the turn. One of the user's is made a UserError, unless it is the store's own, handed
@@ -237,6 +219,9 @@ func (r *turn[K, W]) end(err error) error {
 	}
 	if _, ok := errors.AsType[*stateError](err); ok {
 		return fmt.Errorf("step %q: %w", r.label, err)
+	}
+	if r.scope.timer {
+		return operators.NewTimerError(r.scope.ctx, err)
 	}
 	return operators.NewUserError(r.scope.ctx, err)
 }
@@ -288,8 +273,6 @@ type Setup struct {
 	stores []topology.Store
 	sides  *sides
 	timed  bool // the step looks at event time
-	// lasting names what the step declares that cannot be taken back when a record fails.
-	lasting string
 
 	scope *scope      // of the task that is made; an empty one while the pipeline is declared
 	sends map[any]any // by *SideOutput[T]: func(T)

@@ -17,7 +17,6 @@ func NewSideOutput[T any](name string) *SideOutput[T] { return &SideOutput[T]{na
 func (s *Setup) Side[T any](side *SideOutput[T]) func(T) {
 	if s.p != nil {
 		s.sides.declared[side] = true
-		s.lasting = "a side output"
 	}
 	if send, ok := s.sends[side].(func(T)); ok {
 		return send
@@ -37,12 +36,12 @@ func (s Stream[K, V]) Side[T any](side *SideOutput[T]) Stream[K, T] {
 	if !ok {
 		out = &node[K, T]{id: s.n.id}
 		all.nodes[side] = out
-		all.openers[side] = func(t *task, at any) (any, error) {
-			next, err := out.open(t)
+		all.openers[side] = func(sc *scope, at any) (any, error) {
+			next, err := out.open(sc.task)
 			if err != nil {
 				return nil, err
 			}
-			return sender(at.(*place[K]), next), nil
+			return sender(at.(*place[K]), hold(sc.guard, next)), nil
 		}
 	}
 	return Stream[K, T]{p: s.p, n: out, key: s.key, value: codecOf[T](s.p), moved: s.moved, rules: s.rules}
@@ -53,17 +52,17 @@ type sides struct {
 	declared map[any]bool
 	nodes    map[any]any // of those that are taken: *node[K, T]
 	// openers make the func(T) that emits, given the *place[K] of the step.
-	openers map[any]func(t *task, at any) (any, error)
+	openers map[any]func(sc *scope, at any) (any, error)
 }
 
 func newSides() *sides {
-	return &sides{declared: map[any]bool{}, nodes: map[any]any{}, openers: map[any]func(*task, any) (any, error){}}
+	return &sides{declared: map[any]bool{}, nodes: map[any]any{}, openers: map[any]func(*scope, any) (any, error){}}
 }
 
-func (s *sides) open(t *task, at any) (map[any]any, error) {
+func (s *sides) open(sc *scope, at any) (map[any]any, error) {
 	sends := make(map[any]any, len(s.openers))
 	for side, open := range s.openers {
-		send, err := open(t, at)
+		send, err := open(sc, at)
 		if err != nil {
 			return nil, err
 		}

@@ -18,7 +18,7 @@ func (s Stream[K, V]) To(topic string, value ...codec.Codec[V]) {
 	n := s.p.add(topology.KindSink, "", s.n.id)
 	n.Label = "to:" + topic
 	n.Writes = []string{topic}
-	w := &writer[K, V]{label: n.Label, topic: topic, rules: s.stepRules(n), key: s.key, value: whereGiven(s.p, n.Label, value, s.value)}
+	w := &writer[K, V]{label: n.Label, topic: topic, rules: s.p.stepRules(s.rules, n), key: s.key, value: whereGiven(s.p, n.Label, value, s.value)}
 	needKey(s.p, n.Label, "the key", w.key, "add .WithKey(codec) before To")
 	need(s.p, n.Label, "the value", w.value, fmt.Sprintf("give it to To(%q, codec)", topic))
 	opensForWriting(s.p, w.key)
@@ -30,14 +30,15 @@ func (s Stream[K, V]) To(topic string, value ...codec.Codec[V]) {
 // repartition topic of this name. The codec is needed if K2 has none of its own (see UseCodec).
 func (s Stream[K, V]) KeyBy[K2 any](name string, fn func(V) K2, key ...codec.Codec[K2]) Stream[K2, V] {
 	n := s.p.addNamed(topology.KindRepartition, name, s.n.id)
-	w := &writer[K2, V]{label: n.Label, rules: s.stepRules(n), key: choose(s.p, n.Label, key, carry[K2](s.p, s.key)), value: own(s.value)}
+	w := &writer[K2, V]{label: n.Label, rules: s.p.stepRules(s.rules, n), policies: s.p.policies(s.rules), key: choose(s.p, n.Label, key, carry[K2](s.p, s.key)), value: own(s.value)}
 	s.n.children = append(s.n.children, func(t *task) (emit[K, V], error) {
-		write, err := w.write(t)
+		g := t.guard(w.label, w.rules)
+		write, err := w.write(t, g)
 		if err != nil {
 			return nil, err
 		}
 		c := caller{ctx: t.rt.Context, label: w.label}
-		return guardedEnd(t.guard(w.label, w.rules), func(_ K, v V, t operators.Time) error {
+		return guardedStep(g, func(_ K, v V, t operators.Time) error {
 			c.enter()
 			return write(fn(v), v, t)
 		}), nil
@@ -51,7 +52,7 @@ func (s Stream[K, V]) KeyBy[K2 any](name string, fn func(V) K2, key ...codec.Cod
 // belongs between MapKV or FlatMapKV and a step that relies on keys.
 func (s Stream[K, V]) Repartition(name string, key ...codec.Codec[K]) Stream[K, V] {
 	n := s.p.addNamed(topology.KindRepartition, name, s.n.id)
-	w := &writer[K, V]{label: n.Label, rules: s.stepRules(n), key: choose(s.p, n.Label, key, s.key), value: own(s.value)}
+	w := &writer[K, V]{label: n.Label, rules: s.p.stepRules(s.rules, n), policies: s.p.policies(s.rules), key: choose(s.p, n.Label, key, s.key), value: own(s.value)}
 	s.n.children = append(s.n.children, w.open)
 	out := readBack(s.p, n, w, "give it to Repartition(name, codec)", valueBefore)
 	out.rules = s.rules
@@ -65,7 +66,7 @@ const valueBefore = "add .WithValue(codec) before it"
 func readBack[K, V any](p *Pipeline, n *topology.Node, w *writer[K, V], giveKey, giveValue string) Stream[K, V] {
 	keyID := needKey(p, w.label, "the key", w.key, giveKey)
 	valueID := need(p, w.label, "the value", w.value, giveValue)
-	src := &sourceNode[K, V]{key: w.key, value: w.value, keyID: keyID, valueID: valueID}
+	src := &sourceNode[K, V]{key: w.key, value: w.value, keyID: keyID, valueID: valueID, rules: w.policies.within(operators.PhaseDecode)}
 	through(p, n, w, src)
 	return Stream[K, V]{p: p, n: &src.node, key: w.key, value: w.value}
 }
@@ -77,6 +78,7 @@ func through[K, K2, V any](p *Pipeline, n *topology.Node, w *writer[K, V], src *
 	from := p.add(topology.KindSource, "")
 	from.Label = "from:" + w.label
 	src.label, src.former = from.Label, former(w.value)
+	src.rules.deadLetters(from)
 	src.declare(p, from, true, w.topic)
 }
 
@@ -86,6 +88,7 @@ type writer[K, V any] struct {
 	topic    string
 	internal bool
 	rules    rules
+	policies rules // of the stream that is written: those of an internal topic's source for what does not decode
 	// everywhere sends each record to all partitions, and not to that of its key.
 	everywhere bool
 	key        codec.Codec[K]
@@ -94,14 +97,13 @@ type writer[K, V any] struct {
 
 // open makes the writer as a step.
 func (w *writer[K, V]) open(t *task) (emit[K, V], error) {
-	write, err := w.write(t)
-	if err != nil {
-		return nil, err
-	}
-	return guardedEnd(t.guard(w.label, w.rules), write), nil
+	g := t.guard(w.label, w.rules)
+	write, err := w.write(t, g)
+	return guardedStep(g, write), err
 }
 
-func (w *writer[K, V]) write(t *task) (emit[K, V], error) {
+// write makes what writes, within the units of a guard.
+func (w *writer[K, V]) write(t *task, g *guard) (emit[K, V], error) {
 	topic := t.output(w.topic, w.internal)
 	if topic < 0 {
 		return nil, fmt.Errorf("open step %q: topic %q is not an output of sub-topology %d", w.label, w.topic, t.sub.ID)
@@ -115,6 +117,7 @@ func (w *writer[K, V]) write(t *task) (emit[K, V], error) {
 	if w.everywhere {
 		send = toAll(out, t.rt.Partitions[topic])
 	}
+	send = holdEmissions(g, out, send)
 	return func(k K, v V, tm operators.Time) error {
 		ctx.Node = label
 		e := operators.Emission{Topic: topic, Partition: -1, Time: tm}

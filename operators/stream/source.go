@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -35,8 +36,8 @@ func OutOfOrder(d time.Duration) SourceOption {
 	return func(o *sourceOptions) { o.outOfOrder = d }
 }
 
-// OnDecodeError says what a source does with a record whose key or value does not decode; the default is what
-// Pipeline.OnError says. A null key or value counts as one, unless its codec is codec.Bytes.
+// OnDecodeError says what a source does with a record whose key or value does not decode, or has no EventTime because that
+// panics; the default is what Pipeline.OnError says. A null key or value counts as one, unless its codec is codec.Bytes.
 func OnDecodeError(policy ErrorPolicy, when ...Condition) SourceOption {
 	return func(o *sourceOptions) { o.rules = o.rules.with(policy, when) }
 }
@@ -153,7 +154,9 @@ func (s *sourceNode[K, V]) open(t *task) (func(*operators.Record) error, error) 
 	}
 	keyed, valued := nullOf(s.key) == nil, nullOf(s.value) == nil
 	reject := s.rejector(t)
-	return func(rec *operators.Record) error {
+	read := false
+	take := func(rec *operators.Record) error {
+		read = false
 		ctx.Node, ctx.Time = label, operators.MinTime
 		if keyed && rec.Key == nil {
 			return reject(rec, operators.PartKey, operators.ErrNullKey)
@@ -173,8 +176,22 @@ func (s *sourceNode[K, V]) open(t *task) (func(*operators.Record) error, error) 
 		if timeOf != nil {
 			at = timeOf(k, v, at)
 		}
-		ctx.Time = at
+		ctx.Time, read = at, true
 		return next(k, v, at)
+	}
+	if len(s.rules) == 0 {
+		return take, nil
+	}
+	return func(rec *operators.Record) (err error) {
+		defer func() {
+			if read {
+				return // A panic is that of a step.
+			}
+			if p := recover(); p != nil {
+				err = reject(rec, operators.PartValue, &operators.PanicError{Value: p, Stack: debug.Stack()})
+			}
+		}()
+		return take(rec)
 	}, nil
 }
 

@@ -48,7 +48,6 @@ type ValueState[V any] struct {
 	state
 	store *statestore.Value[V] // nil while the pipeline is declared, and with a TTL
 	aging *aging[V]            // with a TTL
-	codec codec.Codec[V]
 	own   func(V) V
 }
 
@@ -60,7 +59,7 @@ func (s *Setup) Value[V any](name string, value codec.Codec[V], opts ...StateOpt
 
 func valueState[V any](s *Setup, name string, value codec.Codec[V], o stateOptions) *ValueState[V] {
 	value = own(value)
-	st := &ValueState[V]{state: state{scope: s.scope, name: s.stateName(name)}, codec: value, own: ownerOf[V]()}
+	st := &ValueState[V]{state: state{scope: s.scope, name: s.stateName(name)}, own: ownerOf[V]()}
 	if s.p != nil {
 		s.declareState(name, topology.Store{Kind: topology.ValueStore, FormerValueCodecs: former(value),
 			ValueCodec: need(s.p, s.step, fmt.Sprintf("the value of state %q", name), value, "give Value a codec")}, o)
@@ -90,40 +89,13 @@ func (s *ValueState[V]) Get() (v V, found bool, err error) {
 		v, found, err = s.aging.get(s.scope.key, nil)
 	} else {
 		v, found, err = s.store.Get(s.scope.key)
-		if err == nil && s.scope.undo != nil {
-			err = s.scope.undo.remember(s, nil, s.codec, v, found)
-		}
 	}
 	return v, found, s.check(err)
-}
-
-// restore implements restorer.
-func (s *ValueState[V]) restore(_, value []byte, found bool) error {
-	if !found {
-		return s.check(s.store.Delete(s.scope.key))
-	}
-	v, err := s.codec.Decode(value)
-	if err != nil {
-		return s.check(err)
-	}
-	return s.check(s.store.Put(s.scope.key, v))
-}
-
-// before has a guarded step remember what a write is about to replace.
-func (s *ValueState[V]) before() error {
-	if s.scope.undo == nil {
-		return nil
-	}
-	_, _, err := s.Get()
-	return err
 }
 
 // Put sets the key's value.
 func (s *ValueState[V]) Put(v V) error {
 	if err := s.usable(); err != nil {
-		return err
-	}
-	if err := s.before(); err != nil {
 		return err
 	}
 	if s.own != nil {
@@ -138,9 +110,6 @@ func (s *ValueState[V]) Put(v V) error {
 // Delete removes the key's value.
 func (s *ValueState[V]) Delete() error {
 	if err := s.usable(); err != nil {
-		return err
-	}
-	if err := s.before(); err != nil {
 		return err
 	}
 	if s.aging != nil {
@@ -158,7 +127,6 @@ type MapState[S, V any] struct {
 	store *statestore.Map[V]      // nil while the pipeline is declared, and with a TTL
 	rows  *statestore.Map[row[V]] // with a TTL
 	aging *aging[V]               // with a TTL
-	codec codec.Codec[V]
 	own   func(V) V
 	buf   []byte // scratch: the encoded sub-key of the call
 }
@@ -171,7 +139,7 @@ func (s *Setup) Map[S, V any](name string, sub codec.Codec[S], value codec.Codec
 
 func mapState[S, V any](s *Setup, name string, sub codec.Codec[S], value codec.Codec[V], o stateOptions) *MapState[S, V] {
 	value = own(value)
-	st := &MapState[S, V]{state: state{scope: s.scope, name: s.stateName(name)}, sub: sub, codec: value, own: ownerOf[V]()}
+	st := &MapState[S, V]{state: state{scope: s.scope, name: s.stateName(name)}, sub: sub, own: ownerOf[V]()}
 	if s.p != nil {
 		s.declareState(name, topology.Store{Kind: topology.MapStore, FormerValueCodecs: former(value),
 			SubKeyCodec: needKey(s.p, s.step, fmt.Sprintf("the sub-key of state %q", name), sub, "give Map a codec"),
@@ -212,50 +180,18 @@ func (s *MapState[S, V]) Get(sub S) (v V, found bool, err error) {
 	if err != nil {
 		return v, false, err
 	}
-	return s.get(raw)
-}
-
-// get returns the value of an encoded sub-key, which a guarded step remembers.
-func (s *MapState[S, V]) get(raw []byte) (v V, found bool, err error) {
 	if s.aging != nil {
 		v, found, err = s.aging.get(s.scope.key, raw)
 	} else {
 		v, found, err = s.store.Get(s.scope.key, raw)
-		if err == nil && s.scope.undo != nil {
-			err = s.scope.undo.remember(s, raw, s.codec, v, found)
-		}
 	}
 	return v, found, s.check(err)
-}
-
-// restore implements restorer.
-func (s *MapState[S, V]) restore(sub, value []byte, found bool) error {
-	if !found {
-		return s.check(s.store.Delete(s.scope.key, sub))
-	}
-	v, err := s.codec.Decode(value)
-	if err != nil {
-		return s.check(err)
-	}
-	return s.check(s.store.Put(s.scope.key, sub, v))
-}
-
-// before has a guarded step remember what a write is about to replace.
-func (s *MapState[S, V]) before(raw []byte) error {
-	if s.scope.undo == nil {
-		return nil
-	}
-	_, _, err := s.get(raw)
-	return err
 }
 
 // Put sets the value of a sub-key.
 func (s *MapState[S, V]) Put(sub S, v V) error {
 	raw, err := s.subKey(sub)
 	if err != nil {
-		return err
-	}
-	if err := s.before(raw); err != nil {
 		return err
 	}
 	if s.own != nil {
@@ -273,9 +209,6 @@ func (s *MapState[S, V]) Delete(sub S) error {
 	if err != nil {
 		return err
 	}
-	if err := s.before(raw); err != nil {
-		return err
-	}
 	if s.aging != nil {
 		return s.check(s.aging.entries.Delete(s.scope.key, raw))
 	}
@@ -289,13 +222,6 @@ func (s *MapState[S, V]) Clear() error {
 	}
 	if s.rows != nil {
 		return s.check(s.rows.DeleteRange(s.scope.key, nil, nil))
-	}
-	if s.scope.undo != nil {
-		for range s.All() { // which remembers what it yields
-		}
-		if s.scope.err != nil {
-			return s.scope.err
-		}
 	}
 	return s.check(s.store.DeleteRange(s.scope.key, nil, nil))
 }
@@ -334,12 +260,6 @@ func (s *MapState[S, V]) scan(from, to []byte, yield func(S, V) bool) {
 		return
 	}
 	for raw, v := range s.store.Between(s.scope.key, from, to) {
-		if s.scope.undo != nil {
-			if err := s.scope.undo.remember(s, raw, s.codec, v, true); err != nil {
-				s.scope.fail(s.check(err))
-				return
-			}
-		}
 		if !s.yield(raw, v, yield) {
 			return
 		}

@@ -40,7 +40,7 @@ func (s Stream[K, V]) WithValue(c codec.Codec[V]) Stream[K, V] {
 // link declares a step without state between two streams. fuse gets what comes after the step.
 func link[K2, V2, K, V any](s Stream[K, V], kind topology.Kind, fuse func(c caller, next emit[K2, V2]) emit[K, V]) Stream[K2, V2] {
 	n := s.p.add(kind, "", s.n.id)
-	out, label, policies := &node[K2, V2]{id: n.ID}, n.Label, s.stepRules(n)
+	out, label, policies := &node[K2, V2]{id: n.ID}, n.Label, s.p.stepRules(s.rules, n)
 	s.n.children = append(s.n.children, func(t *task) (emit[K, V], error) {
 		next, err := out.open(t)
 		if err != nil {
@@ -207,7 +207,7 @@ func (y *yielder[K, V]) yield(k K, v V) {
 // ways. Either may be left unused.
 func (s Stream[K, V]) Branch(match func(V) bool) (matched, rest Stream[K, V]) {
 	n := s.p.add("branch", "", s.n.id)
-	yes, no, label, policies := &node[K, V]{id: n.ID}, &node[K, V]{id: n.ID}, n.Label, s.stepRules(n)
+	yes, no, label, policies := &node[K, V]{id: n.ID}, &node[K, V]{id: n.ID}, n.Label, s.p.stepRules(s.rules, n)
 	s.n.children = append(s.n.children, func(t *task) (emit[K, V], error) {
 		next, err := yes.open(t)
 		if err != nil {

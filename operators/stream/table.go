@@ -21,6 +21,7 @@ type Table[K, V any] struct {
 	n     *tableNode[K, V]
 	key   codec.Codec[K]
 	value codec.Codec[V] // nil: none known
+	rules rules          // of the steps that hang on it; nil: the pipeline's
 }
 
 // WithValue gives the table the codec of its values, where a step after it needs one.
@@ -71,7 +72,7 @@ func (t Table[K, V]) Stream(opts ...UpdateOption) Stream[K, V] {
 	default:
 		t.n.perCommit = append(t.n.perCommit, out.open)
 	}
-	return Stream[K, V]{p: t.p, n: out, key: t.key, value: t.value}
+	return Stream[K, V]{p: t.p, n: out, key: t.key, value: t.value, rules: t.rules}
 }
 
 // Change is one update of a table's row: it came to be, got another value, or was deleted.
@@ -91,7 +92,7 @@ func Changes[K, V any](t Table[K, V]) Stream[K, Change[V]] {
 		next, err := out.open(tk)
 		return emitChange[K, V](next), err
 	})
-	return Stream[K, Change[V]]{p: t.p, n: out, key: t.key, value: codecOf[Change[V]](t.p)}
+	return Stream[K, Change[V]]{p: t.p, n: out, key: t.key, value: codecOf[Change[V]](t.p), rules: t.rules}
 }
 
 // emitChange hands one change to the next step. It is called with changes only that have a side.
@@ -112,6 +113,7 @@ type tableNode[K, V any] struct {
 	// that changes it in place. Otherwise the old side may be missing.
 	old   bool
 	above []func() // wantOld of the tables that it is made from
+	rules rules    // of the step itself, where it keeps nothing
 
 	rows  func(*task) (lookup[K, V], error)
 	dirty func(*task) (func(each func(key []byte, r row[V]) error) error, error) // nil: it has no store of its own
@@ -233,14 +235,11 @@ func keptIn[K, V, R any](n *tableNode[K, V], s *storeRef[R], rowOf func(*R) row[
 			return nil, err
 		}
 		return func(_ K, key []byte) (row[V], bool, error) {
-			p, found, err := store.Ref(key)
+			r, found, err := store.Get(key)
 			if err != nil {
 				return row[V]{}, false, fmt.Errorf("step %q: read its store: %w", n.label, err)
 			}
-			if !found {
-				return row[V]{}, false, nil
-			}
-			return rowOf(p), true, nil
+			return rowOf(&r), found, nil
 		}, nil
 	}
 	n.dirty = func(t *task) (func(func([]byte, row[V]) error) error, error) {

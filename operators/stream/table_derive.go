@@ -43,6 +43,7 @@ func (t Table[K, V]) MapWithKey[W any](fn func(K, V) W) Table[K, W] {
 func derive[K, V, W any](t Table[K, V], kind topology.Kind, fn func(K, V) (W, bool)) Table[K, W] {
 	n := t.p.add(kind, "", t.n.id)
 	out := &tableNode[K, W]{id: n.ID, label: n.Label, key: t.key, reads: t.n.reads, above: []func(){t.n.wantOld}}
+	out.rules = t.p.stepRules(t.rules, n)
 	t.n.children = append(t.n.children, func(tk *task) (emitChange[K, V], error) {
 		next, err := out.open(tk)
 		if err != nil {
@@ -51,8 +52,9 @@ func derive[K, V, W any](t Table[K, V], kind topology.Kind, fn func(K, V) (W, bo
 		if next == nil {
 			next = func(K, Change[W], operators.Time) error { return nil }
 		}
-		c := caller{ctx: tk.rt.Context, label: out.label}
-		return func(k K, ch Change[V], tm operators.Time) error {
+		c, g := caller{ctx: tk.rt.Context, label: out.label}, tk.guard(out.label, out.rules)
+		next = holdChanges(g, next)
+		return guardedChanges(g, out.old, func(k K, ch Change[V], tm operators.Time) error {
 			var d Change[W]
 			c.enter()
 			if out.old && ch.HasOld {
@@ -65,23 +67,23 @@ func derive[K, V, W any](t Table[K, V], kind topology.Kind, fn func(K, V) (W, bo
 				return nil
 			}
 			return next(k, d, tm)
-		}, nil
+		}), nil
 	})
 	out.rows = func(tk *task) (lookup[K, W], error) {
 		rows, err := t.n.rows(tk)
 		if err != nil {
 			return nil, err
 		}
-		c := caller{ctx: tk.rt.Context, label: out.label}
+		c, g := caller{ctx: tk.rt.Context, label: out.label}, tk.guard(out.label, out.rules)
 		return func(k K, key []byte) (row[W], bool, error) {
 			r, found, err := rows(k, key)
 			if err != nil || !found {
 				return row[W]{}, false, err
 			}
 			c.enter()
-			w, ok := fn(k, r.value)
-			return row[W]{time: r.time, value: w}, ok, nil
+			w, ok, err := rowOrNone(g, fn, k, r.value)
+			return row[W]{time: r.time, value: w}, ok, err
 		}, nil
 	}
-	return Table[K, W]{p: t.p, n: out, key: t.key, value: carry[W](t.p, t.value)}
+	return Table[K, W]{p: t.p, n: out, key: t.key, value: carry[W](t.p, t.value), rules: t.rules}
 }

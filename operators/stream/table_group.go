@@ -19,6 +19,7 @@ type TableGroup[K, V any] struct {
 	n     *node[K, Change[V]]
 	key   codec.Codec[K]
 	value codec.Codec[V]
+	rules rules
 }
 
 // GroupBy puts each row of the table into the group that fn names, through the repartition topic of this name. A row
@@ -30,7 +31,7 @@ func (t Table[K, V]) GroupBy[K2 any](name string, fn func(K, V) K2, key ...codec
 	n := t.p.addNamed(topology.KindRepartition, name, t.n.id)
 	r := &regroup[K, K2, V]{
 		fn: fn, key: choose(t.p, n.Label, key, carry[K2](t.p, t.key)),
-		writer: &writer[[]byte, Change[V]]{label: n.Label, key: codec.Bytes, value: changeCodec[V]{t.value}},
+		writer: &writer[[]byte, Change[V]]{label: n.Label, rules: t.p.stepRules(t.rules, n), key: codec.Bytes, value: changeCodec[V]{t.value}},
 	}
 	src := &sourceNode[K2, Change[V]]{key: r.key, value: changeCodec[V]{t.value}}
 	src.keyID = need(t.p, n.Label, "the group", r.key, "give it to GroupBy(name, fn, codec)")
@@ -39,7 +40,7 @@ func (t Table[K, V]) GroupBy[K2 any](name string, fn func(K, V) K2, key ...codec
 	}
 	through(t.p, n, r.writer, src)
 	t.n.children = append(t.n.children, r.open)
-	return TableGroup[K2, V]{p: t.p, n: &src.node, key: r.key, value: t.value}
+	return TableGroup[K2, V]{p: t.p, n: &src.node, key: r.key, value: t.value, rules: t.rules}
 }
 
 // regroup sends the sides of a change to the groups that they belong to.
@@ -50,13 +51,14 @@ type regroup[K, K2, V any] struct {
 }
 
 func (r *regroup[K, K2, V]) open(t *task) (emitChange[K, V], error) {
-	write, err := r.writer.open(t)
+	g := t.guard(r.writer.label, r.writer.rules)
+	write, err := r.writer.write(t, g)
 	if err != nil {
 		return nil, err
 	}
 	c, fn := caller{ctx: t.rt.Context, label: r.writer.label}, r.fn
 	olds, news := newKeyEncoder(r.key), newKeyEncoder(r.key)
-	return func(k K, ch Change[V], tm operators.Time) error {
+	return guardedChanges(g, true, func(k K, ch Change[V], tm operators.Time) error {
 		c.enter()
 		var from, to []byte
 		var err error
@@ -80,7 +82,7 @@ func (r *regroup[K, K2, V]) open(t *task) (emitChange[K, V], error) {
 			return err
 		}
 		return write(to, Change[V]{New: ch.New, HasNew: true}, tm)
-	}, nil
+	}), nil
 }
 
 // Count keeps the number of rows per group, in the store of this name. A group without rows is not counted as 0 but
@@ -139,17 +141,18 @@ func fold[K, V, A any](g TableGroup[K, V], kind topology.Kind, name string, valu
 	st.ValueCodec = need(g.p, n.Label, "the aggregate", value, "give it as the last argument")
 	g.p.addStore(n, st)
 	s := &groups[K, V, A]{
-		key: g.key, value: value, folding: f,
+		rules: g.p.stepRules(g.rules, n), key: g.key, value: value, folding: f,
 		store: &storeRef[group[A]]{name: n.Label, codec: groupCodec[A]{rowCodec[A]{stored(value)}}},
 		table: &tableNode[K, A]{id: n.ID, label: n.Label, key: g.key},
 	}
 	keptIn(s.table, s.store, func(g *group[A]) row[A] { return g.row })
 	g.n.children = append(g.n.children, s.open)
-	return Table[K, A]{p: g.p, n: s.table, key: g.key, value: value}
+	return Table[K, A]{p: g.p, n: s.table, key: g.key, value: value, rules: g.rules}
 }
 
 // groups keeps the aggregates of groups of rows.
 type groups[K, V, A any] struct {
+	rules   rules
 	key     codec.Codec[K]
 	value   codec.Codec[A]
 	folding folding[V, A]
@@ -172,13 +175,14 @@ func (s *groups[K, V, A]) open(t *task) (emit[K, Change[V]], error) {
 	if next == nil {
 		next = func(K, Change[A], operators.Time) error { return nil }
 	}
-	ctx, label, f := t.rt.Context, s.table.label, s.folding
+	ctx, label, f, g := t.rt.Context, s.table.label, s.folding, t.guard(s.table.label, s.rules)
+	next = holdChanges(g, next)
 	keys, own := newKeyEncoder(s.key), ownerOf[A]()
 	var apart func(A) (A, error)
 	if s.table.old {
 		apart = snapshots(s.value)
 	}
-	return func(k K, ch Change[V], tm operators.Time) error {
+	return emit[K, Change[V]](guardedChanges(g, true, func(k K, ch Change[V], tm operators.Time) error {
 		ctx.Node = label
 		key, err := keys.encode(ctx, k)
 		if err != nil {
@@ -211,7 +215,7 @@ func (s *groups[K, V, A]) open(t *task) (emit[K, Change[V]], error) {
 			return nil
 		}
 		return next(k, c, tm)
-	}, nil
+	})), nil
 }
 
 // newer is the time of a row after a change at tm.

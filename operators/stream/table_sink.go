@@ -19,16 +19,17 @@ func (t Table[K, V]) To(topic string, value ...codec.Codec[V]) {
 	n.Writes = []string{topic}
 	c := choose(t.p, n.Label, value, t.value)
 	need(t.p, n.Label, "the value", c, fmt.Sprintf("give it to To(%q, codec)", topic))
-	w := &writer[K, optional[V]]{label: n.Label, topic: topic, key: t.key, value: optionalCodec[V]{c}}
+	w := &writer[K, optional[V]]{label: n.Label, topic: topic, rules: t.p.stepRules(t.rules, n), key: t.key, value: optionalCodec[V]{c}}
 	null := nullOf(c)
 	t.n.children = append(t.n.children, func(tk *task) (emitChange[K, V], error) {
-		write, err := w.open(tk)
+		g := tk.guard(w.label, w.rules)
+		write, err := w.write(tk, g)
 		if err != nil {
 			return nil, err
 		}
-		return func(k K, c Change[V], tm operators.Time) error {
+		return guardedChanges(g, true, func(k K, c Change[V], tm operators.Time) error {
 			has := c.HasNew && (null == nil || !null(c.New))
 			return write(k, optional[V]{value: c.New, has: has}, tm)
-		}, nil
+		}), nil
 	})
 }

@@ -41,7 +41,9 @@ func TableFrom[K, V any](p *Pipeline, topic string, key codec.Codec[K], value co
 			o.name = ""
 		}
 	}
-	keep, table := newKeeper(p, p.add("table", o.name, src.id), key, value, "")
+	n := p.add("table", o.name, src.id)
+	keep, table := newKeeper(p, n, key, value, "")
+	keep.rules = p.stepRules(nil, n)
 	src.children = append(src.children, keep.open)
 	return table
 }
@@ -52,6 +54,7 @@ func (s Stream[K, V]) Table(name string) Table[K, V] {
 	n := s.p.addNamed("table", name, s.n.id)
 	s.keyed(n)
 	keep, table := newKeeper(s.p, n, s.key, s.value, "add .WithValue(codec) before Table")
+	keep.rules, table.rules = s.p.stepRules(s.rules, n), s.rules
 	s.n.children = append(s.n.children, func(t *task) (emit[K, V], error) {
 		set, err := keep.open(t)
 		if err != nil {
@@ -71,14 +74,16 @@ func (t Table[K, V]) Store(name string) Table[K, V] {
 	n := t.p.addNamed("store", name, t.n.id)
 	t.n.wantOld() // The store keeps what must not change under it.
 	keep, table := newKeeper(t.p, n, t.key, t.value, "add .WithValue(codec) before Store")
+	keep.rules, table.rules = t.p.stepRules(t.rules, n), t.rules
 	t.n.children = append(t.n.children, func(tk *task) (emitChange[K, V], error) {
-		set, err := keep.open(tk)
+		g := tk.guard(n.Label, keep.rules)
+		set, err := keep.run(tk, g)
 		if err != nil {
 			return nil, err
 		}
-		return func(k K, c Change[V], tm operators.Time) error {
+		return guardedChanges(g, true, func(k K, c Change[V], tm operators.Time) error {
 			return set(k, optional[V]{value: c.New, has: c.HasNew}, tm)
-		}, nil
+		}), nil
 	})
 	return table
 }
@@ -90,22 +95,24 @@ func (t Table[K, V]) Repartition(name string, key ...codec.Codec[K]) Table[K, V]
 	t.n.wantOld() // Without the old side, rows that a Filter takes out would be missed.
 	n := t.p.addNamed(topology.KindRepartition, name, t.n.id)
 	c := choose(t.p, n.Label, key, t.key)
-	w := &writer[K, optional[V]]{label: n.Label, key: c, value: optionalCodec[V]{t.value}}
+	w := &writer[K, optional[V]]{label: n.Label, rules: t.p.stepRules(t.rules, n), key: c, value: optionalCodec[V]{t.value}}
 	src := &sourceNode[K, optional[V]]{key: c, value: w.value, keyID: idOf(c)}
 	src.valueID = need(t.p, n.Label, "the value", t.value, "add .WithValue(codec) before it")
 	through(t.p, n, w, src)
 	t.n.children = append(t.n.children, func(tk *task) (emitChange[K, V], error) {
-		write, err := w.open(tk)
+		g := tk.guard(w.label, w.rules)
+		write, err := w.write(tk, g)
 		if err != nil {
 			return nil, err
 		}
-		return func(k K, c Change[V], tm operators.Time) error {
+		return guardedChanges(g, true, func(k K, c Change[V], tm operators.Time) error {
 			return write(k, optional[V]{value: c.New, has: c.HasNew}, tm)
-		}, nil
+		}), nil
 	})
 	kept := t.p.add("table", "", src.id)
 	kept.Label = w.label
 	keep, table := newKeeper(t.p, kept, c, t.value, "")
+	keep.rules, table.rules = t.p.stepRules(t.rules, kept), t.rules
 	src.children = append(src.children, keep.open)
 	return table
 }
@@ -115,6 +122,7 @@ type keeper[K, V any] struct {
 	key   codec.Codec[K]
 	store *storeRef[row[V]]
 	table *tableNode[K, V]
+	rules rules
 }
 
 // newKeeper makes n the node of a table that is kept. An empty giveValue says that the codecs are checked already.
@@ -137,8 +145,15 @@ func newKeeper[K, V any](p *Pipeline, n *topology.Node, key codec.Codec[K], valu
 	return k, Table[K, V]{p: p, n: k.table, key: key, value: value}
 }
 
-// open makes what sets and deletes rows, and emits their changes.
+// open makes the keeper as a step.
 func (k *keeper[K, V]) open(t *task) (emit[K, optional[V]], error) {
+	g := t.guard(k.table.label, k.rules)
+	set, err := k.run(t, g)
+	return guardedStep(g, set), err
+}
+
+// run makes what sets and deletes rows, and emits their changes, within the units of a guard.
+func (k *keeper[K, V]) run(t *task, g *guard) (emit[K, optional[V]], error) {
 	store, err := k.store.open(t)
 	if err != nil {
 		return nil, err
@@ -150,6 +165,7 @@ func (k *keeper[K, V]) open(t *task) (emit[K, optional[V]], error) {
 	if next == nil {
 		next = func(K, Change[V], operators.Time) error { return nil }
 	}
+	next = holdChanges(g, next)
 	ctx, label, own := t.rt.Context, k.table.label, ownerOf[V]()
 	keys := newKeyEncoder(k.key)
 	remove := func(k K, key []byte, tm operators.Time) error {

@@ -16,8 +16,8 @@ import (
 var errTimerEnd = errors.New("the callback sets the timer to the time for which it was called, or an earlier one, which would never end; set a later one")
 
 // TimerFunc is called when the timer of a key is due, with the time that the timer was set to. All states and timers of
-// the step are usable, and are those of the key. What it emits has this key. An error ends the epoch, as that of a
-// Handler does.
+// the step are usable, and are those of the key. What it emits has this key. An error follows the policies of the step, in
+// the phase operators.PhaseTimer: the timer is gone if one drops it, unless it is set again.
 type TimerFunc[K, W any] func(ctx *Context[W], k K, at operators.Time) error
 
 // Timer is a timer per key, which is part of the state: it survives crashes and moves. A key has one at most in
@@ -66,7 +66,6 @@ func newTimer[K, W any](s *Setup, name string, wall bool, fire TimerFunc[K, W]) 
 			s.p.fail(s.step, fmt.Sprintf("the callback of its timer %q is a %T, and the step has other types", name, fire),
 				"make it a "+s.turn.(interface{ timerFunc() string }).timerFunc())
 		}
-		s.lasting = "a timer"
 		s.declare(name, topology.Store{Kind: topology.ValueStore, ValueCodec: timerCodec{wall}.ID(), Plain: true})
 		s.declare(name+".due", dueStore(""))
 		return t
@@ -89,10 +88,8 @@ func newTimer[K, W any](s *Setup, name string, wall bool, fire TimerFunc[K, W]) 
 			return fmt.Errorf("step %q: decode a key of its timer %q as %s: %w", r.label, name, r.key.ID(), err)
 		}
 		r.begin(key, k, emitAt)
-		r.scope.firing = !wall
-		err = r.end(fire(r.ctx, k, at))
-		r.scope.firing = false
-		return err
+		r.scope.timer, r.scope.firing = true, !wall
+		return r.end(fire(r.ctx, k, at))
 	}
 	return t
 }
@@ -179,7 +176,11 @@ func (t *Timer) act(listed operators.Time, key, _ []byte) error {
 	}
 	t.firing = e.at
 	defer func() { t.firing = operators.MinTime }()
-	return t.fire(key, e.at, emitAt)
+	if t.scope.guard == nil {
+		return t.fire(key, e.at, emitAt)
+	}
+	_, err = t.scope.guard.try(operators.PhaseTimer, func() error { return t.fire(key, e.at, emitAt) })
+	return err
 }
 
 func (t *Timer) relist(e timer, key []byte) error {

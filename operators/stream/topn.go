@@ -38,7 +38,7 @@ func TopN[K, V any](g Grouped[K, V], name string, n int, above func(a, b V) bool
 		KeyCodec: needKey(s.p, step.Label, "the key", s.key, "add .WithKey(codec) before Group"),
 	})
 	d := &topN[K, V]{
-		label: step.Label, rules: s.stepRules(step), n: n, above: above, key: s.key, value: value, out: &node[K, Ranked[V]]{id: step.ID},
+		label: step.Label, rules: s.p.stepRules(s.rules, step), n: n, above: above, key: s.key, value: value, out: &node[K, Ranked[V]]{id: step.ID},
 	}
 	s.n.children = append(s.n.children, d.open)
 	return Stream[K, Ranked[V]]{p: s.p, n: d.out, key: s.key, value: codecOf[Ranked[V]](s.p), rules: s.rules}
@@ -70,7 +70,7 @@ func (d *topN[K, V]) open(t *task) (emit[K, V], error) {
 	}), nil
 }
 
-// run makes the step. User code runs before anything is changed, so that a guard has nothing to undo.
+// run makes the step.
 func (d *topN[K, V]) run(ctx *operators.Context, store *statestore.Value[top[V]], next emit[K, Ranked[V]]) emit[K, V] {
 	keys, own := newKeyEncoder(d.key), ownerOf[V]()
 	return func(k K, v V, tm operators.Time) error {
@@ -79,7 +79,7 @@ func (d *topN[K, V]) run(ctx *operators.Context, store *statestore.Value[top[V]]
 		if err != nil {
 			return err
 		}
-		kept, found, err := store.Ref(key)
+		kept, found, err := store.Get(key)
 		if err != nil {
 			return fmt.Errorf("step %q: read its store: %w", d.label, err)
 		}
@@ -89,15 +89,16 @@ func (d *topN[K, V]) run(ctx *operators.Context, store *statestore.Value[top[V]]
 				return nil
 			}
 		}
-		if kept, found, err = store.Update(key); err != nil {
+		r, found, err := store.Update(key)
+		if err != nil {
 			return fmt.Errorf("step %q: update its store: %w", d.label, err)
 		}
 		if own != nil {
 			v = own(v)
 		}
-		kept.values = slices.Insert(kept.values[:min(len(kept.values), d.n-1)], at, v)
-		kept.time = newer(kept.time, found, tm)
-		values, newest := kept.values, kept.time
+		r.values = slices.Insert(r.values[:min(len(r.values), d.n-1)], at, v)
+		r.time = newer(r.time, found, tm)
+		values, newest := r.values, r.time
 		for ; at < len(values); at++ {
 			if err := next(k, Ranked[V]{Rank: at + 1, Value: values[at]}, newest); err != nil {
 				return err

@@ -53,9 +53,6 @@ func (s *Setup) options(state string, opts []StateOption) (o stateOptions) {
 		s.p.fail(s.step, fmt.Sprintf("state %q has a TTL of %v", state, o.after), "give a millisecond or more")
 	}
 	s.timed = s.timed || o.ttl == topology.EventTimeTTL
-	if o.ttl != "" {
-		s.lasting = "a state that expires"
-	}
 	return o
 }
 

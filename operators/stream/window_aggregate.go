@@ -18,6 +18,7 @@ type windowAggregation[K, V, A any] struct{ windowing[K, V, A] }
 type windowing[K, V, A any] struct {
 	id      int
 	label   string
+	rules   rules
 	windows Windows
 	key     codec.Codec[K]
 	value   codec.Codec[A]
@@ -54,15 +55,22 @@ func (a *windowAggregation[K, V, A]) stores(keyID, valueID string) []topology.St
 }
 
 func (a *windowAggregation[K, V, A]) open(t *task) (emit[K, V], error) {
+	step, err := a.step(t)
+	if err != nil {
+		return nil, err
+	}
+	var process emit[K, V]
 	switch {
 	case a.windows.kind == session:
-		return a.openSessions(t)
+		process, err = a.openSessions(t, step)
 	case a.windows.kind == sliding:
-		return a.openSliding(t)
+		process, err = a.openSliding(t, step)
 	case a.windows.kind == hopping && a.windows.emit == emitOnClose:
-		return a.openPanes(t)
+		process, err = a.openPanes(t, step)
+	default:
+		process, err = a.openAligned(t, step)
 	}
-	return a.openAligned(t)
+	return guardedStep(step.guard, process), err
 }
 
 // windowStep is what all kinds of windows need in a task.
@@ -71,6 +79,7 @@ type windowStep[K, V, A any] struct {
 	ctx   *operators.Context
 	keys  *keyEncoder[K]
 	clock *clock
+	guard *guard
 	next  emitWindow[K, A]
 	drop  emit[K, V] // a record that is too late
 	start []byte     // scratch: an encoded time
@@ -85,7 +94,9 @@ func (a *windowAggregation[K, V, A]) step(t *task) (*windowStep[K, V, A], error)
 	if err != nil {
 		return nil, err
 	}
-	s := &windowStep[K, V, A]{windowing: a.windowing, ctx: t.rt.Context, keys: newKeyEncoder(a.key), next: next, drop: late}
+	g := t.guard(a.label, a.rules)
+	late = hold(g, late)
+	s := &windowStep[K, V, A]{windowing: a.windowing, ctx: t.rt.Context, keys: newKeyEncoder(a.key), guard: g, next: holdWindows(g, next), drop: late}
 	if l := t.rt.Listener; l != nil && l.Late != nil {
 		s.drop = func(k K, v V, tm operators.Time) error {
 			l.Late(a.label)
@@ -159,11 +170,7 @@ type aligned[K, V, A any] struct {
 	pending *statestore.Window[none] // nil unless emitEvery
 }
 
-func (a *windowAggregation[K, V, A]) openAligned(t *task) (emit[K, V], error) {
-	step, err := a.step(t)
-	if err != nil {
-		return nil, err
-	}
+func (a *windowAggregation[K, V, A]) openAligned(t *task, step *windowStep[K, V, A]) (_ emit[K, V], err error) {
 	w := &aligned[K, V, A]{windowStep: step}
 	if w.rows, err = a.rows(t); err != nil {
 		return nil, err

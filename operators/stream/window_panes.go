@@ -18,13 +18,10 @@ type panes[K, V, A any] struct {
 	width int64
 	rows  *statestore.Window[windowRow[A]]
 	fresh func(A) (A, error) // a copy that merge may change; nil: an assignment makes one
+	met   []*paneKeys[A]     // scratch: the panes that have the key
 }
 
-func (a *windowAggregation[K, V, A]) openPanes(t *task) (emit[K, V], error) {
-	step, err := a.step(t)
-	if err != nil {
-		return nil, err
-	}
+func (a *windowAggregation[K, V, A]) openPanes(t *task, step *windowStep[K, V, A]) (_ emit[K, V], err error) {
 	w := &panes[K, V, A]{windowStep: step, width: gcd(a.windows.size, a.windows.every), fresh: snapshots(a.value)}
 	if w.rows, err = a.rows(t); err != nil {
 		return nil, err
@@ -133,27 +130,53 @@ func (w *panes[K, V, A]) close(win Window) error {
 		if first == nil {
 			return nil
 		}
-		value, err := w.combine(all, first)
-		if err != nil {
-			return err
-		}
-		if err := w.emit(w.keys.buf, win, value, win.End-1); err != nil {
+		if err := w.closeKey(win, all, first.key); err != nil {
 			return err
 		}
 	}
 }
 
-// combine brings together what the panes hold of the key that first is at, in the order of time, and moves on. The key
-// is in w.keys.buf afterwards.
-func (w *panes[K, V, A]) combine(all []*paneKeys[A], first *paneKeys[A]) (value A, err error) {
-	w.keys.buf = append(w.keys.buf[:0], first.key...)
-	found := false
+// closeKey emits the window of a key and moves on.
+func (w *panes[K, V, A]) closeKey(win Window, all []*paneKeys[A], key []byte) error {
+	w.keys.buf = append(w.keys.buf[:0], key...)
+	w.met = w.met[:0]
 	for _, p := range all {
-		if !p.ok || !bytes.Equal(p.key, w.keys.buf) {
-			continue
+		if p.ok && bytes.Equal(p.key, w.keys.buf) {
+			w.met = append(w.met, p)
 		}
+	}
+	if err := w.emitKey(win); err != nil {
+		return err
+	}
+	for _, p := range w.met {
+		p.advance()
+	}
+	return nil
+}
+
+// emitKey emits the window of the key in w.keys.buf, which is a unit.
+func (w *panes[K, V, A]) emitKey(win Window) error {
+	if w.guard == nil {
+		return w.combined(win)
+	}
+	_, err := w.guard.try(operators.PhaseTimer, func() error { return w.combined(win) })
+	return err
+}
+
+func (w *panes[K, V, A]) combined(win Window) error {
+	w.ctx.Node = w.label
+	value, err := w.combine()
+	if err != nil {
+		return err
+	}
+	return w.emit(w.keys.buf, win, value, win.End-1)
+}
+
+// combine brings together what the panes hold of the key, in the order of time.
+func (w *panes[K, V, A]) combine() (value A, err error) {
+	for i, p := range w.met {
 		switch {
-		case found:
+		case i > 0:
 			value = w.folder.merge(value, p.row.value)
 		case w.folder.init != nil:
 			value = w.folder.merge(w.folder.init(), p.row.value)
@@ -165,8 +188,6 @@ func (w *panes[K, V, A]) combine(all []*paneKeys[A], first *paneKeys[A]) (value 
 		if err != nil {
 			return value, err
 		}
-		found = true
-		p.advance()
 	}
 	return value, nil
 }

@@ -71,11 +71,7 @@ type sessions[K, V, A any] struct {
 	pending *statestore.Window[none] // nil unless emitEvery
 }
 
-func (a *windowAggregation[K, V, A]) openSessions(t *task) (emit[K, V], error) {
-	step, err := a.step(t)
-	if err != nil {
-		return nil, err
-	}
+func (a *windowAggregation[K, V, A]) openSessions(t *task, step *windowStep[K, V, A]) (emit[K, V], error) {
 	w := &sessions[K, V, A]{windowStep: step, gap: a.windows.size}
 	id, err := t.store(a.label)
 	if err != nil {
@@ -154,7 +150,7 @@ func (w *sessions[K, V, A]) orDrop(err error, k K, v V, t operators.Time) error 
 
 // joinsOne says whether a record that is too late for a session of its own belongs to one that is open.
 func (w *sessions[K, V, A]) joinsOne(key []byte, t operators.Time) (bool, error) {
-	s, found, err := w.rows.Ref(key)
+	s, found, err := w.rows.Get(key)
 	if err != nil {
 		return false, fmt.Errorf("step %q: read its store: %w", w.label, err)
 	}

@@ -26,11 +26,7 @@ type slideRow[A any] struct {
 	value A
 }
 
-func (a *windowAggregation[K, V, A]) openSliding(t *task) (emit[K, V], error) {
-	step, err := a.step(t)
-	if err != nil {
-		return nil, err
-	}
+func (a *windowAggregation[K, V, A]) openSliding(t *task, step *windowStep[K, V, A]) (_ emit[K, V], err error) {
 	w := &slides[K, V, A]{windowStep: step, size: a.windows.size, fresh: snapshots(a.value)}
 	if w.rows, err = a.rows(t); err != nil {
 		return nil, err
@@ -141,7 +137,13 @@ func (w *slides[K, V, A]) act(now operators.Time) error {
 	w.ctx.Node = w.label
 	var close func(operators.Time, statestore.WindowKey) error
 	if w.windows.emit == emitOnClose {
-		close = func(due operators.Time, at statestore.WindowKey) error { return w.close(at.Key, due-w.windows.grace-1) }
+		close = func(due operators.Time, at statestore.WindowKey) error {
+			if w.guard == nil {
+				return w.close(at.Key, due-w.windows.grace-1)
+			}
+			_, err := w.guard.try(operators.PhaseTimer, func() error { return w.close(at.Key, due-w.windows.grace-1) })
+			return err
+		}
 	}
 	if err := w.upTo(now, w.due, close); err != nil {
 		return err
@@ -153,6 +155,7 @@ func (w *slides[K, V, A]) act(now operators.Time) error {
 }
 
 func (w *slides[K, V, A]) close(key []byte, end operators.Time) error {
+	w.ctx.Node = w.label
 	if err := w.load(key, end-w.size+1, end); err != nil {
 		return err
 	}

@@ -92,18 +92,19 @@ func windowed[K, V, A any](g WindowedGroup[K, V], kind topology.Kind, name strin
 	if g.w.kind == sliding && g.w.emit == emitEvery {
 		p.fail(label, "sliding windows cannot be emitted at intervals, since each record has one of its own", "use EmitOnUpdate or EmitOnClose")
 	}
+	policies := p.timedRules(g.s.rules, n)
 	value = own(value)
 	keyID := needKey(p, label, "the key", g.s.key, "add .WithKey(codec) before Group")
 	valueID := need(p, label, "the aggregate", value, "give it a codec")
 	table := &windowNode[K, A]{id: id}
 	a := windowAggregation[K, V, A]{windowing[K, V, A]{
-		id: id, label: label, windows: g.w, key: g.s.key, value: value, folder: f, table: table, late: g.late,
+		id: id, label: label, rules: policies, windows: g.w, key: g.s.key, value: value, folder: f, table: table, late: g.late,
 	}}
 	for _, st := range a.stores(keyID, valueID) {
 		p.addStore(&p.graph.Nodes[id], st)
 	}
 	g.s.n.children = append(g.s.n.children, a.open)
-	return WindowedTable[K, A]{p: p, n: table, key: g.s.key, value: value}
+	return WindowedTable[K, A]{p: p, n: table, key: g.s.key, value: value, rules: g.s.rules}
 }
 
 // WindowedTable is the newest aggregate per key and window: the output of an aggregation by window.
@@ -112,6 +113,7 @@ type WindowedTable[K, V any] struct {
 	n     *windowNode[K, V]
 	key   codec.Codec[K]
 	value codec.Codec[V]
+	rules rules
 }
 
 // Stream is the flow of the results, as often as the windows emit them. The time of a result is the last instant of its
@@ -120,7 +122,7 @@ func (t WindowedTable[K, V]) Stream() WindowedStream[K, V] {
 	n := t.p.add("stream", "", t.n.id)
 	out := &windowNode[K, V]{id: n.ID}
 	t.n.children = append(t.n.children, out.open)
-	return WindowedStream[K, V]{p: t.p, n: out, key: t.key, value: t.value}
+	return WindowedStream[K, V]{p: t.p, n: out, key: t.key, value: t.value, rules: t.rules}
 }
 
 // WindowedStream is a flow of results of windows. Map turns it into a stream of anything else.
@@ -129,43 +131,46 @@ type WindowedStream[K, V any] struct {
 	n     *windowNode[K, V]
 	key   codec.Codec[K]
 	value codec.Codec[V]
+	rules rules
 }
 
 // Map makes a stream of fn of each result, under the key of the window's records.
 func (s WindowedStream[K, V]) Map[W any](fn func(Windowed[K], V) W) Stream[K, W] {
 	n := s.p.add("map", "", s.n.id)
-	out, label := &node[K, W]{id: n.ID}, n.Label
+	out, label, policies := &node[K, W]{id: n.ID}, n.Label, s.p.stepRules(s.rules, n)
 	s.n.children = append(s.n.children, func(t *task) (emitWindow[K, V], error) {
 		next, err := out.open(t)
 		if err != nil {
 			return nil, err
 		}
-		c := caller{ctx: t.rt.Context, label: label}
-		return func(k K, w Window, v V, tm operators.Time) error {
+		c, g := caller{ctx: t.rt.Context, label: label}, t.guard(label, policies)
+		next = hold(g, next)
+		return guardedWindows(g, func(k K, w Window, v V, tm operators.Time) error {
 			c.enter()
 			return next(k, fn(Windowed[K]{k, w}, v), tm)
-		}, nil
+		}), nil
 	})
-	return Stream[K, W]{p: s.p, n: out, key: s.key, value: codecOf[W](s.p)}
+	return Stream[K, W]{p: s.p, n: out, key: s.key, value: codecOf[W](s.p), rules: s.rules}
 }
 
 // Filter keeps the results that satisfy keep.
 func (s WindowedStream[K, V]) Filter(keep func(Windowed[K], V) bool) WindowedStream[K, V] {
 	n := s.p.add("filter", "", s.n.id)
-	out, label := &windowNode[K, V]{id: n.ID}, n.Label
+	out, label, policies := &windowNode[K, V]{id: n.ID}, n.Label, s.p.stepRules(s.rules, n)
 	s.n.children = append(s.n.children, func(t *task) (emitWindow[K, V], error) {
 		next, err := out.open(t)
 		if err != nil {
 			return nil, err
 		}
-		c := caller{ctx: t.rt.Context, label: label}
-		return func(k K, w Window, v V, tm operators.Time) error {
+		c, g := caller{ctx: t.rt.Context, label: label}, t.guard(label, policies)
+		next = holdWindows(g, next)
+		return guardedWindows(g, func(k K, w Window, v V, tm operators.Time) error {
 			c.enter()
 			if !keep(Windowed[K]{k, w}, v) {
 				return nil
 			}
 			return next(k, w, v, tm)
-		}, nil
+		}), nil
 	})
 	s.n = out
 	return s

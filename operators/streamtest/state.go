@@ -237,6 +237,31 @@ func (s *MapState[K, S, V]) All(k K) iter.Seq2[S, V] {
 	}
 }
 
+// Contents returns all entries of all stores, as of the last commit, in text that says what is stored where: for tests
+// that compare the states of two runs. An entry is "store key" with its encoded value.
+func (d *Driver) Contents() map[string]string {
+	d.t.Helper()
+	all := map[string]string{}
+	for _, r := range d.tasks {
+		if !r.sub.Stateful() {
+			continue
+		}
+		db := d.standby(r.sub, r.id.Partition).db
+		for key, value := range db.Entries() {
+			id, _, _, err := statestore.SplitKey(key)
+			if err != nil {
+				d.fail("read the state of task %v: %v", r.id, err)
+			}
+			i := slices.IndexFunc(r.sub.Stores, func(s topology.Store) bool { return statestore.StoreID(s.ID) == id })
+			all[r.sub.Stores[i].Name+" "+show(key[2:])] = show(value)
+		}
+		if err := db.Err(); err != nil {
+			d.fail("read the state of task %v: %v", r.id, err)
+		}
+	}
+	return all
+}
+
 // standby is a copy of a task's state that follows its changelog. The task's own database belongs to its
 // processors.
 type standby struct {
