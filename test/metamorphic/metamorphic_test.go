@@ -78,7 +78,7 @@ func TestAPipelineGivesTheSameResultsUnderAllSettings(t *testing.T) {
 			if fault == "" {
 				return
 			}
-			small, is := c.shrink(30 * time.Second)
+			small, is := c.shrink(60 * time.Second)
 			t.Errorf("seed %d; to repeat it: go test ./test/metamorphic -run %s -pipelines 1 -seed %d\n%s\nmade smaller:\n%v", seed, t.Name(), seed, fault, small.describe(is))
 		}()
 	}

@@ -56,6 +56,7 @@ func (c trial) smaller() (all []trial) {
 			}
 		}
 	}
+	all = append(all, c.calmer()...)
 	for _, what := range []act{restore, checkpoint, loseDisk, crash, commitAndCrash, runAll, commit, process} {
 		if slices.Contains(c.settings.script, what) {
 			less := c
@@ -64,6 +65,22 @@ func (c trial) smaller() (all []trial) {
 		}
 	}
 	return append(all, c.plainer()...)
+}
+
+// calmer are trials in which nothing happens in a part of the script.
+func (c trial) calmer() (all []trial) {
+	for _, part := range []int{2, 4, 8, 16, 32, 64} {
+		for at := range part {
+			from, to := len(c.settings.script)*at/part, len(c.settings.script)*(at+1)/part
+			calm := slices.DeleteFunc(slices.Clone(c.settings.script[from:to]), func(a act) bool { return a != send })
+			if len(calm) < to-from {
+				less := c
+				less.settings.script = slices.Concat(c.settings.script[:from], calm, c.settings.script[to:])
+				all = append(all, less)
+			}
+		}
+	}
+	return all
 }
 
 // on is the trial of a plan that lacks a step: without the records that nothing reads any more, and with the topics of
@@ -117,7 +134,7 @@ func (c trial) plainer() (all []trial) {
 func (c trial) describe(fault string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%vsettings: %v\n%d records\n", c.plan, c.settings, len(c.events))
-	const most = 20
+	const most = 30
 	if len(c.events) <= most {
 		for _, e := range c.events {
 			fmt.Fprintf(&b, "  %s %s=%d null=%v at %d\n", e.topic, e.key, e.value, e.null, e.at.UnixMilli())
