@@ -3,6 +3,7 @@
 package statestore
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -103,6 +104,16 @@ type WindowKey struct {
 
 func appendWindowTail(dst []byte, k WindowKey) []byte {
 	return appendMapTail(appendTime(dst, k.Time), k.Key, k.Sub)
+}
+
+// CompareKeys compares two user keys as the entries of one time in a window store, or of a map store, are ordered by them:
+// by their encoded length first. Who walks several times at once needs it to tell which key comes next.
+func CompareKeys(a, b []byte) int {
+	if len(a) == len(b) {
+		return bytes.Compare(a, b)
+	}
+	var x, y [binary.MaxVarintLen64]byte
+	return bytes.Compare(binary.AppendUvarint(x[:0], uint64(len(a))), binary.AppendUvarint(y[:0], uint64(len(b))))
 }
 
 // cutWindowTail takes apart what appendWindowTail made; the slices alias tail.

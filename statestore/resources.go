@@ -130,6 +130,13 @@ func (r *Resources) releaseNowAndThen() {
 // Shares says how the budget is divided.
 func (r *Resources) Shares() Shares { return r.shares }
 
+// LimitDecoded lowers the budget of decoded values to so many bytes, below what follows from the total. Tests have
+// values evicted that way which no total could make evict: 0 leaves each store only what the epoch pins. It is called
+// before the first DB is opened.
+func (r *Resources) LimitDecoded(bytes int64) {
+	r.shares.Decoded = min(r.shares.Decoded, max(0, bytes))
+}
+
 // Close releases what is shared. All DBs must be closed before.
 func (r *Resources) Close() error {
 	r.mu.Lock()

@@ -134,7 +134,7 @@ func (w *Window[V]) Range(t int64, key []byte) iter.Seq2[[]byte, V] {
 }
 
 // All yields the entries of a time, under the terms of Map.Range. The order is
-// that of encoded keys, shorter ones first.
+// that of encoded keys, as CompareKeys has it.
 func (w *Window[V]) All(t int64) iter.Seq2[WindowKey, V] {
 	return w.entriesIn(appendTime(nil, t), appendTimeEnd(nil, t))
 }

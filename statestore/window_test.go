@@ -290,6 +290,34 @@ func TestEntriesPutFurtherOnWhileRangingAreSeen(t *testing.T) {
 	}
 }
 
+func TestEntriesOfATimeComeInTheOrderOfCompareKeys(t *testing.T) {
+	t.Parallel()
+	db := testOpen(t, vfs.NewMem())
+	w := NewWindow(db, 1, numbers{})
+	for _, n := range []int{0, 1, 2, 127, 128, 129, 255, 256, 300} {
+		for _, c := range []string{"a", "z"} {
+			mustPutAt(t, w, 10, strings.Repeat(c, n), 0)
+		}
+	}
+	for _, stored := range []bool{false, true} {
+		var before []byte
+		n := 0
+		for k := range w.All(10) {
+			if n > 0 && CompareKeys(before, k.Key) >= 0 {
+				t.Errorf("stored %v: a key of %d bytes comes before one of %d, and CompareKeys has it the other way", stored, len(before), len(k.Key))
+			}
+			before = append(before[:0], k.Key...)
+			n++
+		}
+		if n != 17 {
+			t.Errorf("stored %v: there are %d keys, want 17", stored, n)
+		}
+		testCommit(t, db, 1)
+		w.sweep(1 << 20)
+		w.sweep(1 << 20)
+	}
+}
+
 func TestMemoryOfDroppedWindowsIsUsedAgain(t *testing.T) {
 	t.Parallel()
 	db := testOpen(t, vfs.NewMem())

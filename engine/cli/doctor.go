@@ -192,7 +192,7 @@ func (e *examination) coPartitioned(got map[string]kafka.TopicInfo) {
 	var subs []partition.SubTopology
 	counts := map[string]int32{}
 	for _, s := range e.topology.SubTopologies {
-		sub := partition.SubTopology{ID: s.ID, Stateful: s.Stateful()}
+		sub := partition.SubTopology{ID: s.ID, Stateful: s.Keyed()}
 		for _, src := range s.Sources {
 			if !src.Internal { // a worker creates internal ones to fit
 				sub.Sources = append(sub.Sources, src.Topic)

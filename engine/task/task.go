@@ -101,7 +101,7 @@ func New(o Options) (*Task, error) {
 			t.source[tp] = i
 		}
 	}
-	t.ordered = len(t.source) > 1 && o.SubTopology.Stateful()
+	t.ordered = len(t.source) > 1 && o.SubTopology.Keyed()
 	t.out = newAnnouncer(o)
 	t.startTime()
 	t.calls.run, t.calls.wake = o.Go, o.Wake

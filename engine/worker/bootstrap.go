@@ -184,7 +184,7 @@ func (w *Worker) coPartitioned(step string) int32 {
 				continue
 			}
 			for _, other := range s.Sources {
-				if s.Stateful() && !other.Internal {
+				if s.Keyed() && !other.Internal {
 					return w.counts[other.Topic]
 				}
 			}
@@ -204,10 +204,11 @@ func (w *Worker) internalTopics() []kafka.InternalTopic {
 			}
 		}
 		if s.Stateful() {
-			first := s.Sources[0]
-			topics = append(topics, kafka.InternalTopic{
-				Name: w.names.Changelog(s.ID), Partitions: w.counts[w.topicName(first.Topic, first.Internal)],
-			})
+			tasks := int32(0)
+			for _, src := range s.Sources {
+				tasks = max(tasks, w.counts[w.topicName(src.Topic, src.Internal)])
+			}
+			topics = append(topics, kafka.InternalTopic{Name: w.names.Changelog(s.ID), Partitions: tasks})
 		}
 	}
 	return topics

@@ -224,7 +224,7 @@ func (w *Worker) pace(ids []partition.TaskID) {
 // expect tells a task of several inputs how far each of them goes, so that it takes their records in order from the
 // first one on.
 func (w *Worker) expect(ctx context.Context, rt *runningTask) error {
-	if len(rt.inputs) < 2 || !rt.sub.Stateful() {
+	if len(rt.inputs) < 2 || !rt.sub.Keyed() {
 		return nil
 	}
 	var topics []string

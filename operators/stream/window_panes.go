@@ -123,7 +123,7 @@ func (w *panes[K, V, A]) close(win Window) error {
 	for {
 		var first *paneKeys[A]
 		for _, p := range all {
-			if p.ok && (first == nil || bytes.Compare(p.key, first.key) < 0) {
+			if p.ok && (first == nil || statestore.CompareKeys(p.key, first.key) < 0) {
 				first = p
 			}
 		}

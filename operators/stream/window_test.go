@@ -50,7 +50,7 @@ type event struct {
 	value int64
 }
 
-// randomEvents are out of order by up to disorder.
+// randomEvents are out of order by up to disorder. Their keys are of several lengths, in another order than the keys are.
 func randomEvents(seed uint64, n int, disorder int64) []event {
 	r := rand.New(rand.NewPCG(seed, 1))
 	events := make([]event, n)
@@ -60,7 +60,7 @@ func randomEvents(seed uint64, n int, disorder int64) []event {
 		if r.IntN(20) == 0 {
 			now += r.Int64N(20_000)
 		}
-		events[i] = event{fmt.Sprint("k", r.IntN(5)), now - r.Int64N(disorder+1), r.Int64N(100)}
+		events[i] = event{fmt.Sprint("k", 7*r.IntN(5)), now - r.Int64N(disorder+1), r.Int64N(100)}
 	}
 	return events
 }

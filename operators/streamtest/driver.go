@@ -25,6 +25,7 @@ type Driver struct {
 	t          TB
 	topology   *topology.Topology
 	partitions int32
+	cache      int64             // bytes for decoded values; -1: no limit of its own
 	topics     map[string]*topic // by name
 	tasks      []*runner         // by id
 	resources  *statestore.Resources
@@ -54,7 +55,7 @@ func New(t TB, p *stream.Pipeline, opts ...Option) *Driver {
 func newDriver(t TB, p *stream.Pipeline, o options) *Driver {
 	t.Helper()
 	d := &Driver{
-		t: t, partitions: o.partitions, topics: map[string]*topic{}, now: startOfTime, choose: o.choose,
+		t: t, partitions: o.partitions, cache: o.cache, topics: map[string]*topic{}, now: startOfTime, choose: o.choose,
 		disk: vfs.NewCrashableMem(), standbys: vfs.NewMem(),
 	}
 	if o.partitions < 1 {
@@ -91,6 +92,9 @@ func (d *Driver) share() {
 	var err error
 	if d.resources, err = statestore.NewResources(max(256<<20, int64(len(d.tasks))*8<<20)); err != nil {
 		d.fail("%v", err)
+	}
+	if d.cache >= 0 {
+		d.resources.LimitDecoded(d.cache)
 	}
 }
 

@@ -16,6 +16,7 @@ type Option func(*options)
 
 type options struct {
 	partitions int32
+	cache      int64 // bytes; -1: enough for all that a test has
 	newestOnly map[string]bool // by topic; "" is every topic
 	anyOrder   map[string]bool
 	choose     func(n int) int
@@ -27,6 +28,12 @@ const defaultPartitions = 3
 // Partitions sets the number of partitions of every topic. The default is 3.
 func Partitions(n int) Option {
 	return func(o *options) { o.partitions = int32(n) }
+}
+
+// Cache limits the memory for decoded values to so many bytes for all tasks together. With 0 little but the epoch in
+// process is in memory, and what it needs besides comes from the disk. The default is enough for all values of a test.
+func Cache(bytes int64) Option {
+	return func(o *options) { o.cache = bytes }
 }
 
 // Order lets the test say which task goes next: choose is given the number of tasks for which records wait, and
@@ -61,7 +68,7 @@ func AnyOrder(topics ...string) Option {
 }
 
 func newOptions(opts []Option) options {
-	o := options{partitions: defaultPartitions, newestOnly: map[string]bool{}, anyOrder: map[string]bool{}}
+	o := options{partitions: defaultPartitions, cache: -1, newestOnly: map[string]bool{}, anyOrder: map[string]bool{}}
 	for _, set := range opts {
 		set(&o)
 	}

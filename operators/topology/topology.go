@@ -43,9 +43,15 @@ type SubTopology struct {
 }
 
 // Stateful says whether tasks of the sub-topology need a database and a changelog: for stores, and since event time is
-// state where a step looks at it. If so, all its sources are
-// expected to have equal partition counts: partition n of each of them belongs to task n.
+// state. It is where a step looks at it, and where it comes through a repartition topic: what the tasks upstream have said of it
+// is not said again to a new owner, which would wait for them forever.
 func (s *SubTopology) Stateful() bool {
+	return s.Keyed() || slices.ContainsFunc(s.Sources, func(src Source) bool { return src.Internal })
+}
+
+// Keyed says whether steps of the sub-topology rely on keys or event time. If so, all its sources are expected to have equal
+// partition counts: partition n of each of them belongs to task n.
+func (s *SubTopology) Keyed() bool {
 	return len(s.Stores) > 0 || slices.ContainsFunc(s.Nodes, func(n Node) bool { return n.Timed })
 }
 
@@ -202,7 +208,7 @@ func (t *Topology) Partition(name func(topic string, internal bool) string) []pa
 			topics = append(topics, name(src.Topic, src.Internal))
 		}
 		slices.Sort(topics)
-		subs = append(subs, partition.SubTopology{ID: s.ID, Sources: topics, Stateful: s.Stateful()})
+		subs = append(subs, partition.SubTopology{ID: s.ID, Sources: topics, Stateful: s.Keyed()})
 	}
 	return subs
 }

@@ -299,6 +299,23 @@ func TestPartitionNamesAndSortsSources(t *testing.T) {
 	}
 }
 
+// TestWhatComesThroughARepartitionTopicHasEventTimeAsState: a task that only passes records on must keep what it has heard
+// of those upstream, though it has no store and its inputs need not be partitioned alike.
+func TestWhatComesThroughARepartitionTopicHasEventTimeAsState(t *testing.T) {
+	t.Parallel()
+	p := stream.NewPipeline("relay")
+	stream.From(p, "in", codec.String, codec.String).Repartition("again").To("out")
+	subs := build(t, p).SubTopologies
+	for i, want := range []struct{ stateful, keyed bool }{{false, false}, {true, false}} {
+		if got := subs[i].Stateful(); got != want.stateful {
+			t.Errorf("sub-topology %d: stateful %v, want %v", i, got, want.stateful)
+		}
+		if got := subs[i].Keyed(); got != want.keyed {
+			t.Errorf("sub-topology %d: keyed %v, want %v", i, got, want.keyed)
+		}
+	}
+}
+
 // TestStoreNamesWithOneIDAreRefused tries names until two collide, and checks the range of ids on the way.
 func TestStoreNamesWithOneIDAreRefused(t *testing.T) {
 	t.Parallel()
