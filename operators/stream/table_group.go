@@ -143,7 +143,7 @@ func fold[K, V, A any](g TableGroup[K, V], kind topology.Kind, name string, valu
 		store: &storeRef[group[A]]{name: n.Label, codec: groupCodec[A]{rowCodec[A]{stored(value)}}},
 		table: &tableNode[K, A]{id: n.ID, label: n.Label, key: g.key},
 	}
-	keptIn(s.table, s.store, func(g *group[A]) row[A] { return g.row })
+	keptIn(s.table, s.store, func(g *group[A]) (row[A], bool) { return g.row, true })
 	g.n.children = append(g.n.children, s.open)
 	return Table[K, A]{p: g.p, n: s.table, key: g.key, value: value}
 }

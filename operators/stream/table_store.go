@@ -10,7 +10,7 @@ import (
 	"github.com/streamd/streamd/operators/topology"
 )
 
-// As names the store of TableFrom, which otherwise has the topic's name.
+// As names the store of TableFrom and VersionedTableFrom, which otherwise has the topic's name.
 func As(name string) SourceOption {
 	return func(o *sourceOptions) { o.name = name }
 }
@@ -21,8 +21,18 @@ func As(name string) SourceOption {
 // for records that do not decode. EventTime takes the time of a record from its value; one without keeps its timestamp.
 func TableFrom[K, V any](p *Pipeline, topic string, key codec.Codec[K], value codec.Codec[V], opts ...SourceOption) Table[K, V] {
 	o := newSourceOptions(p, opts)
+	o.noHistory(p, fromLabel([]string{topic}))
+	src, name := newTableSource(p, topic, key, value, o)
+	keep, table := newKeeper(p, p.add("table", name, src.id), key, value, "")
+	src.children = append(src.children, keep.open)
+	return table
+}
+
+// newTableSource declares the source of a topic that is read as a table. It returns the name of the table, "" if there
+// is none that is valid.
+func newTableSource[K, V any](p *Pipeline, topic string, key codec.Codec[K], value codec.Codec[V], o sourceOptions) (src *sourceNode[K, optional[V]], name string) {
 	label := fromLabel([]string{topic})
-	src := &sourceNode[K, optional[V]]{key: key, value: optionalCodec[V]{value}, rules: o.rules, outOfOrder: outOfOrderOf(p, label, o)}
+	src = &sourceNode[K, optional[V]]{key: key, value: optionalCodec[V]{value}, rules: o.rules, outOfOrder: outOfOrderOf(p, label, o)}
 	if of := eventTimeOf[K, V](p, label, o); of != nil {
 		src.time = func(k K, v optional[V], timestamp operators.Time) operators.Time {
 			if !v.has {
@@ -31,19 +41,17 @@ func TableFrom[K, V any](p *Pipeline, topic string, key codec.Codec[K], value co
 			return of(k, v.value).UnixMilli()
 		}
 	}
-	src.keyID = need(p, label, "the key", key, "give TableFrom a key codec")
-	src.valueID = need(p, label, "the value", value, "give TableFrom a value codec")
+	src.keyID = need(p, label, "the key", key, "give the table a key codec")
+	src.valueID = need(p, label, "the value", value, "give the table a value codec")
 	src.read(p, topic)
-	if o.name == "" {
-		o.name = topic
-		if !topology.ValidName(topic) {
-			p.fail(label, fmt.Sprintf("its store cannot have the name of the topic %q", topic), "give it another with stream.As(name)")
-			o.name = ""
-		}
+	if o.name != "" {
+		return src, o.name
 	}
-	keep, table := newKeeper(p, p.add("table", o.name, src.id), key, value, "")
-	src.children = append(src.children, keep.open)
-	return table
+	if !topology.ValidName(topic) {
+		p.fail(label, fmt.Sprintf("its store cannot have the name of the topic %q", topic), "give it another with stream.As(name)")
+		return src, ""
+	}
+	return src, topic
 }
 
 // Table makes a table of the stream: each record replaces the one of its key before it. The rows are kept in the store
