@@ -89,8 +89,11 @@ func (t VersionedTable[K, V]) side() joinSide[K] {
 	return joinSide[K]{"versioned table", t.p, t.n.id, t.key}
 }
 
-// versionsState is the store of the older versions.
-const versionsState = ".versions"
+// The states of a versioned table beside its newest versions.
+const (
+	versionsState = ".versions" // the older ones
+	retiredState  = ".retired"  // what is to be forgotten, by time
+)
 
 // versionedNode is the declaration of a versioned table. The newest versions are in a store of their own, where most records
 // find their row with one look-up; the older ones are ordered by key and time.
@@ -124,9 +127,9 @@ func newVersioned[K, V any](p *Pipeline, n *topology.Node, key codec.Codec[K], v
 	p.addStore(n, st)
 	st.Name, st.Kind = v.older.name, topology.VersionStore
 	p.addStore(n, st)
-	due := dueStore("")
-	due.Name, due.KeyCodec = n.Label+dueState, st.KeyCodec
-	p.addStore(n, due)
+	retired := dueStore("version-time")
+	retired.Name, retired.KeyCodec = n.Label+retiredState, st.KeyCodec
+	p.addStore(n, retired)
 	return VersionedTable[K, V]{p: p, n: v, key: key, value: value}
 }
 

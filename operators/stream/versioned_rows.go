@@ -12,14 +12,11 @@ import (
 )
 
 const (
-	// pruneParts is into how many parts the history is cut: keys are looked through once per part of it in which they
-	// were updated, and versions stay for up to a part longer than they must.
-	pruneParts = 4
-	// minPrunePart keeps tables of a short history from looking through their keys all the time, in milliseconds.
-	minPrunePart = 1000
-	// maxPruned is up to how many versions of a key are deleted one by one. More go by a range, which costs the state's
-	// readers something until it is compacted away.
-	maxPruned = 64
+	// forgetParts is into how many parts the history is cut: what is out of reach is forgotten a part at a time, which
+	// takes one look for all that is due.
+	forgetParts = 64
+	// minForgetPart keeps tables of a short history from looking all the time, in milliseconds.
+	minForgetPart = 1000
 )
 
 // versionedRows is a versioned table in a task.
@@ -32,9 +29,10 @@ type versionedRows[K, V any] struct {
 	next   emitChange[K, V]
 	newest *statestore.Value[row[optional[V]]]
 	older  *statestore.Map[optional[V]]
-	// due are the keys that may have versions which nobody can reach, by the time from which on they cannot.
-	due  *statestore.Window[none]
-	part int64 // of the history, in milliseconds: times in due are at its multiples
+	// retired are the versions that nobody can reach once a time is out of reach, by that time, key and version. The
+	// history is not part of it, and may change.
+	retired *statestore.Window[none]
+	part    int64 // milliseconds: times in retired are at its multiples
 	// clocks are those of the readers, or the table's own if nobody reads it as of a time.
 	clocks []*clock
 	sub    []byte // scratch
@@ -54,7 +52,7 @@ func (n *versionedNode[K, V]) open(t *task) (*versionedRows[K, V], error) {
 	}
 	v := &versionedRows[K, V]{
 		versionedNode: n, ctx: t.rt.Context, keys: newKeyEncoder(n.key), own: ownerOf[V](), drop: func(string) {}, next: next,
-		part: max(n.history/pruneParts, minPrunePart),
+		part: max(n.history/forgetParts, minForgetPart),
 	}
 	if l := t.rt.Listener; l != nil && l.Late != nil {
 		v.drop = l.Late
@@ -65,11 +63,11 @@ func (n *versionedNode[K, V]) open(t *task) (*versionedRows[K, V], error) {
 	if v.older, err = n.older.open(t); err != nil {
 		return nil, err
 	}
-	due, err := t.store(n.label + dueState)
+	retired, err := t.store(n.label + retiredState)
 	if err != nil {
 		return nil, err
 	}
-	v.due = statestore.NewWindow(t.rt.DB, due, noneCodec{})
+	v.retired = statestore.NewWindow(t.rt.DB, retired, noneCodec{})
 	if len(n.readers) == 0 {
 		v.clocks = []*clock{t.eventClock(n.id, v.act)}
 	}
@@ -133,9 +131,12 @@ func (v *versionedRows[K, V]) put(k K, o optional[V], t operators.Time) error {
 	case err != nil:
 		return v.wrap(err)
 	case !found:
-		return v.first(k, key, row[optional[V]]{t, o})
+		if err := v.newest.Put(key, row[optional[V]]{t, o}); err != nil {
+			return v.wrap(err)
+		}
+		return v.changed(k, key, Change[V]{New: o.value, HasNew: o.has}, t)
 	case t < r.time:
-		return v.wrap(v.insert(key, row[optional[V]]{t, o}, r.time))
+		return v.wrap(v.retire(key, row[optional[V]]{t, o}, r.time))
 	}
 	was := *r
 	if err := v.newest.Touch(); err != nil {
@@ -143,45 +144,41 @@ func (v *versionedRows[K, V]) put(k K, o optional[V], t operators.Time) error {
 	}
 	r.time, r.value = t, o
 	if was.time < t {
-		if err := v.older.Put(key, v.version(was.time), was.value); err != nil {
+		if err := v.retire(key, was, t); err != nil {
 			return v.wrap(err)
 		}
 	}
-	if err := v.prunes(key, t); err != nil || !was.value.has && !o.has {
-		return v.wrap(err)
-	}
-	return v.next(k, Change[V]{Old: was.value.value, HasOld: was.value.has, New: o.value, HasNew: o.has}, t)
+	return v.changed(k, key, Change[V]{Old: was.value.value, HasOld: was.value.has, New: o.value, HasNew: o.has}, t)
 }
 
-// first takes the first version of a row. A deletion is kept for the sake of older updates that may follow.
-func (v *versionedRows[K, V]) first(k K, key []byte, r row[optional[V]]) error {
-	if err := v.newest.Put(key, r); err != nil {
-		return v.wrap(err)
+// changed ends an update of the newest version. One that is a deletion stays for the sake of older updates that may
+// follow, as long as they are taken.
+func (v *versionedRows[K, V]) changed(k K, key []byte, c Change[V], t operators.Time) error {
+	if !c.HasNew {
+		if err := v.forgetOnce(key, nil, t); err != nil || !c.HasOld {
+			return v.wrap(err)
+		}
 	}
-	if !r.value.has {
-		return v.wrap(v.prunes(key, r.time))
-	}
-	return v.next(k, Change[V]{New: r.value.value, HasNew: true}, r.time)
+	return v.next(k, c, t)
 }
 
-// insert takes a version that is older than the newest one.
-func (v *versionedRows[K, V]) insert(key []byte, r row[optional[V]], newest operators.Time) error {
-	if err := v.older.Put(key, v.version(r.time), r.value); err != nil {
+// retire keeps a version among the older ones. It has been followed by another, whose time is not later than until.
+func (v *versionedRows[K, V]) retire(key []byte, r row[optional[V]], until operators.Time) error {
+	version := v.version(r.time)
+	if err := v.older.Put(key, version, r.value); err != nil {
 		return err
 	}
-	if err := v.prunes(key, r.time); err != nil {
-		return err
-	}
-	return v.prunes(key, newest)
+	return v.forgetOnce(key, version, until)
 }
 
-// prunes notes that a key has versions that nobody can reach once a time is out of reach.
-func (v *versionedRows[K, V]) prunes(key []byte, t operators.Time) error {
-	due := operators.Later(floor(operators.Later(t, v.history), v.part), v.part)
+// forgetOnce has a version forgotten once a time is out of reach, or, without one, the newest if it is a deletion.
+func (v *versionedRows[K, V]) forgetOnce(key, version []byte, t operators.Time) error {
+	at := floor(operators.Later(t, v.part-1), v.part)
+	due := operators.Later(at, v.history)
 	for _, c := range v.clocks {
 		c.set(due)
 	}
-	return v.due.Put(due, key, nil, none{})
+	return v.retired.Put(at, key, version, none{})
 }
 
 // asOf returns a row as it was at a time.
@@ -202,19 +199,19 @@ func (v *versionedRows[K, V]) asOf(key []byte, t operators.Time) (value V, found
 	return value, false, nil
 }
 
-// act forgets what no reader can reach any more, up to a number of keys; the rest comes the next time.
+// act forgets what no reader can reach any more. If that is much it leaves a part for the next time.
 func (v *versionedRows[K, V]) act(operators.Time) error {
 	v.ctx.Node = v.label
-	watermark := v.watermark()
+	reach := v.reach(v.watermark())
 	for patience := maxRemovals; patience > 0; {
-		due, ok, err := v.due.First()
+		at, ok, err := v.retired.First()
 		if err != nil {
 			return v.wrap(err)
 		}
-		if !ok || due > watermark {
+		if !ok || at > reach {
 			break
 		}
-		n, err := v.pruneAll(due, v.reach(watermark), patience)
+		n, err := v.forget(at, reach)
 		if err != nil {
 			return v.wrap(err)
 		}
@@ -225,11 +222,11 @@ func (v *versionedRows[K, V]) act(operators.Time) error {
 
 // rewind sets the clocks by what the store holds.
 func (v *versionedRows[K, V]) rewind() error {
-	due, ok, err := v.due.First()
+	at, ok, err := v.retired.First()
 	if err != nil || !ok {
 		return v.wrap(err)
 	}
-	behind := false
+	due, behind := operators.Later(at, v.history), false
 	for _, c := range v.clocks {
 		if c.watermark() < due {
 			c.set(due)
@@ -242,50 +239,28 @@ func (v *versionedRows[K, V]) rewind() error {
 	return nil
 }
 
-// pruneAll prunes up to n keys that are due at a time, and returns their number.
-func (v *versionedRows[K, V]) pruneAll(due, bound operators.Time, n int) (done int, err error) {
-	for k := range v.due.All(due) {
-		if err := v.prune(k.Key, bound); err != nil {
-			return done, err
+// forget forgets the versions that retired at a time, and returns their number. None can come back: updates of their times
+// are late.
+func (v *versionedRows[K, V]) forget(at, reach operators.Time) (n int, err error) {
+	for k := range v.retired.All(at) {
+		if len(k.Sub) > 0 {
+			err = v.older.Delete(k.Key, k.Sub)
+		} else {
+			err = v.forgetDeletion(k.Key, reach)
 		}
-		if err := v.due.Delete(due, k.Key, nil); err != nil {
-			return done, err
+		if err != nil {
+			return n, err
 		}
-		if done++; done == n {
-			break
-		}
+		n++
 	}
-	return done, nil
+	return n, v.retired.Drop(at)
 }
 
-// prune forgets what a row was before the bound, save what it was at the bound. There a row that is deleted needs
-// nothing that says so.
-func (v *versionedRows[K, V]) prune(key []byte, bound operators.Time) error {
+// forgetDeletion forgets the newest version of a row if it is a deletion that is out of reach: nothing says the same.
+func (v *versionedRows[K, V]) forgetDeletion(key []byte, reach operators.Time) error {
 	r, found, err := v.newest.Ref(key)
-	if err != nil {
+	if err != nil || !found || r.value.has || r.time > reach {
 		return err
 	}
-	atBound := !found || r.time > bound // the first of the older versions is the row at the bound
-	if !atBound && !r.value.has {
-		if err := v.newest.Delete(key); err != nil {
-			return err
-		}
-	}
-	pruned := 0
-	for sub, o := range v.older.Between(key, v.version(bound), nil) {
-		if atBound {
-			atBound = false
-			if o.has {
-				continue
-			}
-		}
-		if pruned == maxPruned {
-			return v.older.DeleteRange(key, sub, nil)
-		}
-		if err := v.older.Delete(key, sub); err != nil {
-			return err
-		}
-		pruned++
-	}
-	return nil
+	return v.newest.Delete(key)
 }
