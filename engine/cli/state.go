@@ -108,7 +108,7 @@ func (v *storeView) part(key []byte) (checkpoint.Manifest, error) {
 type entry struct {
 	Key    jsontext.Value `json:"key"`
 	SubKey jsontext.Value `json:"subKey,omitempty"`
-	Time   *time.Time     `json:"time,omitempty"` // of the last use of a table's row or of a value with a TTL; of a window's start
+	Time   *time.Time     `json:"time,omitempty"` // of the last use of a table's row or of a value with a TTL; of a version; of a window's start
 	Value  jsontext.Value `json:"value"`
 	text   [4]string      // the same, for the table
 }
@@ -124,8 +124,18 @@ func (v *storeView) entry(key, sub, value []byte) (entry, error) {
 	if err != nil {
 		return e, fmt.Errorf("store %s, key %s: %w: %w", st.Name, e.text[0], checkpoint.ErrCorrupt, err)
 	}
+	if st.Kind == topology.VersionStore {
+		if ms, err = topology.VersionTime(sub); err != nil {
+			return e, fmt.Errorf("store %s, key %s: %w: %w", st.Name, e.text[0], checkpoint.ErrCorrupt, err)
+		}
+		timed = true
+	}
 	if timed {
 		e.setTime(ms)
+	}
+	if st.Kind.Versioned() && len(value) == 0 {
+		e.Value, e.text[3] = jsontext.Value("null"), "(deleted)"
+		return e, nil
 	}
 	if st.Plain {
 		e.Value, e.text[3] = jsonOf(st.ValueCodec, value), textOf(st.ValueCodec, value)
@@ -181,7 +191,7 @@ func (p *program) stateGetCommand() *cobra.Command {
 		Short: "Print the value of a key",
 		Long: "Prints the value that a key has in a checkpoint. Numbers are typed as numbers, JSON keys as JSON, other bytes as\n" +
 			"text or as 0x…. SUBKEY is for stores that have sub-keys; without it all of the key's entries are printed. Of a\n" +
-			"store of windows that is an entry per window.",
+			"store of windows that is an entry per window, of a store of versions one per version, the newest first.",
 		Example: p.example("state get clicks-per-page /index.html", "state get clicks-per-page /index.html --checkpoint 12 -o json"),
 		Args:    args(cobra.RangeArgs(2, 3)),
 		RunE: func(cmd *cobra.Command, got []string) error {
@@ -234,7 +244,7 @@ func (v *storeView) lookUp(r *statestore.Reader, key []byte, sub []string) ([]en
 	switch {
 	case v.store.Kind.Windowed():
 		return v.lookUpWindows(r, key, subKey, len(sub) > 0)
-	case v.store.Kind != topology.MapStore:
+	case !v.store.Kind.Mapped():
 		value, ok, err := r.Get(id, key)
 		return v.found(key, nil, value, ok, err)
 	case len(sub) > 0:
@@ -398,7 +408,7 @@ func (v *storeView) each(ctx context.Context, r *statestore.Reader, prefix []byt
 		return err
 	}
 	switch v.store.Kind {
-	case topology.MapStore:
+	case topology.MapStore, topology.VersionStore:
 		return v.eachOfMap(r, prefix, take)
 	case topology.WindowStore, topology.WindowTableStore:
 		return v.eachOfWindows(r, prefix, take)

@@ -30,16 +30,16 @@ type broadcast[K, V any] struct {
 // Records of the step are not held back for what is still on its way through the topic: one that comes at about the
 // time of a change may see the value before it. What is in the topic already is taken in the order of time together
 // with them. Each task follows the policy for a record that it fails on, so that a dead letter comes from all of them.
-func (s Stream[K, V]) Broadcast(name string, removed ...func(V) bool) Broadcast[K, V] {
-	n := s.p.addNamed(topology.KindBroadcast, name, s.n.id)
+func (s Stream[K, V]) Broadcast[Name ~string](name Name, removed ...func(V) bool) Broadcast[K, V] {
+	n := s.p.addNamed(topology.KindBroadcast, string(name), s.n.id)
 	w := &writer[K, V]{label: n.Label, rules: s.p.stepRules(s.rules, n), policies: s.p.policies(s.rules), key: s.key, value: own(s.value), everywhere: true}
 	s.n.children = append(s.n.children, w.open)
-	b := &broadcast[K, V]{name: name}
+	b := &broadcast[K, V]{name: string(name)}
 	b.from = readBack(s.p, n, w, "add .WithKey(codec) before Broadcast", valueBefore)
 	b.from.rules = s.rules
 	switch {
 	case len(removed) > 1:
-		s.p.fail(name, fmt.Sprintf("Broadcast is given %d functions", len(removed)), "give one")
+		s.p.fail(string(name), fmt.Sprintf("Broadcast is given %d functions", len(removed)), "give one")
 	case len(removed) == 1:
 		b.removed = removed[0]
 	}

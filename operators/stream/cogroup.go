@@ -110,8 +110,8 @@ func (c Cogrouped[K, A]) fold() func(kept A, found bool, a addition[A]) A {
 
 // Aggregate keeps the aggregate of each key in the store of this name. The codec is needed if A has none of its own (see
 // UseCodec).
-func (c Cogrouped[K, A]) Aggregate(name string, value ...codec.Codec[A]) Table[K, A] {
-	return aggregate(c.gather(), "aggregate", name, choose(c.p, name, value, codecOf[A](c.p)), c.fold())
+func (c Cogrouped[K, A]) Aggregate[Name ~string](name Name, value ...codec.Codec[A]) Table[K, A] {
+	return aggregate(c.gather(), "aggregate", string(name), choose(c.p, string(name), value, codecOf[A](c.p)), c.fold())
 }
 
 // Window cuts the records of each key into windows of event time, the same for all of the streams.
@@ -128,8 +128,8 @@ type WindowedCogroup[K, A any] struct {
 // Aggregate keeps the aggregate of each key and window in the store of this name. merge makes one aggregate of two and may
 // change the first only; session, hopping and sliding windows need it, for others it may be nil. The codec is needed if A
 // has none of its own (see UseCodec).
-func (c WindowedCogroup[K, A]) Aggregate(name string, merge func(A, A) A, value ...codec.Codec[A]) WindowedTable[K, A] {
+func (c WindowedCogroup[K, A]) Aggregate[Name ~string](name Name, merge func(A, A) A, value ...codec.Codec[A]) WindowedTable[K, A] {
 	g := c.c.gather().Group().Window(c.w)
 	f := folder[addition[A], A]{init: c.c.init, add: c.c.fold(), merge: merge}
-	return windowed(g, "window-aggregate", name, choose(c.c.p, name, value, codecOf[A](c.c.p)), f)
+	return windowed(g, "window-aggregate", string(name), choose(c.c.p, string(name), value, codecOf[A](c.c.p)), f)
 }

@@ -94,8 +94,8 @@ func (c Combined[K, A]) fold() func(kept A, found bool, partial A) A {
 }
 
 // Aggregate keeps the aggregate of each key in the store of this name.
-func (c Combined[K, A]) Aggregate(name string) Table[K, A] {
-	return aggregate(c.shuffle(nil), "combine", name, c.value, c.fold())
+func (c Combined[K, A]) Aggregate[Name ~string](name Name) Table[K, A] {
+	return aggregate(c.shuffle(nil), "combine", string(name), c.value, c.fold())
 }
 
 // Window cuts the records of each key into windows of event time. Partial aggregates are then of a pane, the largest stretch
@@ -113,12 +113,12 @@ type WindowedCombined[K, A any] struct {
 // Aggregate keeps the aggregate of each key and window in the store of this name. On update, it emits a result for each
 // partial aggregate, and not for each record. A partial aggregate that comes too late for its windows is counted as one
 // late record.
-func (c WindowedCombined[K, A]) Aggregate(name string) WindowedTable[K, A] {
+func (c WindowedCombined[K, A]) Aggregate[Name ~string](name Name) WindowedTable[K, A] {
 	if c.w.kind == session || c.w.kind == sliding {
-		c.c.p.fail(name, fmt.Sprintf("%s windows have no panes, which records could be combined by", c.w.kind), "use KeyBy instead of CombineBy")
+		c.c.p.fail(string(name), fmt.Sprintf("%s windows have no panes, which records could be combined by", c.w.kind), "use KeyBy instead of CombineBy")
 	}
 	g := c.c.shuffle(c.w.pane()).Group().Window(c.w)
-	return windowed(g, "window-combine", name, c.c.value, folder[A, A]{init: c.c.init, add: c.c.fold(), merge: c.c.merge})
+	return windowed(g, "window-combine", string(name), c.c.value, folder[A, A]{init: c.c.init, add: c.c.fold(), merge: c.c.merge})
 }
 
 // pane returns what gives the start of the pane that a time is in.

@@ -17,8 +17,8 @@ import (
 // order are compared with the same care. The times of those that have passed are kept in the store of this name, until
 // event time is between two and three times within past them; a record that comes later than within behind event
 // time could not be compared with all of them, and is dropped and counted as late.
-func (s Stream[K, V]) Distinct(name string, within time.Duration) Stream[K, V] {
-	return distinct(s, s.p.addNamed("distinct", name, s.n.id), within, identity[V]{})
+func (s Stream[K, V]) Distinct[Name ~string](name Name, within time.Duration) Stream[K, V] {
+	return distinct(s, s.p.addNamed("distinct", string(name), s.n.id), within, identity[V]{})
 }
 
 // DistinctBy is Distinct for the records of a key that have the same id, which id takes from the value. The codec is needed

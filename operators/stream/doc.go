@@ -32,6 +32,8 @@
 // overwritten only where a later step needs it. Filter, Map and joins of tables have no store: their rows are computed
 // from those of the tables they are made from.
 //
+// A VersionedTable knows what its rows were, too: JoinAsOf finds the row of the record's time, late as it may come.
+//
 // # Process
 //
 // What no verb does, a Process step does: its handler sees each record with the states of its key (Value, Map and List,

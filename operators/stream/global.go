@@ -27,6 +27,7 @@ func GlobalTableFrom[K, V any](p *Pipeline, topic string, key codec.Codec[K], va
 	if o.name != "" {
 		p.fail(label, fmt.Sprintf("it has the option As(%q)", o.name), "leave it out: a global table has no store")
 	}
+	o.noHistory(p, label)
 	decode := o.rules.within(operators.PhaseDecode)
 	skips := len(decode) == 1 && decode[0].policy == Skip && decode[0].match == nil
 	if len(decode) > 0 && !skips {

@@ -18,13 +18,13 @@ type Grouped[K, V any] struct{ s Stream[K, V] }
 func (s Stream[K, V]) Group() Grouped[K, V] { return Grouped[K, V]{s: s} }
 
 // Count keeps the number of records per key, in the store of this name.
-func (g Grouped[K, V]) Count(name string) Table[K, int64] {
-	return aggregate(g.s, "count", name, codec.Int64, func(n int64, _ bool, _ V) int64 { return n + 1 })
+func (g Grouped[K, V]) Count[Name ~string](name Name) Table[K, int64] {
+	return aggregate(g.s, "count", string(name), codec.Int64, func(n int64, _ bool, _ V) int64 { return n + 1 })
 }
 
 // Reduce keeps per key the first value, then fn of what is kept and the next, in the store of this name.
-func (g Grouped[K, V]) Reduce(name string, fn func(kept, v V) V) Table[K, V] {
-	return aggregate(g.s, "reduce", name, g.s.value, reducing(fn))
+func (g Grouped[K, V]) Reduce[Name ~string](name Name, fn func(kept, v V) V) Table[K, V] {
+	return aggregate(g.s, "reduce", string(name), g.s.value, reducing(fn))
 }
 
 // Aggregate keeps per key an aggregate: add of each value and what is kept, which is init at first, in the store of

@@ -31,6 +31,7 @@ type rig struct {
 	next  map[string]int64 // next offset by topic
 	queue []output         // on repartition topics
 	skips []operators.Failure
+	late  []string // steps that were given a late record
 
 	globals map[string]operators.GlobalStore
 }
@@ -90,8 +91,11 @@ func tryRig(p *stream.Pipeline) (*rig, error) {
 		}
 		t.proc, err = t.sub.New(&operators.Runtime{
 			Task: id, DB: t.db, Output: t, Partitions: slices.Repeat([]int32{1}, len(t.sub.Outputs)), Context: &t.ctx, Globals: r.globals,
-			Now:      func() time.Time { return time.UnixMilli(1000) },
-			Listener: &operators.Listener{Skipped: func(f operators.Failure) { r.skips = append(r.skips, f) }},
+			Now: func() time.Time { return time.UnixMilli(1000) },
+			Listener: &operators.Listener{
+				Skipped: func(f operators.Failure) { r.skips = append(r.skips, f) },
+				Late:    func(step string) { r.late = append(r.late, step) },
+			},
 		})
 		if err != nil {
 			return nil, err

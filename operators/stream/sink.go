@@ -14,13 +14,13 @@ import (
 // To writes the stream to a topic of the user's, in the transaction that moves past its input. The
 // partition is that of the key, as Kafka's own producers choose it. The value codec is needed if the stream has
 // none; the key's is given with WithKey.
-func (s Stream[K, V]) To(topic string, value ...codec.Codec[V]) {
+func (s Stream[K, V]) To[Topic ~string](topic Topic, value ...codec.Codec[V]) {
 	n := s.p.add(topology.KindSink, "", s.n.id)
-	n.Label = "to:" + topic
-	n.Writes = []string{topic}
-	w := &writer[K, V]{label: n.Label, topic: topic, rules: s.p.stepRules(s.rules, n), key: s.key, value: whereGiven(s.p, n.Label, value, s.value)}
+	n.Label = "to:" + string(topic)
+	n.Writes = []string{string(topic)}
+	w := &writer[K, V]{label: n.Label, topic: string(topic), rules: s.p.stepRules(s.rules, n), key: s.key, value: whereGiven(s.p, n.Label, value, s.value)}
 	needKey(s.p, n.Label, "the key", w.key, "add .WithKey(codec) before To")
-	need(s.p, n.Label, "the value", w.value, fmt.Sprintf("give it to To(%q, codec)", topic))
+	need(s.p, n.Label, "the value", w.value, fmt.Sprintf("give it to To(%q, codec)", string(topic)))
 	opensForWriting(s.p, w.key)
 	opensForWriting(s.p, w.value)
 	s.n.children = append(s.n.children, w.open)
@@ -50,8 +50,8 @@ func (s Stream[K, V]) KeyBy[K2 any](name string, fn func(V) K2, key ...codec.Cod
 
 // Repartition sends each record to where its key lives, through the repartition topic of this name. It
 // belongs between MapKV or FlatMapKV and a step that relies on keys.
-func (s Stream[K, V]) Repartition(name string, key ...codec.Codec[K]) Stream[K, V] {
-	n := s.p.addNamed(topology.KindRepartition, name, s.n.id)
+func (s Stream[K, V]) Repartition[Name ~string](name Name, key ...codec.Codec[K]) Stream[K, V] {
+	n := s.p.addNamed(topology.KindRepartition, string(name), s.n.id)
 	w := &writer[K, V]{label: n.Label, rules: s.p.stepRules(s.rules, n), policies: s.p.policies(s.rules), key: choose(s.p, n.Label, key, s.key), value: own(s.value)}
 	s.n.children = append(s.n.children, w.open)
 	out := readBack(s.p, n, w, "give it to Repartition(name, codec)", valueBefore)

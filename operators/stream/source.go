@@ -23,6 +23,7 @@ type sourceOptions struct {
 	name       string // of a table's store; "": the topic's
 	eventTime  any    // func(K, V) time.Time
 	outOfOrder time.Duration
+	history    *time.Duration // of a versioned table
 }
 
 // EventTime takes a record's time from its content instead of its Kafka timestamp. K and V are those of the source.
@@ -55,6 +56,7 @@ func FromTopics[K, V any](p *Pipeline, topics []string, key codec.Codec[K], valu
 		p.fail(label, fmt.Sprintf("it has the option As(%q)", o.name),
 			"leave it out: As names the store of TableFrom, and a stream has none")
 	}
+	o.noHistory(p, label)
 	src := &sourceNode[K, V]{key: key, value: value, rules: o.rules, outOfOrder: outOfOrderOf(p, label, o)}
 	if of := eventTimeOf[K, V](p, label, o); of != nil {
 		src.time = func(k K, v V, _ operators.Time) operators.Time { return of(k, v).UnixMilli() }

@@ -226,20 +226,26 @@ func (s *mapRef[R]) open(t *task) (*statestore.Map[R], error) {
 	return store, nil
 }
 
-// keptIn makes s the store of the table's rows; rowOf finds the row in an entry.
-func keptIn[K, V, R any](n *tableNode[K, V], s *storeRef[R], rowOf func(*R) row[V]) {
+// keptIn makes s the store of the table's rows; rowOf finds the row in an entry, if there is one.
+func keptIn[K, V, R any](n *tableNode[K, V], s *storeRef[R], rowOf func(*R) (row[V], bool)) {
 	n.reads = []int{n.id}
 	n.rows = func(t *task) (lookup[K, V], error) {
 		store, err := s.open(t)
 		if err != nil {
 			return nil, err
 		}
+		var entry R // what rowOf is given would otherwise be allocated each time
 		return func(_ K, key []byte) (row[V], bool, error) {
-			r, found, err := store.Get(key)
+			kept, found, err := store.Get(key)
 			if err != nil {
 				return row[V]{}, false, fmt.Errorf("step %q: read its store: %w", n.label, err)
 			}
-			return rowOf(&r), found, nil
+			if !found {
+				return row[V]{}, false, nil
+			}
+			entry = kept
+			r, ok := rowOf(&entry)
+			return r, ok, nil
 		}, nil
 	}
 	n.dirty = func(t *task) (func(func([]byte, row[V]) error) error, error) {
@@ -252,14 +258,18 @@ func keptIn[K, V, R any](n *tableNode[K, V], s *storeRef[R], rowOf func(*R) row[
 				if p == nil {
 					return nil // The row was deleted in this epoch.
 				}
-				return each(key, rowOf(p))
+				r, ok := rowOf(p)
+				if !ok {
+					return nil
+				}
+				return each(key, r)
 			})
 		}, nil
 	}
 }
 
 // asIs is the rowOf of a store of rows.
-func asIs[V any](r *row[V]) row[V] { return *r }
+func asIs[V any](r *row[V]) (row[V], bool) { return *r, true }
 
 // row is what a table stores per key.
 type row[V any] struct {

@@ -87,8 +87,8 @@ func (r *regroup[K, K2, V]) open(t *task) (emitChange[K, V], error) {
 
 // Count keeps the number of rows per group, in the store of this name. A group without rows is not counted as 0 but
 // deleted.
-func (g TableGroup[K, V]) Count(name string) Table[K, int64] {
-	return fold(g, "count", name, codec.Int64, folding[V, int64]{
+func (g TableGroup[K, V]) Count[Name ~string](name Name) Table[K, int64] {
+	return fold(g, "count", string(name), codec.Int64, folding[V, int64]{
 		add:      func(n int64, _ bool, _ V) int64 { return n + 1 },
 		subtract: func(n int64, _ V) int64 { return n - 1 },
 	})
@@ -97,8 +97,8 @@ func (g TableGroup[K, V]) Count(name string) Table[K, int64] {
 // Reduce keeps per group the value of its first row, then add of what is kept and each further one, in the store of this
 // name. subtract takes the value of a row out again: it must undo add, whatever the order in which rows came. A
 // group without rows is deleted.
-func (g TableGroup[K, V]) Reduce(name string, add, subtract func(kept, v V) V) Table[K, V] {
-	return fold(g, "reduce", name, g.value, folding[V, V]{
+func (g TableGroup[K, V]) Reduce[Name ~string](name Name, add, subtract func(kept, v V) V) Table[K, V] {
+	return fold(g, "reduce", string(name), g.value, folding[V, V]{
 		add: func(kept V, found bool, v V) V {
 			if !found {
 				return v
@@ -145,7 +145,7 @@ func fold[K, V, A any](g TableGroup[K, V], kind topology.Kind, name string, valu
 		store: &storeRef[group[A]]{name: n.Label, codec: groupCodec[A]{rowCodec[A]{stored(value)}}},
 		table: &tableNode[K, A]{id: n.ID, label: n.Label, key: g.key},
 	}
-	keptIn(s.table, s.store, func(g *group[A]) row[A] { return g.row })
+	keptIn(s.table, s.store, func(g *group[A]) (row[A], bool) { return g.row, true })
 	g.n.children = append(g.n.children, s.open)
 	return Table[K, A]{p: g.p, n: s.table, key: g.key, value: value, rules: g.rules}
 }

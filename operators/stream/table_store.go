@@ -10,7 +10,7 @@ import (
 	"github.com/streamd/streamd/operators/topology"
 )
 
-// As names the store of TableFrom, which otherwise has the topic's name.
+// As names the store of TableFrom and VersionedTableFrom, which otherwise has the topic's name.
 func As(name string) SourceOption {
 	return func(o *sourceOptions) { o.name = name }
 }
@@ -21,8 +21,20 @@ func As(name string) SourceOption {
 // for records that do not decode. EventTime takes the time of a record from its value; one without keeps its timestamp.
 func TableFrom[K, V any](p *Pipeline, topic string, key codec.Codec[K], value codec.Codec[V], opts ...SourceOption) Table[K, V] {
 	o := newSourceOptions(p, opts)
+	o.noHistory(p, fromLabel([]string{topic}))
+	src, name := newTableSource(p, topic, key, value, o)
+	n := p.add("table", name, src.id)
+	keep, table := newKeeper(p, n, key, value, "")
+	keep.rules = p.stepRules(nil, n)
+	src.children = append(src.children, keep.open)
+	return table
+}
+
+// newTableSource declares the source of a topic that is read as a table. It returns the name of the table, "" if there
+// is none that is valid.
+func newTableSource[K, V any](p *Pipeline, topic string, key codec.Codec[K], value codec.Codec[V], o sourceOptions) (src *sourceNode[K, optional[V]], name string) {
 	label := fromLabel([]string{topic})
-	src := &sourceNode[K, optional[V]]{key: key, value: optionalCodec[V]{value}, rules: o.rules, outOfOrder: outOfOrderOf(p, label, o)}
+	src = &sourceNode[K, optional[V]]{key: key, value: optionalCodec[V]{value}, rules: o.rules, outOfOrder: outOfOrderOf(p, label, o)}
 	if of := eventTimeOf[K, V](p, label, o); of != nil {
 		src.time = func(k K, v optional[V], timestamp operators.Time) operators.Time {
 			if !v.has {
@@ -31,27 +43,23 @@ func TableFrom[K, V any](p *Pipeline, topic string, key codec.Codec[K], value co
 			return of(k, v.value).UnixMilli()
 		}
 	}
-	src.keyID = need(p, label, "the key", key, "give TableFrom a key codec")
-	src.valueID = need(p, label, "the value", value, "give TableFrom a value codec")
+	src.keyID = need(p, label, "the key", key, "give the table a key codec")
+	src.valueID = need(p, label, "the value", value, "give the table a value codec")
 	src.read(p, topic)
-	if o.name == "" {
-		o.name = topic
-		if !topology.ValidName(topic) {
-			p.fail(label, fmt.Sprintf("its store cannot have the name of the topic %q", topic), "give it another with stream.As(name)")
-			o.name = ""
-		}
+	if o.name != "" {
+		return src, o.name
 	}
-	n := p.add("table", o.name, src.id)
-	keep, table := newKeeper(p, n, key, value, "")
-	keep.rules = p.stepRules(nil, n)
-	src.children = append(src.children, keep.open)
-	return table
+	if !topology.ValidName(topic) {
+		p.fail(label, fmt.Sprintf("its store cannot have the name of the topic %q", topic), "give it another with stream.As(name)")
+		return src, ""
+	}
+	return src, topic
 }
 
 // Table makes a table of the stream: each record replaces the one of its key before it. The rows are kept in the store
 // of this name. A value that is null, which only codec.Bytes knows, deletes the row.
-func (s Stream[K, V]) Table(name string) Table[K, V] {
-	n := s.p.addNamed("table", name, s.n.id)
+func (s Stream[K, V]) Table[Name ~string](name Name) Table[K, V] {
+	n := s.p.addNamed("table", string(name), s.n.id)
 	s.keyed(n)
 	keep, table := newKeeper(s.p, n, s.key, s.value, "add .WithValue(codec) before Table")
 	keep.rules, table.rules = s.p.stepRules(s.rules, n), s.rules
@@ -70,8 +78,8 @@ func (s Stream[K, V]) Table(name string) Table[K, V] {
 
 // Store keeps the table's rows in the store of this name. Aggregations and TableFrom have one already; what Filter, Map
 // and the joins return has none, and needs one only to be looked up by name or to emit once per commit.
-func (t Table[K, V]) Store(name string) Table[K, V] {
-	n := t.p.addNamed("store", name, t.n.id)
+func (t Table[K, V]) Store[Name ~string](name Name) Table[K, V] {
+	n := t.p.addNamed("store", string(name), t.n.id)
 	t.n.wantOld() // The store keeps what must not change under it.
 	keep, table := newKeeper(t.p, n, t.key, t.value, "add .WithValue(codec) before Store")
 	keep.rules, table.rules = t.p.stepRules(t.rules, n), t.rules
@@ -91,9 +99,9 @@ func (t Table[K, V]) Store(name string) Table[K, V] {
 // Repartition sends the table's changes to where their keys live, through the repartition topic of this name, and keeps
 // the rows there in the store of this name: a copy that belongs to a sub-topology of its own. That is what the join of
 // a table with itself by foreign key needs, and a join of tables whose keys are encoded differently.
-func (t Table[K, V]) Repartition(name string, key ...codec.Codec[K]) Table[K, V] {
+func (t Table[K, V]) Repartition[Name ~string](name Name, key ...codec.Codec[K]) Table[K, V] {
 	t.n.wantOld() // Without the old side, rows that a Filter takes out would be missed.
-	n := t.p.addNamed(topology.KindRepartition, name, t.n.id)
+	n := t.p.addNamed(topology.KindRepartition, string(name), t.n.id)
 	c := choose(t.p, n.Label, key, t.key)
 	w := &writer[K, optional[V]]{label: n.Label, rules: t.p.stepRules(t.rules, n), key: c, value: optionalCodec[V]{t.value}}
 	src := &sourceNode[K, optional[V]]{key: c, value: w.value, keyID: idOf(c)}

@@ -205,7 +205,7 @@ func TestTablesSayWhatIsWrong(t *testing.T) {
 		},
 		"no codec": {
 			func(p *stream.Pipeline) { stream.TableFrom[string, order](p, "in", codec.String, nil) },
-			`step "from:in": the value, type stream_test.order, has no codec; give TableFrom a value codec`,
+			`step "from:in": the value, type stream_test.order, has no codec; give the table a value codec`,
 		},
 		"nothing tells what a commit changed": {
 			func(p *stream.Pipeline) {

@@ -42,8 +42,8 @@ func (g WindowedGroup[K, V]) Late() Stream[K, V] {
 }
 
 // Count counts the records per key and window, in the store of this name.
-func (g WindowedGroup[K, V]) Count(name string) WindowedTable[K, int64] {
-	return windowed(g, "window-count", name, codec.Int64, folder[V, int64]{
+func (g WindowedGroup[K, V]) Count[Name ~string](name Name) WindowedTable[K, int64] {
+	return windowed(g, "window-count", string(name), codec.Int64, folder[V, int64]{
 		init:  func() int64 { return 0 },
 		add:   func(n int64, _ bool, _ V) int64 { return n + 1 },
 		merge: func(a, b int64) int64 { return a + b },
@@ -52,8 +52,8 @@ func (g WindowedGroup[K, V]) Count(name string) WindowedTable[K, int64] {
 
 // Reduce keeps per key and window the first value, then fn of what is kept and the next, in the store of this name. fn
 // must not care for the order of its arguments where windows overlap or merge, and must change neither.
-func (g WindowedGroup[K, V]) Reduce(name string, fn func(kept, v V) V) WindowedTable[K, V] {
-	return windowed(g, "window-reduce", name, g.s.value, folder[V, V]{add: reducing(fn), merge: fn})
+func (g WindowedGroup[K, V]) Reduce[Name ~string](name Name, fn func(kept, v V) V) WindowedTable[K, V] {
+	return windowed(g, "window-reduce", string(name), g.s.value, folder[V, V]{add: reducing(fn), merge: fn})
 }
 
 // Aggregate keeps per key and window an aggregate: add of what is kept, which is init at first, and each value, in the

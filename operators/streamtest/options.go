@@ -16,7 +16,7 @@ type Option func(*options)
 
 type options struct {
 	partitions int32
-	cache      int64 // bytes; -1: enough for all that a test has
+	cache      int64           // bytes; -1: enough for all that a test has
 	newestOnly map[string]bool // by topic; "" is every topic
 	anyOrder   map[string]bool
 	choose     func(n int) int

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/streamd/streamd/operators"
 	"github.com/streamd/streamd/operators/codec"
 	"github.com/streamd/streamd/operators/topology"
 	"github.com/streamd/streamd/partition"
@@ -25,12 +26,12 @@ type State[K, V any] struct {
 	value codec.Codec[V]
 }
 
-// State returns a table's store, by the name of its step, or of a Process step a ValueState, as "step.state", or a
+// State returns a table's store, by the name of its step (of a versioned table the newest rows), or of a Process step a ValueState, as "step.state", or a
 // broadcast, as "step.broadcast".
 // The codecs must be those of the pipeline.
 func (d *Driver) State[K, V any](store string, key codec.Codec[K], value codec.Codec[V]) *State[K, V] {
 	d.t.Helper()
-	sub, st := d.store(store, topology.TableStore, topology.GroupStore, topology.ValueStore, topology.BroadcastStore)
+	sub, st := d.store(store, topology.TableStore, topology.VersionedTableStore, topology.GroupStore, topology.ValueStore, topology.BroadcastStore)
 	d.sameCodec(store, "keys", st.KeyCodec, key.ID())
 	d.sameValues(st, value)
 	return &State[K, V]{d: d, store: st, sub: sub, key: key, value: codec.Stored(value)}
@@ -97,7 +98,7 @@ func (s *State[K, V]) Get(k K) (v V, found bool) {
 	sb := s.d.standby(s.sub, partition.ForKey(key, s.d.partitions))
 	raw, found, err := sb.values[s.store.ID].Get(key)
 	if err == nil && found {
-		v, err = s.decode(raw)
+		v, found, err = s.decode(raw)
 	}
 	if err != nil {
 		s.d.fail("state %q: %v", s.store.Name, err)
@@ -105,13 +106,14 @@ func (s *State[K, V]) Get(k K) (v V, found bool) {
 	return v, found
 }
 
-func (s *State[K, V]) decode(raw []byte) (V, error) {
-	_, _, raw, err := s.store.Split(raw)
-	if err != nil {
-		var none V
-		return none, err
+// decode returns the value of an entry; found is false if the entry says that there is none.
+func (s *State[K, V]) decode(raw []byte) (v V, found bool, err error) {
+	_, _, raw, err = s.store.Split(raw)
+	if err != nil || s.store.Kind.Versioned() && len(raw) == 0 {
+		return v, false, err
 	}
-	return s.value.Decode(raw)
+	v, err = s.value.Decode(raw)
+	return v, true, err
 }
 
 // All yields all keys and values, partition by partition, in the byte order of the encoded keys.
@@ -128,16 +130,62 @@ func (s *State[K, V]) All() iter.Seq2[K, V] {
 				if err != nil {
 					s.d.fail("state %q: decode key %s as %s: %v", s.store.Name, show(rawKey), s.key.ID(), err)
 				}
-				v, err := s.decode(raw)
+				v, found, err := s.decode(raw)
 				if err != nil {
 					s.d.fail("state %q: decode value %s as %s: %v", s.store.Name, show(raw), s.value.ID(), err)
 				}
-				if !yield(k, v) {
+				if found && !yield(k, v) {
 					return
 				}
 			}
 		}
 	}
+}
+
+// Version is what a row of a versioned table was from a time on.
+type Version[V any] struct {
+	Time    time.Time
+	Value   V
+	Deleted bool // there was no row, and Value is the zero value
+}
+
+// Versions returns the versions that a versioned table keeps of a row, as of the last commit, the newest first. The table is
+// named by its step. The codecs must be those of the pipeline.
+func (d *Driver) Versions[K, V any](table string, key codec.Codec[K], value codec.Codec[V], k K) []Version[V] {
+	d.t.Helper()
+	sub, newest := d.store(table, topology.VersionedTableStore)
+	_, older := d.store(table+".versions", topology.VersionStore)
+	d.sameCodec(table, "keys", newest.KeyCodec, key.ID())
+	d.sameValues(newest, value)
+	raw, err := key.Append(nil, k)
+	if err != nil {
+		d.fail("versioned table %q: encode key as %s: %v", table, key.ID(), err)
+	}
+	var all []Version[V]
+	add := func(at operators.Time, entry []byte, err error) {
+		version := Version[V]{Time: time.UnixMilli(at).UTC(), Deleted: len(entry) == 0}
+		if err == nil && !version.Deleted {
+			version.Value, err = codec.Stored(value).Decode(entry)
+		}
+		if err != nil {
+			d.fail("versioned table %q: decode version %s: %v", table, show(entry), err)
+		}
+		all = append(all, version)
+	}
+	sb := d.standby(sub, partition.ForKey(raw, d.partitions))
+	entry, found, err := sb.values[newest.ID].Get(raw)
+	if err != nil {
+		d.fail("versioned table %q: %v", table, err)
+	}
+	if found {
+		at, _, rest, err := newest.Split(entry)
+		add(at, rest, err)
+	}
+	for s, entry := range sb.maps[older.ID].Range(raw) {
+		at, err := topology.VersionTime(s)
+		add(at, entry, err)
+	}
+	return all
 }
 
 // Timer returns the time that the timer of a key is set to, as of the last commit; set is false if the key has none. It
@@ -290,9 +338,9 @@ func newStandby(db *statestore.DB, stores []topology.Store) *standby {
 	s := &standby{db: db, values: map[uint16]*statestore.Value[[]byte]{}, maps: map[uint16]*statestore.Map[[]byte]{}}
 	for _, st := range stores {
 		switch id := statestore.StoreID(st.ID); st.Kind {
-		case topology.MapStore:
+		case topology.MapStore, topology.VersionStore:
 			s.maps[st.ID] = statestore.NewMap[[]byte](db, id, encoded{})
-		case topology.TableStore, topology.GroupStore, topology.ValueStore, topology.BroadcastStore:
+		case topology.TableStore, topology.VersionedTableStore, topology.GroupStore, topology.ValueStore, topology.BroadcastStore:
 			s.values[st.ID] = statestore.NewValue[[]byte](db, id, encoded{})
 		}
 	}

@@ -5,6 +5,7 @@ package topology
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/streamd/streamd/operators"
@@ -96,6 +97,12 @@ const (
 	// TableStore holds the rows of a table: 8 bytes of event time (big-endian, sign bit flipped, the newest
 	// record that touched the row), then the value.
 	TableStore StoreKind = "table"
+	// VersionedTableStore holds the newest version of each row of a versioned table: as TableStore, with nothing after the
+	// time where the version is a deletion.
+	VersionedTableStore StoreKind = "versioned-table"
+	// VersionStore holds the older versions of the rows of a versioned table, by key and time (see AppendVersionTime), the
+	// newest of a key first. An empty value is a deletion.
+	VersionStore StoreKind = "versions"
 	// GroupStore holds aggregates of groups of rows: 8 bytes that count the rows of the group (big-endian), then as
 	// TableStore.
 	GroupStore StoreKind = "group"
@@ -137,9 +144,29 @@ const (
 // Windowed says whether the store's entries are led by a time.
 func (k StoreKind) Windowed() bool { return k == WindowStore || k == WindowTableStore }
 
+// Mapped says whether the store's entries are found by key and sub-key.
+func (k StoreKind) Mapped() bool { return k == MapStore || k == VersionStore }
+
+// Versioned says whether the store's entries are versions of rows, of which one without a value is a deletion.
+func (k StoreKind) Versioned() bool { return k == VersionedTableStore || k == VersionStore }
+
 // Timed says whether the store's entries have a time: in their keys, or in front of their values.
 func (s *Store) Timed() bool {
-	return s.TTL != "" || s.Kind.Windowed() || s.Kind == TableStore || s.Kind == GroupStore
+	return s.TTL != "" || s.Kind.Windowed() || s.Kind.Versioned() || s.Kind == TableStore || s.Kind == GroupStore
+}
+
+// AppendVersionTime appends the sub-key of a version in a VersionStore: its time in 8 bytes, big-endian with all bits
+// but the sign's flipped, so that later times come first.
+func AppendVersionTime(dst []byte, t operators.Time) []byte {
+	return binary.BigEndian.AppendUint64(dst, uint64(t)^math.MaxInt64)
+}
+
+// VersionTime returns the time in the sub-key of a version.
+func VersionTime(sub []byte) (operators.Time, error) {
+	if len(sub) != timeBytes {
+		return 0, fmt.Errorf("sub-key of %d bytes is not the time of a version", len(sub))
+	}
+	return operators.Time(binary.BigEndian.Uint64(sub) ^ math.MaxInt64), nil
 }
 
 // Split takes an entry of the store apart: the time in front of its value, if it has one, and the value.
@@ -156,7 +183,7 @@ func (s *Store) Split(entry []byte) (at operators.Time, timed bool, value []byte
 			return 0, false, nil, fmt.Errorf("entry of %d bytes has no flags", len(entry))
 		}
 		value = value[1:]
-	case TableStore:
+	case TableStore, VersionedTableStore:
 	default:
 		if s.TTL == "" {
 			return 0, false, value, nil

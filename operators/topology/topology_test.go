@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/streamd/streamd/operators"
 	"github.com/streamd/streamd/operators/codec"
 	"github.com/streamd/streamd/operators/stream"
 	"github.com/streamd/streamd/operators/topology"
@@ -279,6 +280,24 @@ func TestIncompatibleTopologyIsRefusedInWords(t *testing.T) {
 				t.Fatalf("found\n%v\nwant\n%s", err, want)
 			}
 		})
+	}
+}
+
+func TestLaterVersionsComeFirst(t *testing.T) {
+	t.Parallel()
+	var before []byte
+	for _, at := range []operators.Time{operators.MaxTime, 1_000, 1, 0, -1, -1_000, operators.MinTime} {
+		sub := topology.AppendVersionTime(nil, at)
+		if got, err := topology.VersionTime(sub); err != nil || got != at {
+			t.Errorf("time %d became %d, %v", at, got, err)
+		}
+		if bytes.Compare(before, sub) >= 0 {
+			t.Errorf("time %d is % x, and the later one before it % x", at, sub, before)
+		}
+		before = sub
+	}
+	if _, err := topology.VersionTime(before[1:]); err == nil {
+		t.Error("7 bytes are no time, but there is no error")
 	}
 }
 
