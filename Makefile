@@ -10,12 +10,14 @@ SHELL       := bash
 .SHELLFLAGS := -euo pipefail -c
 export GOTOOLCHAIN := auto
 
-# The commands behind `make demo`, `make chaos`, `make nexmark` and `make bench`; add arguments with ARGS="...".
-DEMO    = go run ./examples/flights demo
-CHAOS   = go run ./test/chaos
-NEXMARK = go run ./test/nexmark
-BENCH   = go run ./bench
-ARGS    =
+# The commands behind `make demo`, `make chaos`, `make nexmark`, `make metamorphic` and `make bench`; add arguments with
+# ARGS="...".
+DEMO        = go run ./examples/flights demo
+CHAOS       = go run ./test/chaos
+NEXMARK     = go run ./test/nexmark
+METAMORPHIC = go test -count=1 -timeout 0 -v ./test/metamorphic -pipelines 5000 -engines 200
+BENCH       = go run ./bench
+ARGS        =
 
 # Where the broker of `make kafka` listens and keeps its data.
 KAFKA_PORT = 19092
@@ -75,6 +77,10 @@ chaos: ## kill workers and the broker under load and check every result
 .PHONY: nexmark
 nexmark: ## run every NEXMark query on a broker, with kills, and check every result
 	$(NEXMARK) $(ARGS)
+
+.PHONY: metamorphic
+metamorphic: ## run random pipelines under random settings and compare their results
+	$(METAMORPHIC) $(ARGS)
 
 .PHONY: bench
 bench: ## measure throughput and latency
