@@ -267,7 +267,8 @@ func (t *Task) one(i int) error {
 		return t.hear(i)
 	}
 	if t.out.quiet {
-		t.out.announce(t, reading{watermark: t.outward().watermark})
+		// Not the watermark that this epoch has come to: what closed by then may be held back until the commit.
+		t.out.announce(t, reading{watermark: min(t.outward().watermark, t.confirmed.now.watermark)})
 	}
 	if err := t.proc.Process(i, &t.record); err != nil {
 		return err

@@ -4,6 +4,7 @@ package stream_test
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -217,5 +218,42 @@ func TestPartialAggregatesOfAnAbortedEpochAreGone(t *testing.T) {
 	}
 	if diff := cmp.Diff(map[string]string{"committed": "2"}, got); diff != "" {
 		t.Errorf("counts (-want +got):\n%s", diff)
+	}
+}
+
+// A task that begins anew announces itself before its first record. Windows that closed in the same epoch, since others had
+// announced more before that record, have results that are sent at the commit only: they are not to be late.
+func TestResultsThatAreHeldUntilTheCommitAreNotLateAfterACrash(t *testing.T) {
+	t.Parallel()
+	p := stream.NewPipeline("stages")
+	stream.From(p, "in", codec.String, codec.Int64).
+		KeyBy("by-one", func(int64) string { return "one" }).
+		Group().Window(stream.Tumbling(10*time.Second).EmitOnClose()).Count("tens").
+		Stream().Map(func(_ stream.Windowed[string], n int64) int64 { return n }).
+		CombineBy("by-all", func(int64) string { return "all" }, stream.Counting[int64]()).
+		Window(stream.Tumbling(20 * time.Second).EmitOnClose()).Aggregate("twenties").
+		Stream().Map(func(w stream.Windowed[string], n int64) int64 { return 1000*w.Start + n }).
+		To("out")
+	d := streamtest.New(t, p, streamtest.Partitions(1))
+	in := d.In("in", codec.String, codec.Int64)
+	for _, second := range []int64{0, 100, 101} {
+		in.SendAt(time.Unix(second, 0), "k", 1)
+	}
+	for range 3 { // of the first stage
+		d.Process(1)
+		d.Commit()
+	}
+	d.Process(2)
+	d.Commit()
+	d.Crash()
+	d.Process(1) // after the announcement of 100 s
+	d.Commit()
+	d.Finish()
+	var got []int64
+	for _, r := range d.Out("out", codec.String, codec.Int64).Read() {
+		got = append(got, r.Value)
+	}
+	if want := []int64{1, 1000*100_000 + 1}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }
