@@ -30,6 +30,9 @@ func (db *DB) Attempt(reads bool) {
 		panic("statestore: an attempt was begun within another")
 	}
 	db.attempt.on, db.attempt.reads = true, reads
+	for _, q := range db.quick {
+		*q = quickNever
+	}
 }
 
 // Keep ends the attempt and leaves its changes. If a value that it has changed
@@ -64,6 +67,9 @@ func (db *DB) Undo() error {
 func (db *DB) endAttempt() {
 	clear(db.attempt.of)
 	db.attempt = attempt{of: db.attempt.of[:0]}
+	for _, q := range db.quick {
+		*q = quickDirty
+	}
 }
 
 // tried is what a table remembers in an attempt.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -439,5 +440,28 @@ func TestUndecodableValueFailsTheScanAndTheNextCommit(t *testing.T) {
 	}
 	if _, err := db.Prepare(1 << 20); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("prepare after half a scan: error is %v, want ErrCorrupt", err)
+	}
+}
+
+func TestEntriesAreAllThatIsConfirmed(t *testing.T) {
+	t.Parallel()
+	db := testOpen(t, vfs.NewMem())
+	s, m := NewValue(db, 1, numbers{}), NewMap(db, 2, numbers{})
+	mustPut(t, s, "a", 1)
+	if err := m.Put([]byte("b"), []byte("sub"), 2); err != nil {
+		t.Fatal(err)
+	}
+	testCommit(t, db, 1)
+	mustPut(t, s, "not confirmed", 3)
+	var got []string
+	for key, value := range db.Entries() {
+		id, k, sub, err := SplitKey(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, fmt.Sprintf("%d %s/%s %x", id, k, sub, value))
+	}
+	if want := []string{"1 a/ 0000000000000001", "2 b/sub 0000000000000002"}; !slices.Equal(got, want) {
+		t.Errorf("entries are %q, want %q", got, want)
 	}
 }

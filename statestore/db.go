@@ -35,7 +35,8 @@ type Options struct {
 // one goroutine at a time; the exceptions are Cut's channel, and Close, which
 // must not run at once with other calls.
 type DB struct {
-	attempt attempt // which every change looks at
+	attempt attempt   // which changes look at
+	quick   []*uint32 // table.quick of all stores
 
 	dir    string
 	fs     vfs.FS

@@ -70,6 +70,7 @@ type table[V any] struct {
 	codec ValueCodec[V]
 	seed  maphash.Seed
 	mix   [2]uint64 // secrets of hash8; the second is odd
+	quick uint32    // quickDirty, or quickNever
 
 	index  hashIndex
 	chunks [][]entry[V] // nil where a chunk was given back
@@ -106,6 +107,8 @@ func (t *table[V]) init(db *DB, id StoreID, codec ValueCodec[V]) {
 	t.db, t.id, t.codec = db, id, codec
 	t.stats.Store = id &^ layoutBits
 	db.register(t.stats.Store, t)
+	t.quick = quickDirty
+	db.quick = append(db.quick, &t.quick)
 	t.seed = maphash.MakeSeed()
 	t.mix = [2]uint64{maphash.String(t.seed, "a"), maphash.String(t.seed, "b") | 1}
 	t.index.init()
@@ -196,6 +199,13 @@ func (t *table[V]) holds(e *entry[V], key []byte) bool {
 	return string(t.keyOf(e)) == string(key)
 }
 
+// What dirty8 wants of an entry: that it is dirty and present, and in an attempt
+// what no entry is, so that each goes where it is remembered.
+const (
+	quickDirty = 8<<keyLenShift | stateDirty
+	quickNever = 8<<keyLenShift | stateFree
+)
+
 // dirty8 returns the entry of an 8-byte key if it lies where it should and is
 // dirty and present, which is the common case of Update; else nil, which says
 // nothing. Fewer instructions than find: look-ups overlap their cache misses.
@@ -207,8 +217,7 @@ func (t *table[V]) dirty8(key uint64) *entry[V] {
 		return nil
 	}
 	e := t.at(grp.refs[firstSlot(m)%groupSlots])
-	const want, ignore = 8<<keyLenShift | stateDirty, stateUsed | stateHeld
-	if e.meta&^ignore != want || binary.NativeEndian.Uint64(e.key[:8]) != key {
+	if e.meta&^(stateUsed|stateHeld) != t.quick || binary.NativeEndian.Uint64(e.key[:8]) != key {
 		return nil
 	}
 	return e

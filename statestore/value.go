@@ -28,17 +28,16 @@ func NewValue[V any](db *DB, id StoreID, codec ValueCodec[V]) *Value[V] {
 // value, and found is false. The pointer is valid until the next call on the
 // store. ErrPrepared between Prepare and its outcome.
 func (s *Value[V]) Update(key []byte) (p *V, found bool, err error) {
-	if s.db.attempt.on {
-		return s.update(key)
-	}
 	if len(key) == 8 {
 		if e := s.dirty8(binary.NativeEndian.Uint64(key)); e != nil {
 			s.stats.Hits++
 			return &e.val, true, nil
 		}
-	} else if _, e := s.find(s.hash(key), key); e != nil && e.meta&(stateDirty|stateAbsent) == stateDirty {
-		s.stats.Hits++
-		return &e.val, true, nil
+	} else if !s.db.attempt.on {
+		if _, e := s.find(s.hash(key), key); e != nil && e.meta&(stateDirty|stateAbsent) == stateDirty {
+			s.stats.Hits++
+			return &e.val, true, nil
+		}
 	}
 	return s.update(key)
 }

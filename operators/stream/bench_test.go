@@ -45,6 +45,20 @@ func BenchmarkFusedChain(b *testing.B) {
 	benchmarkProcess(b, p)
 }
 
+// BenchmarkPolicies is the same under a policy: what that costs a record that no step fails on.
+func BenchmarkPolicies(b *testing.B) {
+	p := stream.NewPipeline("bench")
+	p.OnError(stream.Skip)
+	stream.From(p, "in", codec.Uint64, codec.Bytes).
+		Filter(func(v []byte) bool { return len(v) > 0 }).
+		Map(func(v []byte) int64 { return int64(v[0]) }).
+		Group().
+		Count("count").
+		Stream().
+		To("out")
+	benchmarkProcess(b, p)
+}
+
 // BenchmarkStateless is the same without state, to tell the two apart.
 func BenchmarkStateless(b *testing.B) {
 	p := stream.NewPipeline("bench")
