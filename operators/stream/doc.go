@@ -49,6 +49,10 @@
 // Steps that own state or a topic take a name first: it is the identity of both, across restarts and
 // releases. Steps without state have none, and can come and go.
 //
+// Such a verb has the type of its name as a type parameter, which nobody has to write. The compiler makes all methods of
+// each type of stream that a program mentions, but those with type parameters only where they are called: a program is
+// built with the windows, joins and stores that it uses, not with all that its types allow.
+//
 // # Codecs
 //
 // From gives a stream its codecs, and they go along as long as the type stays. Strings, []byte, int64
