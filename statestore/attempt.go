@@ -142,9 +142,11 @@ func (t *table[V]) encodable() error {
 		if e.meta&(stateDirty|stateAbsent) != stateDirty {
 			continue
 		}
-		if _, err := t.codec.Append(a.bytes, e.val); err != nil {
+		scratch, err := t.codec.Append(a.bytes, e.val)
+		if err != nil {
 			return fmt.Errorf("encode value in %s: %w", t.name(), err)
 		}
+		a.bytes = scratch[:len(a.bytes)]
 	}
 	return nil
 }
