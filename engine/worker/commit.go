@@ -92,6 +92,7 @@ func (w *Worker) endTransaction(commit bool) core.Event {
 	if outcome != core.Confirmed {
 		w.listener.epochFailed("end transaction", outcome, err)
 	}
+	w.epoch.lastEnd = w.now()
 	return core.Ended{Outcome: outcome}
 }
 

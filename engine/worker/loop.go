@@ -174,6 +174,11 @@ func (w *Worker) member(ev kafka.MembershipEvent) {
 // from the local disk, short against a download.
 const anchorWait = 200 * time.Millisecond
 
+// settleShare of the commit floor is how long the brokers have, at low load, to complete a transaction that has ended: to
+// write its markers. A broker that is given a record of the next transaction before that answers it 20 ms later, so
+// that one slow commit would make the next one slow, and so on.
+const settleShare = 2
+
 // schedule sets the timer of the next commit: at once when the input has run dry and the floor has passed since
 // the last commit, at the commit interval otherwise.
 func (w *Worker) schedule() {
@@ -192,6 +197,9 @@ func (w *Worker) schedule() {
 		return
 	case w.epoch.dry:
 		due = w.epoch.lastCommit.Add(w.cfg.CommitFloor)
+		if settled := w.epoch.lastEnd.Add(w.cfg.CommitFloor / settleShare); due.Before(settled) {
+			due = settled
+		}
 	default:
 		due = w.epoch.began.Add(w.cfg.CommitInterval)
 	}
@@ -202,6 +210,7 @@ func (w *Worker) schedule() {
 type epoch struct {
 	began      time.Time
 	lastCommit time.Time // when the last commit began
+	lastEnd    time.Time // and when it had ended
 	dry        bool      // everything fetched is processed, and no input is known to have more
 	records    int
 	bytes      int64 // emitted
