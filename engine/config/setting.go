@@ -118,7 +118,7 @@ func commitSettings() []Setting {
 			bind: func(c *Config) pflag.Value { return (*durationValue)(&c.CommitFloor) }},
 		{Name: "transaction.timeout", Default: "60s", Doc: "The broker aborts a transaction that is open for longer. Not above the brokers' transaction.max.timeout.ms.",
 			bind: func(c *Config) pflag.Value { return (*durationValue)(&c.TransactionTimeout) }},
-		{Name: "epoch.max-records", Default: "500000", Doc: "Commit early when this many input records were processed since the last commit.",
+		{Name: "epoch.max-records", Default: "2000000", Doc: "Commit early when this many input records were processed since the last commit; with less than 2 GiB of memory, one for each KiB of it.",
 			bind: func(c *Config) pflag.Value { return (*intValue)(&c.EpochMaxRecords) }},
 		{Name: "epoch.max-bytes", Default: "64MiB", Doc: "Commit early when outputs and state changes of this size have gathered since the last commit.",
 			bind: func(c *Config) pflag.Value { return (*sizeValue)(&c.EpochMaxBytes) }},

@@ -58,6 +58,8 @@ func (w *Worker) fitMemory() {
 	w.cfg.FetchMaxPartitionBytes = min(w.cfg.FetchMaxPartitionBytes, share/6)
 	w.cfg.ProduceBufferBytes = min(w.cfg.ProduceBufferBytes, share)
 	w.cfg.EpochMaxBytes = min(w.cfg.EpochMaxBytes, share)
+	// What an epoch changes cannot leave the cache before its commit.
+	w.cfg.EpochMaxRecords = min(w.cfg.EpochMaxRecords, int(w.budget/1024))
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(200)
 	}
