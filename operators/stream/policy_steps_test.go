@@ -224,6 +224,10 @@ func joinSteps() []step {
 			src(p, "a").LeftJoin(stream.TableFrom(p, "b", codec.String, codec.Int64),
 				func(v, r int64, found bool) string { return pair(f)(v, r) + fmt.Sprint(found) }).To("out")
 		}},
+		{name: "join as of", inputs: "ba", oneBad: true, build: func(p *stream.Pipeline, f *fate) {
+			t := stream.VersionedTableFrom(p, "b", codec.String, codec.Int64, stream.History(time.Minute))
+			src(p, "a").LeftJoinAsOf(t, func(v, r int64, found bool) string { return pair(f)(v, r) + fmt.Sprint(found) }).To("out")
+		}},
 		{name: "join global", inputs: "ba", oneBad: true, build: func(p *stream.Pipeline, f *fate) {
 			t := stream.GlobalTableFrom(p, "b", codec.String, codec.Int64, stream.OnDecodeError(stream.Fail))
 			src(p, "a").LeftJoinGlobal(t, func(k string, n int64) string { f.must(n); return k },
