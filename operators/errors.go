@@ -18,7 +18,7 @@ var (
 // to encode), with the step and the input record at fault. It never holds the record's key or value.
 type UserError struct {
 	Step      string // label of the step
-	Phase     Phase  // PhaseProcess, PhaseSerialize or PhaseTimer
+	Phase     Phase  // all but PhaseDecode
 	Topic     string // empty if no record was in process, as in Flush and Advance
 	Partition int32
 	Offset    int64
@@ -32,6 +32,12 @@ func NewUserError(ctx *Context, err error) *UserError { return newUserError(ctx,
 func NewSerializeError(ctx *Context, err error) *UserError {
 	return newUserError(ctx, PhaseSerialize, err)
 }
+
+// ErrRecordTooLarge is a record that is larger than what may be sent to a broker.
+var ErrRecordTooLarge = errors.New("the record is too large")
+
+// NewProduceError is NewUserError for a record that cannot be sent to its topic.
+func NewProduceError(ctx *Context, err error) *UserError { return newUserError(ctx, PhaseProduce, err) }
 
 // NewTimerError is NewUserError for what a step does because time has passed.
 func NewTimerError(ctx *Context, err error) *UserError { return newUserError(ctx, PhaseTimer, err) }
@@ -92,6 +98,7 @@ const (
 	PhaseDecode    Phase = "decode"    // a source read the record's bytes
 	PhaseProcess   Phase = "process"   // the step's own code ran
 	PhaseSerialize Phase = "serialize" // a key or value became bytes
+	PhaseProduce   Phase = "produce"   // a record was handed over, to be sent to its topic
 	PhaseTimer     Phase = "timer"     // the step's own code ran because time had passed, not because of a record
 )
 

@@ -21,6 +21,7 @@ type Runtime struct {
 	Context    *Context
 	Now        func() time.Time    // the wall clock, through the engine so that a run can be repeated
 	Wait       func(time.Duration) // between the attempts of a step; nil: time.Sleep
+	MaxRecord  int                 // bytes of key, value and headers that an output record may have; 0: any number
 	// Call runs f, which does not panic, on a goroutine of its own and afterwards done on the task's, between two records.
 	// When an epoch is aborted, ctx ends and done is not called any more. Nil only where no step calls.
 	Call     func(f func(ctx context.Context), done func() error)

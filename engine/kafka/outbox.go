@@ -59,7 +59,11 @@ func (o *Outbox) Use(p *Producer) {
 	o.p = p
 	o.promise = func(r *kgo.Record, err error) {
 		if err != nil {
-			p.fail(o.attributed(r, err))
+			size := 0
+			if isTooLarge(err) {
+				size = len(r.Key) + len(r.Value)
+			}
+			p.fail(o.attributed(r, err), size)
 		}
 	}
 }
@@ -73,10 +77,14 @@ func (o *Outbox) attributed(r *kgo.Record, err error) error {
 		}
 	}
 	hint := ""
-	if errors.Is(err, kerr.MessageTooLarge) || errors.Is(err, kerr.RecordListTooLarge) {
+	if isTooLarge(err) {
 		hint = "; make it smaller, or raise produce.batch-bytes and the topic's max.message.bytes"
 	}
 	return fmt.Errorf("%s: write a record of %d bytes to %s/%d: %w%s", who, len(r.Key)+len(r.Value), r.Topic, r.Partition, err, hint)
+}
+
+func isTooLarge(err error) bool {
+	return errors.Is(err, kerr.MessageTooLarge) || errors.Is(err, kerr.RecordListTooLarge)
 }
 
 // Reset forgets the records of the epoch. Only after the producer has let go of them: flushed or aborted.

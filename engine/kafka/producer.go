@@ -32,7 +32,8 @@ type Producer struct {
 
 	mu struct {
 		sync.Mutex
-		err error // first failure of a record of this epoch
+		err  error // of the record of this epoch that has failed
+		size int   // of that record, if it is too large
 	}
 }
 
@@ -120,12 +121,13 @@ func (p *Producer) begin() error {
 // Begin opens the transaction of an epoch. It sends nothing: the broker hears of it with the first record.
 func (p *Producer) Begin() error { return p.begin() }
 
-// fail keeps the first failure of a record.
-func (p *Producer) fail(err error) {
+// fail notes why a record has failed. The first counts. But a batch that is too large fails with all its records, of
+// which the largest is to blame; size is that of the record, and 0 for other errors.
+func (p *Producer) fail(err error, size int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.mu.err == nil {
-		p.mu.err = err
+	if p.mu.err == nil || p.mu.size > 0 && size > p.mu.size {
+		p.mu.err, p.mu.size = err, size
 	}
 }
 
@@ -285,7 +287,7 @@ func (p *Producer) commitPlain(ctx context.Context, memberID string, generation 
 // End commits or aborts the transaction. Only Confirmed says that it has ended as asked.
 func (p *Producer) End(ctx context.Context, commit bool) (core.Outcome, error) {
 	p.mu.Lock()
-	p.mu.err = nil
+	p.mu.err, p.mu.size = nil, 0
 	p.mu.Unlock()
 	p.added = false
 	p.sent.Store(false)

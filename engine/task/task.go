@@ -34,13 +34,15 @@ type Options struct {
 	SubTopology *topology.SubTopology
 	// Inputs has one for each of SubTopology.Sources, in that order; one without a topic where the source has no
 	// such partition, as a stateless sub-topology allows.
-	Inputs   []partition.TopicPartition
-	DB       *statestore.DB // nil for a stateless sub-topology
-	Output   operators.Output
-	Now      func() time.Time
-	Wait     func(time.Duration)              // between the attempts of a step at a record; nil: time.Sleep
-	Listener *operators.Listener              // may be nil
-	Globals  map[string]operators.GlobalStore // by topic
+	Inputs []partition.TopicPartition
+	DB     *statestore.DB // nil for a stateless sub-topology
+	Output operators.Output
+	Now    func() time.Time
+	Wait   func(time.Duration) // between the attempts of a step at a record; nil: time.Sleep
+	// MaxRecord is how many bytes of key, value and headers an output record may have; 0: any number.
+	MaxRecord int
+	Listener  *operators.Listener              // may be nil
+	Globals   map[string]operators.GlobalStore // by topic
 
 	// Upstream has, for each source that is a repartition topic, the tasks that write it.
 	Upstream [][]partition.TaskID
@@ -107,7 +109,7 @@ func New(o Options) (*Task, error) {
 	t.calls.run, t.calls.wake = o.Go, o.Wake
 	t.calls.begin()
 	proc, err := o.SubTopology.New(&operators.Runtime{
-		Task: o.ID, DB: o.DB, Output: o.Output, Partitions: o.Partitions, Context: &t.ctx, Now: o.Now, Wait: o.Wait,
+		Task: o.ID, DB: o.DB, Output: o.Output, Partitions: o.Partitions, Context: &t.ctx, Now: o.Now, Wait: o.Wait, MaxRecord: o.MaxRecord,
 		Call: t.calls.call, Listener: o.Listener, Globals: o.Globals,
 	})
 	if err != nil {

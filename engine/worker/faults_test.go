@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json/v2"
 	"errors"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,6 +25,7 @@ import (
 	"github.com/streamd/streamd/checkpoint/objstore/fault"
 	"github.com/streamd/streamd/engine/kafka"
 	"github.com/streamd/streamd/engine/worker"
+	"github.com/streamd/streamd/operators"
 	"github.com/streamd/streamd/operators/codec"
 	"github.com/streamd/streamd/operators/stream"
 	"github.com/streamd/streamd/partition"
@@ -62,6 +64,7 @@ func TestARecordThatTheBrokerDoesNotTakeIsAttributedAndCommitsNothing(t *testing
 	r := newRig(t, "in", "out")
 	r.feed("in", 0, 100)
 	large := bytes.Repeat([]byte("canary"), 1<<18)
+	rand.NewChaCha8([32]byte{}).Read(large[100:]) // cannot be compressed
 	r.put(&kgo.Record{Topic: "in", Partition: 1, Key: []byte("large"), Value: []byte("grow")})
 	growing := func(limit int) *stream.Pipeline {
 		p := stream.NewPipeline("app")
@@ -73,7 +76,7 @@ func TestARecordThatTheBrokerDoesNotTakeIsAttributedAndCommitsNothing(t *testing
 		}).To("out")
 		return p
 	}
-	err := r.run(growing(len(large)), 0, nil)
+	err := r.run(growing(len(large)), 0, func(o *worker.Options) { o.Config.ProduceBatchBytes = 4 << 20 })
 	refused(t, err, kerr.MessageTooLarge, "task 0_1", `step "to:out"`, "to out/", "produce.batch-bytes")
 	if strings.Contains(err.Error()+r.logs.String(), "canarycanary") {
 		t.Error("the record's content is in the log or the error")
@@ -84,6 +87,49 @@ func TestARecordThatTheBrokerDoesNotTakeIsAttributedAndCommitsNothing(t *testing
 	if got := len(r.records("out")); got != 101 {
 		t.Errorf("%d records came out of 101", got)
 	}
+}
+
+func TestARecordThatIsTooLargeToBeSentFollowsThePolicy(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		policy stream.ErrorPolicy
+		bad    int
+	}{"skip": {stream.Skip, 0}, "dead letter": {stream.DeadLetter("bad"), 1}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, "in", "out", "bad")
+			r.feed("in", 0, 100)
+			r.put(&kgo.Record{Topic: "in", Partition: 1, Key: []byte("large"), Value: []byte("grow")})
+			p := stream.NewPipeline("app")
+			stream.From(p, "in", codec.Bytes, codec.Bytes).
+				Map(func(v []byte) []byte {
+					if string(v) == "grow" {
+						return make([]byte, 2<<20)
+					}
+					return v
+				}).
+				OnError(c.policy, stream.InPhase(operators.PhaseProduce)).
+				To("out")
+			if err := r.run(p, 0, nil); err != nil {
+				t.Fatal(err)
+			}
+			if got := len(r.records("out")); got != 100 {
+				t.Errorf("%d records came out, expected the 100 that can be sent", got)
+			}
+			if got := len(r.records("bad")); got != c.bad {
+				t.Errorf("%d dead letters, expected %d", got, c.bad)
+			}
+		})
+	}
+}
+
+func TestARecordThatIsTooLargeToBeSentNamesTheStepAndTheLimit(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "in", "out")
+	r.put(&kgo.Record{Topic: "in", Partition: 1, Key: []byte("large"), Value: []byte("grow")})
+	p := stream.NewPipeline("app")
+	stream.From(p, "in", codec.Bytes, codec.Bytes).Map(func(v []byte) []byte { return make([]byte, 2<<20) }).To("out")
+	refused(t, r.run(p, 0, nil), operators.ErrRecordTooLarge, `step "to:out" on record in/1 offset 0`, "a record of 2097157 bytes to out", "produce.batch-bytes")
 }
 
 func TestAPanicOfUserCodeNamesTheRecordAndIsMendedByARelease(t *testing.T) {

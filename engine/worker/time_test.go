@@ -134,7 +134,7 @@ func TestAPartitionThatIsHoursBehindIsWaitedFor(t *testing.T) {
 func TestAPartitionThatIsPausedIsNotIdle(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, "in", "out")
-	r.put(hours(0, 0, 9, 100)...)
+	r.put(hours(0, 0, 9, 40)...)
 	for p := range int32(3) {
 		r.put(hours(p+1, 0, 9, 5)...)
 	}
@@ -142,10 +142,10 @@ func TestAPartitionThatIsPausedIsNotIdle(t *testing.T) {
 	// Its task has so much to work off that its input is paused for longer than it takes to be idle.
 	r.start(windows(func(k uint64) {
 		if k == slow {
-			<-time.After(2 * time.Millisecond)
+			<-time.After(5 * time.Millisecond)
 		}
-	}), 0, func(o *worker.Options) { o.Config.CommitInterval = 20 * time.Millisecond })
-	n := []uint64{2 * 115}
+	}), 0, nil)
+	n := []uint64{2 * 55}
 	r.closed(map[int][]uint64{0: n, 2: n, 4: n, 6: n})
 }
 

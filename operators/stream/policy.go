@@ -239,10 +239,10 @@ func (rs rules) deadLetters(n *topology.Node) {
 
 // stepRules are those that a step follows which processes and writes records.
 func (p *Pipeline) stepRules(own rules, n *topology.Node) rules {
-	return p.policies(own).within(operators.PhaseProcess, operators.PhaseSerialize).governs(n)
+	return p.policies(own).within(operators.PhaseProcess, operators.PhaseSerialize, operators.PhaseProduce).governs(n)
 }
 
 // timedRules are those that a step follows which also calls user code when time has passed.
 func (p *Pipeline) timedRules(own rules, n *topology.Node) rules {
-	return p.policies(own).within(operators.PhaseProcess, operators.PhaseSerialize, operators.PhaseTimer).governs(n)
+	return p.policies(own).within(operators.PhaseProcess, operators.PhaseSerialize, operators.PhaseProduce, operators.PhaseTimer).governs(n)
 }

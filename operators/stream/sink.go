@@ -118,6 +118,7 @@ func (w *writer[K, V]) write(t *task, g *guard) (emit[K, V], error) {
 		send = toAll(out, t.rt.Partitions[topic])
 	}
 	send = holdEmissions(g, out, send)
+	limit := t.rt.MaxRecord
 	return func(k K, v V, tm operators.Time) error {
 		ctx.Node = label
 		e := operators.Emission{Topic: topic, Partition: -1, Time: tm}
@@ -139,9 +140,26 @@ func (w *writer[K, V]) write(t *task, g *guard) (emit[K, V], error) {
 				e.Headers = withoutControl(e.Headers)
 			}
 		}
+		if limit > 0 && len(e.Buf) > limit-headerBytes(e.Headers) {
+			return operators.NewProduceError(ctx, tooLarge(w.topic, len(e.Buf)+headerBytes(e.Headers), limit))
+		}
 		send(e)
 		return nil
 	}, nil
+}
+
+// headerBytes is what headers take of a record, or a little more.
+func headerBytes(headers []operators.Header) (n int) {
+	const lengths = 10
+	for _, h := range headers {
+		n += len(h.Key) + len(h.Value) + lengths
+	}
+	return n
+}
+
+func tooLarge(topic string, size, limit int) error {
+	return fmt.Errorf("send a record of %d bytes to %s, which may have %d: %w; make it smaller, or raise produce.batch-bytes and the topic's max.message.bytes",
+		size, topic, limit, operators.ErrRecordTooLarge)
 }
 
 // toAll returns what emits to every partition of a topic.
