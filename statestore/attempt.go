@@ -232,18 +232,18 @@ func (t *table[V]) removeEach(start, end []byte) error {
 	return err
 }
 
-// shared says whether two variables of a type can share memory that is changed
+// SharesMemory says whether two variables of a type can share memory that is changed
 // through one of them.
-func shared(typ reflect.Type) bool {
+func SharesMemory(typ reflect.Type) bool {
 	switch typ.Kind() {
 	case reflect.Array:
-		return typ.Len() > 0 && shared(typ.Elem())
+		return typ.Len() > 0 && SharesMemory(typ.Elem())
 	case reflect.Struct:
 		if typ == reflect.TypeFor[time.Time]() {
 			return false
 		}
 		for f := range typ.Fields() {
-			if shared(f.Type) {
+			if SharesMemory(f.Type) {
 				return true
 			}
 		}

@@ -112,7 +112,7 @@ func (t *table[V]) init(db *DB, id StoreID, codec ValueCodec[V]) {
 	t.seed = maphash.MakeSeed()
 	t.mix = [2]uint64{maphash.String(t.seed, "a"), maphash.String(t.seed, "b") | 1}
 	t.index.init()
-	t.pointers, t.shares = hasPointers(reflect.TypeFor[V]()), shared(reflect.TypeFor[V]())
+	t.pointers, t.shares = hasPointers(reflect.TypeFor[V]()), SharesMemory(reflect.TypeFor[V]())
 	size := unsafe.Sizeof(entry[V]{})
 	for t.shift = 4; t.shift < 11 && size<<(t.shift+1) <= chunkBytes; t.shift++ {
 	}
