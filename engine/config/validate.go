@@ -239,13 +239,16 @@ func (v *validator) transfer() {
 		v.number("internal.replication-factor", int64(c.ReplicationFactor), 1, 100)
 	}
 	v.size("changelog.max-record-bytes", c.ChangelogMaxRecordBytes, 4<<10, 1<<30)
-	if c.ChangelogMaxRecordBytes+recordOverheadBytes > c.ProduceBatchBytes {
+	if c.ChangelogMaxRecordBytes > c.MaxRecordBytes() {
 		v.bad("changelog.max-record-bytes", "%s does not fit into produce.batch-bytes (%s) with its header", FormatSize(c.ChangelogMaxRecordBytes), FormatSize(c.ProduceBatchBytes))
 	}
 }
 
 // recordOverheadBytes is more than the header of a batch (61 bytes) and of its only record can take.
 const recordOverheadBytes = 512
+
+// MaxRecordBytes is what the key, the value and the headers of a record may have to fit into a batch.
+func (c *Config) MaxRecordBytes() int64 { return c.ProduceBatchBytes - recordOverheadBytes }
 
 // MinMemoryBytes is the least that a worker runs in: below it a fetch buffer, a memtable and an epoch's arena
 // leave nothing for a cache.

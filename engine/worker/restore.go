@@ -117,9 +117,6 @@ func (w *Worker) startRestore(e core.Restore) {
 	})
 }
 
-// batchOverhead is more than what a batch of one record has beside its key, value and headers.
-const batchOverhead = 256
-
 // sourcesOf gives a task's input for each source of its sub-topology; one without a topic where the source has
 // fewer partitions.
 func (w *Worker) sourcesOf(rt *runningTask) []partition.TopicPartition {
@@ -205,7 +202,7 @@ func (w *Worker) buildTask(rt *runningTask, at task.Position) error {
 		o := task.Options{
 			ID: rt.id, SubTopology: rt.sub, Inputs: w.sourcesOf(rt), DB: rt.db, Output: rt.outbox, Now: w.now,
 			Listener: w.listener.operatorListener(), Globals: w.globals, Go: w.routines.Go, Wake: w.wake,
-			MaxRecord: int(w.cfg.ProduceBatchBytes) - batchOverhead,
+			MaxRecord: int(w.cfg.MaxRecordBytes()),
 		}
 		w.timeOptions(rt, &o)
 		t, err := task.New(o)
