@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/streamd/streamd/engine/kafka"
+	"github.com/streamd/streamd/engine/worker"
 )
 
 func TestAnApplicationIsLookedIntoReplayedAndReset(t *testing.T) {
@@ -86,8 +87,8 @@ func (w *world) replays(t *testing.T, round string) {
 
 	dry := w.execute(counter(), "replay", "--from", round, "--as", "again", "--mute", "--dry-run", "-o", "json").want(t, 0, "nothing was done")
 	var behind int64
-	for _, task := range decode[[]plannedTask](t, dry) {
-		behind += task.RecordsBehind
+	for _, task := range decode[worker.Beginning](t, dry).Tasks {
+		behind += task.Behind
 	}
 	if behind < 2 {
 		t.Errorf("the plan is %d records behind, expected at least 2", behind)
@@ -100,7 +101,7 @@ func (w *world) replays(t *testing.T, round string) {
 		t.Fatal(err)
 	}
 	defer counts.Close()
-	w.execute(counter(), "replay", "--from", round, "--as", "again", "--output-prefix", "again.", "--until", "end").want(t, 0, "reset --app-id again")
+	w.execute(counter(), "replay", "--from", round, "--as", "again", "--prefix", "again.", "--until", "end").want(t, 0, "reset --app-id again")
 	if err := counts.CatchUp(w.ctx, func(m kafka.Message) { t.Errorf("the replay wrote to the original's topic: %s", m.Key) }); err != nil {
 		t.Fatal(err)
 	}
@@ -167,21 +168,65 @@ func TestResetIsRefusedWhileWorkersRun(t *testing.T) {
 	(<-ended).want(t, 0)
 }
 
-func TestPipelineWithARepartitionTopicIsNotReplayed(t *testing.T) {
+func TestSavepointsAreMadeForkedFromRolledBackToAndCarriedElsewhere(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.feed(t, "a", "b")
+	w.feed(t, "a", "b", "a")
 	ctx, stop := context.WithCancel(w.ctx)
+	defer stop()
 	ended := make(chan result, 1)
 	go func() { ended <- execute(ctx, regrouper(), w.settings, "run") }()
-	w.until(t, "a checkpoint is complete", func() bool {
-		return w.execute(regrouper(), "checkpoints", "show", "latest").code == 0
+	w.until(t, "the worker has joined", func() bool {
+		r := w.execute(regrouper(), "status", "-o", "json")
+		return r.code == 0 && len(decode[applicationStatus](t, r).Workers) == 1
 	})
-	stop()
+	w.execute(regrouper(), "savepoint", "create", "first", "--note", "before more", "--by", "ann").want(t, 0, "has begun", "first", "ann", "before more")
+	w.execute(regrouper(), "savepoint", "create", "first").want(t, exitPrecondition, "exists already")
+	w.execute(regrouper(), "savepoint", "create", "a b").want(t, exitUsage)
+	w.execute(regrouper(), "rollback", "--to", "first", "--yes", "regrouper").want(t, exitPrecondition, "stop its workers")
+	w.feed(t, "c")
+	w.execute(regrouper(), "savepoint", "create", "second", "--stop").want(t, 0, "is halted at savepoint second")
 	(<-ended).want(t, 0)
-	for _, more := range []string{"--dry-run", "--until=end"} {
-		w.execute(regrouper(), "replay", "--from", "latest", "--as", "x", "--mute", more).want(t, exitPrecondition, "repartition")
+
+	w.execute(regrouper(), "savepoint", "list").want(t, 0, "first", "second")
+	w.execute(regrouper(), "savepoint", "show", "secnd").want(t, exitNotFound, "did you mean second?")
+	if d := decode[savepointDetail](t, w.execute(regrouper(), "savepoint", "show", "second", "-o", "json").want(t, 0)); d.Tasks != 4 || d.Inputs["lines"] == nil {
+		t.Errorf("the savepoint is %+v", d)
 	}
+	w.execute(regrouper(), "resume").want(t, 0, "may go on")
+	w.execute(regrouper(), "resume").want(t, exitPrecondition, "not halted")
+	w.execute(regrouper(), "run", "--until", "end").want(t, 0)
+
+	w.execute(regrouper(), "fork", "--from", "second", "--as", "twin", "--prefix", "twin.", "--dry-run").want(t, 0, "can begin")
+	w.execute(regrouper(), "fork", "--from", "second", "--as", "twin", "--prefix", "twin.").want(t, 0, "run --app-id twin")
+	w.execute(regrouper(), "fork", "--from", "second", "--as", "twin", "--prefix", "twin.").want(t, 0, "had begun already")
+	w.execute(regrouper(), "run", "--app-id", "twin", "--until", "end").want(t, 0)
+
+	w.execute(regrouper(), "rollback", "--to", "first").want(t, exitPrecondition, "--yes regrouper")
+	w.execute(regrouper(), "rollback", "--to", "first", "--yes", "regrouper").want(t, 0, "life 2")
+	w.execute(regrouper(), "run", "--until", "end").want(t, 0)
+	w.execute(regrouper(), "rollback", "--to", "1/second", "--dry-run").want(t, 0, "life 3")
+	w.execute(regrouper(), "savepoint", "create", "kept", "--of", "latest").want(t, 0, "kept")
+
+	file := filepath.Join(t.TempDir(), "second.tar")
+	w.execute(regrouper(), "savepoint", "export", "second", "--to", file).want(t, 0, "is in")
+	w.execute(regrouper(), "savepoint", "export", "second", "--to", file).want(t, exitPrecondition, "exists already")
+	elsewhere := []string{"--app-id", "imported", "--store-url", "file://" + t.TempDir()}
+	w.execute(regrouper(), append([]string{"savepoint", "import", file}, elsewhere...)...).want(t, 0, "is stored")
+	w.execute(regrouper(), append([]string{"savepoint", "import", file}, elsewhere...)...).want(t, 0, "is stored")
+	w.execute(regrouper(), append([]string{"checkpoints", "verify", "latest"}, elsewhere...)...).want(t, 0, "ok")
+	w.execute(regrouper(), append([]string{"fork", "--from", "second", "--as", "offspring", "--mute"}, elsewhere[2:]...)...).want(t, exitNotFound)
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, content[:len(content)-2000], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.execute(regrouper(), "savepoint", "import", file, "--app-id", "broken", "--store-url", "file://"+t.TempDir()).want(t, exitFailure, "corrupt")
+
+	w.execute(regrouper(), "savepoint", "delete", "second").want(t, 0, "is deleted")
+	w.execute(regrouper(), "savepoint", "delete", "second").want(t, exitNotFound)
 }
 
 func TestDamagedCheckpointIsNamed(t *testing.T) {

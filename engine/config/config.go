@@ -56,6 +56,7 @@ type Config struct {
 	Memory             int64 // bytes; 0: from the limit of the process, see MemoryBudget
 	StoreURL           string
 	CheckpointInterval time.Duration
+	CheckpointTimeout  time.Duration
 	CheckpointsKept    int
 	DrainTimeout       time.Duration
 

@@ -17,6 +17,7 @@ const noStop = math.MaxInt64
 // input is one partition with what waits of it.
 type input struct {
 	tp         partition.TopicPartition
+	source     string // topic of the source in the topology: what the task's position calls the input
 	internal   bool
 	outOfOrder int64              // milliseconds
 	writers    []partition.TaskID // of a repartition topic
@@ -37,7 +38,7 @@ func (in *input) cut(b Batch) (Batch, bool) {
 	}
 	var r operators.Record
 	n := sort.Search(b.Len(), func(i int) bool {
-		b.Record(i, &r)
+		_, _ = b.Record(i, &r) // the offset is there in any case
 		return r.Offset >= in.stop
 	})
 	return head{b, n}, true
@@ -55,7 +56,7 @@ func (h head) Len() int { return h.n }
 // Last implements Batch.
 func (h head) Last() int64 {
 	var r operators.Record
-	h.Record(h.n-1, &r)
+	_, _ = h.Record(h.n-1, &r)
 	return r.Offset
 }
 
