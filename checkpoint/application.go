@@ -24,9 +24,11 @@ type Application struct {
 	// partition.
 	InitialOffsets map[string]map[int32]int64 `json:"initialOffsets,omitempty"`
 	// Origin is the cut that this life began from; nil where it began with nothing.
-	Origin  *Origin   `json:"origin,omitempty"`
-	Outputs Outputs   `json:"outputs"`
-	Created time.Time `json:"created"` // by the creator's clock, informative
+	Origin  *Origin `json:"origin,omitempty"`
+	Outputs Outputs `json:"outputs"`
+	// Partitions is how many each repartition topic has, by the topology's name of it.
+	Partitions map[string]int32 `json:"partitions,omitempty"`
+	Created    time.Time        `json:"created"` // by the creator's clock, informative
 }
 
 // Outputs says where a life of an application writes the user's output topics.

@@ -153,24 +153,29 @@ func (r *Repository) loadCut(ctx context.Context, incarnation int, n int64) (Cut
 // and of the life that begins. Adopt may be repeated after any failure. The owners' collections spare the objects from
 // then on; an object that one of them has condemned or deleted already is ErrMissing.
 func (r *Repository) Adopt(ctx context.Context, cut Cut, manifests []Manifest) error {
-	if err := r.adopt(ctx, cut, manifests); err != nil {
+	stored, err := r.AdoptManifests(ctx, manifests)
+	if err == nil {
+		err = r.adoptRecord(ctx, cut, stored)
+	}
+	if err != nil {
 		return fmt.Errorf("begin application %s from %v: %w", r.app, cut, err)
 	}
 	return nil
 }
 
-func (r *Repository) adopt(ctx context.Context, cut Cut, manifests []Manifest) error {
+// AdoptManifests is the part of Adopt that concerns the tasks: the round is begun, and not complete. It returns the
+// manifests as they are stored.
+func (r *Repository) AdoptManifests(ctx context.Context, manifests []Manifest) ([]Manifest, error) {
 	if len(manifests) == 0 {
-		return fmt.Errorf("%w: no manifest", ErrInvalid)
+		return nil, nil
 	}
-	l, err := r.lifeRound(manifests[0].Incarnation, cut.Round)
+	l, err := r.lifeRound(manifests[0].Incarnation, manifests[0].Round)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if _, err := r.StartRound(ctx, l.incarnation, cut.Round, GoOn); err != nil {
-		return err
+	if _, err := r.StartRound(ctx, l.incarnation, manifests[0].Round, GoOn); err != nil {
+		return nil, err
 	}
-	rec := roundRecord{Round: cut.Round, Manifests: map[partition.TaskID]string{}, Channels: cut.Channels}
 	stored := make([]Manifest, len(manifests))
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(r.parallel)
@@ -180,9 +185,15 @@ func (r *Repository) adopt(ctx context.Context, cut Cut, manifests []Manifest) e
 			return err
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return err
+	return stored, group.Wait()
+}
+
+func (r *Repository) adoptRecord(ctx context.Context, cut Cut, stored []Manifest) error {
+	if len(stored) == 0 {
+		return fmt.Errorf("%w: no manifest", ErrInvalid)
 	}
+	l := life{r.app, stored[0].Incarnation}
+	rec := roundRecord{Round: cut.Round, Manifests: map[partition.TaskID]string{}, Channels: cut.Channels}
 	for _, m := range stored {
 		rec.Manifests[m.Task] = m.Checksum
 	}
@@ -196,7 +207,7 @@ func (r *Repository) adopt(ctx context.Context, cut Cut, manifests []Manifest) e
 	if err := r.borrow(ctx, l, files); err != nil {
 		return err
 	}
-	err = r.createDocument(ctx, l.complete(cut.Round), kindRound, rec)
+	err := r.createDocument(ctx, l.complete(cut.Round), kindRound, rec)
 	if errors.Is(err, objstore.ErrExists) {
 		return nil
 	}

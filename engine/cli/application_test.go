@@ -208,6 +208,13 @@ func TestSavepointsAreMadeForkedFromRolledBackToAndCarriedElsewhere(t *testing.T
 	w.execute(regrouper(), "rollback", "--to", "1/second", "--dry-run").want(t, 0, "life 3")
 	w.execute(regrouper(), "savepoint", "create", "kept", "--of", "latest").want(t, 0, "kept")
 
+	w.execute(regrouper(), "rescale", "--from", "kept", "--partitions", "3").want(t, exitPrecondition, "--yes regrouper")
+	w.execute(regrouper(), "rescale", "--from", "kept", "--partitions", "3", "--dry-run").want(t, 0, "2 tasks become 3", "nothing was done")
+	w.execute(regrouper(), "rescale", "--from", "kept", "--partitions", "3", "--yes", "regrouper").want(t, 0, "life 3")
+	w.execute(regrouper(), "run", "--until", "end").want(t, 0)
+	w.execute(regrouper(), "rescale", "--from", "1/second", "--partitions", "1", "--as", "small", "--mute").want(t, 0, "2 tasks become 1")
+	w.execute(regrouper(), "run", "--app-id", "small", "--until", "end").want(t, 0)
+
 	file := filepath.Join(t.TempDir(), "second.tar")
 	w.execute(regrouper(), "savepoint", "export", "second", "--to", file).want(t, 0, "is in")
 	w.execute(regrouper(), "savepoint", "export", "second", "--to", file).want(t, exitPrecondition, "exists already")

@@ -51,7 +51,7 @@ func (p *program) forPipeline() *cobra.Command {
 	root := p.root("Run and operate the pipeline "+p.pipeline,
 		"A streamd pipeline: worker, tools and development mode in one binary.")
 	root.AddCommand(p.runCommand(), p.devCommand(), p.describeCommand(), p.checkpointsCommand(), p.stateCommand(),
-		p.savepointCommand(), p.forkCommand(), p.replayCommand(), p.rollbackCommand(), p.resumeCommand(), p.resetCommand(), p.statusCommand(), p.doctorCommand(), p.configCommand(), p.versionCommand())
+		p.savepointCommand(), p.forkCommand(), p.replayCommand(), p.rollbackCommand(), p.rescaleCommand(), p.resumeCommand(), p.resetCommand(), p.statusCommand(), p.doctorCommand(), p.configCommand(), p.versionCommand())
 	return root
 }
 

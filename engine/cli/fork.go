@@ -141,6 +141,56 @@ func (p *program) rollbackCommand() *cobra.Command {
 	return withSettings(withTimeout(withOutput(cmd, "table", "json"), 0), false)
 }
 
+func (p *program) rescaleCommand() *cobra.Command {
+	var o lifeOptions
+	var partitions int32
+	var yes string
+	cmd := &cobra.Command{
+		Use:   "rescale --from CHECKPOINT [--partitions N]",
+		Short: "Begin anew from a checkpoint with other numbers of tasks",
+		Long: "Divides the state of a checkpoint, its timers, and the records between the stages by their keys among other numbers\n" +
+			"of tasks, and begins another life of the application with it; with --as another application. --partitions is how\n" +
+			"many partitions the repartition topics get. Stages that read a topic of yours have as many tasks as that topic has\n" +
+			"partitions.\n\n" +
+			"To add partitions to a source topic: stop its producers, let the application read everything, take a savepoint with\n" +
+			"--stop, add the partitions, rescale from the savepoint, and start the workers and producers again. A rescale is\n" +
+			"refused while unread records lie where their keys no longer lead, and while workers run.",
+		Example: p.example("rescale --from before --partitions 8 --dry-run", "rescale --from before --partitions 8 --yes flights", "rescale --from 12 --partitions 8 --as try --mute"),
+		Args:    args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := p.application(cmd)
+			if err != nil {
+				return err
+			}
+			own, life := *cfg, worker.Life{Rescale: true, Partitions: partitions}
+			switch {
+			case partitions < 0:
+				return failf(exitUsage, "--partitions %d: a topic has at least one", partitions)
+			case o.from == "":
+				return failf(exitUsage, "--from is missing: the number of a checkpoint, a savepoint, or latest")
+			case o.as != "":
+				if err := o.check(cfg.AppID); err != nil {
+					return err
+				}
+				own.AppID, life.Outputs = o.as, checkpoint.Outputs{Prefix: o.prefix, Muted: o.mute}
+			case !o.dryRun && yes != cfg.AppID:
+				return failf(exitPrecondition, "rescale begins another life of application %s, which writes again what it has written since the checkpoint: say --yes %s, or look first with --dry-run", cfg.AppID, cfg.AppID)
+			default:
+				life.Rollback = true
+			}
+			b, err := p.begin(cmd, cfg, &own, life, o)
+			if err != nil {
+				return err
+			}
+			return printBeginning(cmd, b, o.dryRun)
+		},
+	}
+	o.addTo(cmd)
+	cmd.Flags().Int32Var(&partitions, "partitions", 0, "`number` of partitions of the repartition topics; 0: as many as they have")
+	cmd.Flags().StringVar(&yes, "yes", "", "the application's `id`, typed to confirm")
+	return withSettings(withTimeout(withOutput(cmd, "table", "json"), 0), false)
+}
+
 // printBeginning shows what a life begins with.
 func printBeginning(cmd *cobra.Command, b worker.Beginning, dryRun bool) error {
 	t := newTable("TASK", "STATE", "IN FLIGHT", "RECORDS BEHIND")
@@ -149,6 +199,9 @@ func printBeginning(cmd *cobra.Command, b worker.Beginning, dryRun bool) error {
 	}
 	if err := printOut(cmd, b, t); err != nil {
 		return err
+	}
+	for _, r := range b.Rescaled {
+		say(cmd, "sub-topology %d: %d tasks become %d", r.SubTopology, r.From, r.To)
 	}
 	life := fmt.Sprintf("application %s (life %d) from %s", b.App, b.Incarnation, b.From)
 	switch {

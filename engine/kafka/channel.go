@@ -16,6 +16,7 @@ import (
 
 	"github.com/streamd/streamd/engine/config"
 	"github.com/streamd/streamd/engine/core"
+	"github.com/streamd/streamd/operators"
 	"github.com/streamd/streamd/partition"
 )
 
@@ -42,13 +43,11 @@ func SaveChannel(ctx context.Context, cfg *config.Config, c Channel) (records in
 	if c.From >= c.end() {
 		return 0, nil
 	}
-	file, err := os.Create(c.File)
+	w, err := newChannelWriter(c.File)
 	if err != nil {
 		return 0, err
 	}
-	defer file.Close()
-	w := bufio.NewWriterSize(file, 1<<20)
-	var buf []byte
+	defer w.file.Close()
 	err = c.read(ctx, cfg, func(r *kgo.Record) error {
 		id, _, err := cutOrigin(r.Key)
 		if err != nil {
@@ -61,15 +60,12 @@ func SaveChannel(ctx context.Context, cfg *config.Config, c Channel) (records in
 		if r.Offset >= until {
 			return nil
 		}
-		records++
-		buf = appendRecord(buf[:0], r)
-		_, err = w.Write(buf)
-		return err
+		return w.write(r)
 	})
 	if err == nil {
-		err = w.Flush()
+		err = w.w.Flush()
 	}
-	return records, err
+	return w.records, err
 }
 
 // read hands over the committed records of the partition up to where all that is in flight has been seen.
@@ -228,6 +224,20 @@ func (p *Producer) produceChannels(ctx context.Context, channels []SavedChannel)
 }
 
 func (p *Producer) produceChannel(ctx context.Context, c SavedChannel) error {
+	return c.each(func(rec *kgo.Record) error {
+		rec.Topic, rec.Partition = c.Partition.Topic, c.Partition.Partition
+		p.sent.Store(true)
+		p.cl.Produce(ctx, rec, func(_ *kgo.Record, err error) {
+			if err != nil {
+				p.fail(err, 0)
+			}
+		})
+		return nil
+	})
+}
+
+// each hands over the records of the channel's file, which must be as many as it says.
+func (c SavedChannel) each(take func(*kgo.Record) error) error {
 	file, err := os.Open(c.File)
 	if err != nil {
 		return err
@@ -242,15 +252,140 @@ func (p *Producer) produceChannel(ctx context.Context, c SavedChannel) error {
 			}
 			return nil
 		}
+		if err == nil {
+			err = take(rec)
+		}
 		if err != nil {
 			return err
 		}
-		rec.Topic, rec.Partition = c.Partition.Topic, c.Partition.Partition
-		p.sent.Store(true)
-		p.cl.Produce(ctx, rec, func(_ *kgo.Record, err error) {
-			if err != nil {
-				p.fail(err, 0)
-			}
-		})
 	}
+}
+
+// Rerouting divides the content of channels of one topic among another number of partitions.
+type Rerouting struct {
+	From, To  int32           // partitions of the topic
+	Tasks     map[int32]int32 // how many tasks each sub-topology has afterwards
+	Broadcast bool            // every partition holds the same
+	Prefix    string          // of the files that are written
+}
+
+// Write reads the channels of the topic, in the order of their partitions, and writes each record to where its key leads
+// now. Announcements go where the number of partitions changes: tasks say again how far they have come. A record of a task
+// that there is no more counts as one of another task of the same sub-topology: it comes before all that this one writes.
+func (re Rerouting) Write(channels []SavedChannel) ([]SavedChannel, error) {
+	targets := make([]*channelWriter, re.To)
+	defer func() {
+		for _, t := range targets {
+			if t != nil {
+				t.file.Close()
+			}
+		}
+	}()
+	n := int32(0)
+	for _, c := range channels {
+		if re.Broadcast && re.From != re.To && c.Partition.Partition > 0 {
+			continue // the state of the first task goes to all, so that what it had not seen does, too
+		}
+		err := c.each(func(rec *kgo.Record) error {
+			n++
+			return re.route(rec, c.Partition.Partition, n, func(p int32, rec *kgo.Record) error {
+				if targets[p] == nil {
+					t, err := newChannelWriter(fmt.Sprintf("%s.%d", re.Prefix, p))
+					if err != nil {
+						return err
+					}
+					targets[p] = t
+				}
+				return targets[p].write(rec)
+			})
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	var written []SavedChannel
+	for p, t := range targets {
+		if t == nil {
+			continue
+		}
+		if err := t.w.Flush(); err != nil {
+			return nil, err
+		}
+		written = append(written, SavedChannel{Partition: partition.TopicPartition{Partition: int32(p)}, File: t.file.Name(), Records: t.records})
+	}
+	return written, nil
+}
+
+// route hands a record to the partitions that it belongs to now. n numbers records without a key.
+func (re Rerouting) route(rec *kgo.Record, at, n int32, put func(int32, *kgo.Record) error) error {
+	id, key, err := cutOrigin(rec.Key)
+	if err != nil {
+		return err
+	}
+	tasks := re.Tasks[id.SubTopology]
+	if isAnnouncement(rec) && (re.From != re.To || id.Partition >= tasks) {
+		return nil
+	}
+	if id.Partition >= tasks && tasks > 0 {
+		id.Partition %= tasks
+		framed := append(appendOrigin(nil, id), key...)
+		markNullKey(framed, key == nil)
+		rec.Key = framed
+	}
+	switch {
+	case re.From == re.To:
+		return put(at, rec)
+	case re.Broadcast:
+		for p := range re.To {
+			if err := put(p, rec); err != nil {
+				return err
+			}
+		}
+		return nil
+	case key == nil:
+		return put(n%re.To, rec)
+	}
+	return put(partition.ForKey(key, re.To), rec)
+}
+
+func isAnnouncement(rec *kgo.Record) bool {
+	return len(rec.Headers) == 1 && rec.Headers[0].Key == operators.ControlHeader
+}
+
+// channelWriter writes a channel file.
+type channelWriter struct {
+	file    *os.File
+	w       *bufio.Writer
+	buf     []byte
+	records int64
+}
+
+func newChannelWriter(path string) (*channelWriter, error) {
+	file, err := os.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	return &channelWriter{file: file, w: bufio.NewWriterSize(file, 1<<16)}, nil
+}
+
+func (c *channelWriter) write(r *kgo.Record) error {
+	c.records++
+	c.buf = appendRecord(c.buf[:0], r)
+	_, err := c.w.Write(c.buf)
+	return err
+}
+
+// Misplaced counts the records of a partition, in a range of offsets, whose keys do not lead there if the topic has so many
+// partitions, and returns the offset of the first.
+func Misplaced(ctx context.Context, cfg *config.Config, tp partition.TopicPartition, offsets [2]int64, partitions int32) (n, first int64, err error) {
+	c := Channel{Partition: tp, From: offsets[0], Until: map[partition.TaskID]int64{{}: offsets[1]}}
+	err = c.read(ctx, cfg, func(r *kgo.Record) error {
+		if r.Key != nil && partition.ForKey(r.Key, partitions) != tp.Partition {
+			if n++; n == 1 {
+				first = r.Offset
+			}
+		}
+		return nil
+	})
+	return n, first, err
 }

@@ -4,6 +4,7 @@ package task
 
 import (
 	"math"
+	"slices"
 	"sort"
 	"time"
 
@@ -29,6 +30,12 @@ type input struct {
 	end      int64     // everything below is known to be there to be read; -1: nothing is known
 	stop     int64     // of a bounded run: records from here on are not part of it
 	caughtUp time.Time // since when all that there is has been processed; zero: it has not
+}
+
+// writtenBy says whether a task writes to the repartition topic. One that did when there were more tasks does no more, and
+// is not waited for.
+func (in *input) writtenBy(id partition.TaskID) bool {
+	return len(in.writers) == 0 || slices.Contains(in.writers, id)
 }
 
 // cut takes off a batch what a bounded run does not process, and says whether there was any.

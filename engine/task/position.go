@@ -63,6 +63,39 @@ func (p *Point) input(source string, internal bool) (inputTime, bool) {
 	return inputTime{}, false
 }
 
+// InputAt is a position in one input of a task.
+type InputAt struct {
+	Source    string // as the topology names it
+	Internal  bool
+	Partition int32
+	Next      int64
+}
+
+// Rescale returns where a task begins whose keys lay in several tasks before. Event time is where the task stood that had
+// come least far: the others see what they have acted on already once more, and none of what is still to come is late. What
+// upstream tasks have said is forgotten: they say it again.
+func Rescale(points []Point, inputs []InputAt) Point {
+	p := Point{reached: operators.MaxTime}
+	for i := range points {
+		p.reached = min(p.reached, points[i].reached)
+	}
+	if len(points) == 0 {
+		p.reached = operators.MinTime
+	}
+	for _, at := range inputs {
+		in := pointInput{at.Source, at.Internal, at.Partition, at.Next, inputTime{newest: operators.MinTime}}
+		for i := range points {
+			for _, was := range points[i].inputs {
+				if was.source == at.Source && was.internal == at.Internal && was.partition == at.Partition {
+					in.time.newest = was.time.newest
+				}
+			}
+		}
+		p.inputs = append(p.inputs, in)
+	}
+	return p
+}
+
 // AppendTo encodes the point.
 func (p *Point) AppendTo(dst []byte) []byte {
 	dst = append(dst, positionFormat)

@@ -62,7 +62,9 @@ func (t *Task) restore(p Point) {
 			continue
 		}
 		for _, u := range was.upstream {
-			in.hear(u.task, u.heard.in(t.run))
+			if t.inputs[i].writtenBy(u.task) {
+				in.hear(u.task, u.heard.in(t.run))
+			}
 		}
 		in.newest = was.newest
 		if t.inputs[i].internal {
@@ -117,6 +119,9 @@ func (t *Task) hear(i int) error {
 	}
 	if round > max(t.time.round, t.time.barrier) {
 		t.time.barrier = round
+	}
+	if !t.inputs[i].writtenBy(from) {
+		return nil
 	}
 	t.time.inputs[i].hear(from, r.in(t.run))
 	t.time.inputs[i].combine()

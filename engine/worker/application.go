@@ -26,6 +26,7 @@ type application struct {
 	internal    map[string]kafka.TopicInfo // as found now
 	origin      *checkpoint.Origin         // the cut that this life began from; nil: it began with nothing
 	outputs     checkpoint.Outputs
+	partitions  map[string]int32 // of repartition topics, as recorded; by step
 }
 
 // openStore opens the object store and proves that it is safe to use. Without one there are no checkpoints, and the
@@ -72,7 +73,7 @@ func (w *Worker) loadApplication(ctx context.Context) error {
 
 func (w *Worker) adopt(rec checkpoint.Application) {
 	w.names.Incarnation = rec.Incarnation
-	w.app.topicIDs, w.app.origin, w.app.outputs = rec.TopicIDs, rec.Origin, rec.Outputs
+	w.app.topicIDs, w.app.origin, w.app.outputs, w.app.partitions = rec.TopicIDs, rec.Origin, rec.Outputs, rec.Partitions
 	w.app.initial = map[partition.TopicPartition]int64{}
 	for topic, ps := range rec.InitialOffsets {
 		for p, at := range ps {
@@ -94,7 +95,7 @@ func (w *Worker) createApplication(ctx context.Context, starts map[partition.Top
 	rec := checkpoint.Application{
 		Topology: described.String(),
 		App:      w.names.App, Incarnation: w.names.Incarnation, Fingerprint: w.topology.Fingerprint(), Created: time.Now(),
-		Origin: w.app.origin, Outputs: w.app.outputs,
+		Origin: w.app.origin, Outputs: w.app.outputs, Partitions: w.repartitionCounts(),
 		TopicIDs: map[string]string{}, InitialOffsets: map[string]map[int32]int64{},
 	}
 	for _, topics := range []map[string]kafka.TopicInfo{w.user, w.app.internal} {
@@ -136,6 +137,19 @@ func (w *Worker) checkTopicIDs() error {
 		}
 	}
 	return nil
+}
+
+// repartitionCounts returns how many partitions each repartition topic has, by step.
+func (w *Worker) repartitionCounts() map[string]int32 {
+	counts := map[string]int32{}
+	for _, s := range w.topology.SubTopologies {
+		for _, src := range s.Sources {
+			if src.Internal {
+				counts[src.Topic] = w.counts[w.names.Repartition(src.Topic)]
+			}
+		}
+	}
+	return counts
 }
 
 // ErrTopologyChanged refuses a pipeline whose stored state it cannot read, or would lose.

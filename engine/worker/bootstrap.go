@@ -127,7 +127,7 @@ func (w *Worker) userTopics() []string {
 }
 
 // planTopics decides how many partitions each topic has. A repartition topic has as many as the topics it must be
-// co-partitioned with, else as many as configured, else as many as the widest input of the step that writes it.
+// co-partitioned with, else as many as it had when the application began, else as many as configured, else as many as the widest input of the step that writes it.
 func (w *Worker) planTopics(user map[string]kafka.TopicInfo) error {
 	w.counts = map[string]int32{}
 	for name, info := range user {
@@ -160,6 +160,9 @@ func (w *Worker) planOutputs(s *topology.SubTopology) {
 			continue
 		}
 		n := w.coPartitioned(out.Topic)
+		if n == 0 {
+			n = w.app.partitions[out.Topic]
+		}
 		if n == 0 {
 			n = int32(w.cfg.RepartitionPartitions)
 		}
@@ -260,7 +263,7 @@ func (w *Worker) waitForTopics(ctx context.Context, names []string) (map[string]
 }
 
 // ErrPartitionsChanged marks a topic whose number of partitions no longer fits the state that was built with it.
-var ErrPartitionsChanged = errors.New("the number of partitions has changed; keys would be looked up where they are not")
+var ErrPartitionsChanged = errors.New("the number of partitions has changed; keys would be looked up where they are not; take a savepoint, and rescale from it")
 
 // firstStart records what the application starts from and commits the initial offsets, before anything is
 // processed.

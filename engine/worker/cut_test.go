@@ -4,6 +4,7 @@ package worker_test
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -11,21 +12,23 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/streamd/streamd/checkpoint"
 	"github.com/streamd/streamd/engine/worker"
 	"github.com/streamd/streamd/operators/codec"
 	"github.com/streamd/streamd/operators/stream"
+	"github.com/streamd/streamd/partition"
 )
 
-// mixing counts per key, and sends every count on to one of three keys that are counted in turn: every task of the
+// mixing counts per key, and sends every count on to one of seven keys that are counted in turn: every task of the
 // second stage hears from every task of the first.
 func mixing(app string) *stream.Pipeline {
 	p := stream.NewPipeline(app)
 	stream.From(p, "in", codec.Uint64, codec.Uint64).
 		Group().Count("first").Stream().
 		MapWithKey(func(k uint64, _ int64) uint64 { return k }).
-		KeyBy("mix", func(k uint64) uint64 { return k % 3 }, codec.Uint64).
+		KeyBy("mix", func(k uint64) uint64 { return k % 7 }, codec.Uint64).
 		Group().Count("second").Stream().To("out")
 	return p
 }
@@ -170,7 +173,7 @@ func TestARolledBackApplicationGoesOnFromTheCut(t *testing.T) {
 		}
 		want := map[uint64]uint64{}
 		for i := range fed {
-			want[uint64(i%10)%3]++
+			want[uint64(i%10)%7]++
 		}
 		if diff := cmp.Diff(want, last); diff != "" {
 			t.Fatal(diff)
@@ -278,10 +281,13 @@ func TestAHaltStopsTheApplicationAtACutAndResumeLetsItGoOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for id, m := range r.committed("app", "in") {
-		at := cut.Manifests[id].Position
-		if m.Epoch != at.Epoch || m.Entered != halt {
-			t.Errorf("partition %d was committed in epoch %d of round %d, its cut is epoch %d of round %d", id, m.Epoch, m.Entered, at.Epoch, halt)
+	offsets, err := r.admin().FetchOffsets(t.Context(), "app")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for p, want := range cut.Manifests[0].Position.Inputs["in"] {
+		if at, ok := offsets.Lookup("in", p); !ok || at.At != want {
+			t.Errorf("partition %d is committed at %d, its cut is at %d", p, at.At, want)
 		}
 	}
 	w := r.start(mixing("app"), 2, keepAll)
@@ -299,5 +305,107 @@ func TestAHaltStopsTheApplicationAtACutAndResumeLetsItGoOn(t *testing.T) {
 				t.Fatalf("key %d: count %d is %d", k, i+1, v)
 			}
 		}
+	}
+}
+
+func TestARescaledPipelineGoesOnFromTheCutWithOtherNumbersOfTasks(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "in", "out")
+	cuts, _ := r.cuts(mixing, 5)
+	whole := r.read("out")
+	inFlight := int64(0)
+	for i, cut := range cuts {
+		for _, numbers := range []int32{8, 6} {
+			app := fmt.Sprintf("rescaled-%d-%d", i, numbers)
+			b, err := r.begin(mixing(app), worker.Life{From: originOf(cut), Outputs: checkpoint.Outputs{Prefix: app + "."}, Rescale: true, Partitions: numbers})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff([]worker.Rescaled{{SubTopology: 1, From: int32(len(cut.Manifests)) - partitions, To: numbers}}, b.Rescaled); diff != "" {
+				t.Error(diff)
+			}
+			inFlight += b.InFlight
+			// The fork is stopped after some rounds of its own, so that the second rescale begins from one of them.
+			w := r.start(mixing(app), 0, keepAll)
+			own := checkpoint.NewRepository(r.store(), app)
+			r.until("the fork has a round of its own", func() bool { return len(r.complete(own)) > 1 })
+			if err := w.stop(); err != nil {
+				t.Fatal(err)
+			}
+			if err := r.run(mixing(app), 0, keepAll); err != nil {
+				t.Fatal(err)
+			}
+			if err := goesOn(whole, r.read(app+".out")); err != nil {
+				t.Errorf("%d tasks from %v, with %d records in flight: %v", numbers, cut, b.InFlight, err)
+			}
+			rounds := r.complete(own)
+			if cut, err = own.LoadCut(t.Context(), 1, rounds[len(rounds)-1]); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if inFlight == 0 {
+		t.Error("no cut had anything in flight: the test shows less than it should")
+	}
+}
+
+// grown has an application count some records, with a round at the end, and then gives its source more partitions.
+func (r *rig) grown(unread int) checkpoint.Origin {
+	r.t.Helper()
+	n := r.checkpointed(0, 3, keepAll)
+	repo := checkpoint.NewRepository(r.store(), "app")
+	w := r.start(counting("app"), 0, keepAll)
+	before := len(r.complete(repo))
+	r.until("rounds hold all that was read", func() bool { return len(r.complete(repo)) > before+2 })
+	if err := w.stop(); err != nil {
+		r.t.Fatal(err)
+	}
+	rounds := r.complete(repo)
+	r.feed("in", n, unread)
+	if _, err := r.admin().UpdatePartitions(r.t.Context(), 7, "in"); err != nil {
+		r.t.Fatal(err)
+	}
+	return checkpoint.Origin{App: "app", Incarnation: 1, Round: rounds[len(rounds)-1]}
+}
+
+func TestASourceWithMorePartitionsIsNotTakenForTheFormerOne(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "in", "out")
+	from := r.grown(100)
+	if _, err := r.begin(counting("app"), worker.Life{From: from, Rollback: true}); !errors.Is(err, worker.ErrPartitionsChanged) {
+		t.Errorf("a rollback: got %v", err)
+	}
+	_, err := r.begin(counting("app"), worker.Life{From: from, Rollback: true, Rescale: true})
+	refused(t, err, worker.ErrPartitionsChanged, "unread records")
+	if err := r.run(counting("app"), 0, nil); !errors.Is(err, worker.ErrPartitionsChanged) {
+		t.Errorf("a run: got %v", err)
+	}
+}
+
+func TestASourceThatIsReadToItsEndMayGetMorePartitions(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "in", "out")
+	from := r.grown(0)
+	if _, err := r.begin(counting("app"), worker.Life{From: from, Rollback: true, Rescale: true}); err != nil {
+		t.Fatal(err)
+	}
+	var records []*kgo.Record
+	for i := 300; i < 700; i++ {
+		key := binary.BigEndian.AppendUint64(nil, uint64(i%10))
+		records = append(records, &kgo.Record{Topic: "in", Partition: partition.ForKey(key, 7), Key: key, Value: key})
+	}
+	cl, err := kgo.NewClient(kgo.SeedBrokers(r.broker.Addr()), kgo.RecordPartitioner(kgo.ManualPartitioner())) // the other knows four
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	if err := cl.ProduceSync(t.Context(), records...).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.run(counting("app"), 0, nil); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(upTo(70), r.read("out")); diff != "" {
+		t.Error(diff)
 	}
 }

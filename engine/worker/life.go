@@ -29,6 +29,10 @@ type Life struct {
 	From     checkpoint.Origin
 	Outputs  checkpoint.Outputs
 	Rollback bool // of the same application; else a fork
+	// Rescale allows for numbers of tasks other than those at the cut: state, and what was in flight, is divided anew.
+	Rescale bool
+	// Partitions is how many partitions repartition topics get in a rescale; 0: as many as they had.
+	Partitions int32
 }
 
 // Beginning is what a life begins with.
@@ -39,6 +43,14 @@ type Beginning struct {
 	Tasks       []BeginningTask `json:"tasks"`
 	InFlight    int64           `json:"inFlight"` // records carried over
 	Resumed     bool            `json:"resumed"`  // an earlier attempt had got so far that this one goes on with it
+	Rescaled    []Rescaled      `json:"rescaled,omitempty"`
+}
+
+// Rescaled is a sub-topology whose number of tasks changes.
+type Rescaled struct {
+	SubTopology int32 `json:"subTopology"`
+	From        int32 `json:"from"` // tasks
+	To          int32 `json:"to"`
 }
 
 // BeginningTask is one task of a life that begins.
@@ -110,6 +122,11 @@ func (w *Worker) planLife(ctx context.Context, life Life) (Beginning, error) {
 		return Beginning{}, fmt.Errorf("application %s has %d workers: %w", w.names.App, members, ErrRunning)
 	}
 	w.app.origin, w.app.outputs = &life.From, life.Outputs
+	if w.rescales = life.Rescale; w.app.topicIDs == nil {
+		if err := w.planPartitions(ctx, life); err != nil {
+			return Beginning{}, err
+		}
+	}
 	if err := w.resolveTopics(ctx, w.userSources()); err != nil {
 		return Beginning{}, err
 	}
@@ -165,43 +182,78 @@ func (w *Worker) verifyLife(ctx context.Context) (Beginning, error) {
 	if w.cut, err = source.LoadCut(ctx, from.Incarnation, from.Round); err != nil {
 		return b, err
 	}
-	if err := w.checkTasks(); err != nil {
+	if b.Rescaled, err = w.compareTasks(); err != nil {
 		return b, err
 	}
+	w.rescaled = b.Rescaled
 	starts, ends, err := w.logBounds(ctx, original)
 	if err != nil {
 		return b, err
 	}
 	for _, m := range w.cut.Manifests {
-		t, err := w.verifyTask(m, starts, ends)
+		if err := w.fits(m); err != nil {
+			return b, err
+		}
+	}
+	for _, id := range w.taskIDs() {
+		t, err := w.verifyTask(id, starts, ends)
 		if err != nil {
 			return b, err
 		}
 		b.Tasks = append(b.Tasks, t)
-		b.InFlight += t.InFlight
 	}
-	return b, nil
+	for _, c := range w.cut.Channels {
+		b.InFlight += c.Records
+	}
+	return b, w.verifyKeys(ctx, ends)
 }
 
-// checkTasks compares the tasks of the cut with those that the pipeline has now.
-func (w *Worker) checkTasks() error {
-	had := map[int32]int32{}
-	for _, m := range w.cut.Manifests {
-		had[m.Task.SubTopology] = max(had[m.Task.SubTopology], m.Task.Partition+1)
+// planPartitions says how many partitions repartition topics get: as many as at the cut, or as a rescale wants.
+func (w *Worker) planPartitions(ctx context.Context, life Life) error {
+	original, err := checkpoint.NewRepository(w.store, life.From.App).LoadLife(ctx, life.From.Incarnation)
+	if err != nil {
+		return err
 	}
-	has := map[int32]int32{}
-	for id := range w.all {
-		has[id.SubTopology] = max(has[id.SubTopology], id.Partition+1)
-	}
-	for _, s := range w.topology.SubTopologies {
-		switch was, is := had[s.ID], has[s.ID]; {
-		case was == 0:
-			return fmt.Errorf("%w: the cut has no task of sub-topology %d", ErrTopologyChanged, s.ID)
-		case was != is:
-			return fmt.Errorf("sub-topology %d had %d tasks at the cut, its topics now give %d: %w", s.ID, was, is, ErrPartitionsChanged)
+	w.app.partitions = maps.Clone(original.Partitions)
+	if life.Rescale && life.Partitions > 0 {
+		for step := range w.app.partitions {
+			w.app.partitions[step] = life.Partitions
 		}
 	}
 	return nil
+}
+
+// compareTasks compares the tasks of the cut with those that the pipeline has now, and returns what a rescale changes.
+func (w *Worker) compareTasks() ([]Rescaled, error) {
+	had, has := tasksIn(manifestTasks(w.cut.Manifests)), tasksIn(w.taskIDs())
+	var rescaled []Rescaled
+	for _, s := range w.topology.SubTopologies {
+		switch was, is := had[s.ID], has[s.ID]; {
+		case was == 0:
+			return nil, fmt.Errorf("%w: the cut has no task of sub-topology %d", ErrTopologyChanged, s.ID)
+		case was != is && !w.rescales && w.app.topicIDs == nil:
+			return nil, fmt.Errorf("sub-topology %d had %d tasks at the cut, its topics now give %d: %w", s.ID, was, is, ErrPartitionsChanged)
+		case was != is:
+			rescaled = append(rescaled, Rescaled{s.ID, was, is})
+		}
+	}
+	return rescaled, nil
+}
+
+func manifestTasks(manifests []checkpoint.Manifest) (ids []partition.TaskID) {
+	for _, m := range manifests {
+		ids = append(ids, m.Task)
+	}
+	return ids
+}
+
+// tasksIn counts the tasks of each sub-topology.
+func tasksIn(ids []partition.TaskID) map[int32]int32 {
+	n := map[int32]int32{}
+	for _, id := range ids {
+		n[id.SubTopology] = max(n[id.SubTopology], id.Partition+1)
+	}
+	return n
 }
 
 // logBounds returns the starts and ends of the user's source topics, after a look whether they still are the same topics.
@@ -219,32 +271,47 @@ func (w *Worker) logBounds(ctx context.Context, original checkpoint.Application)
 	return starts, ends, err
 }
 
-// verifyTask checks one task's checkpoint: that the pipeline can read it, and that its inputs hold what follows it.
-func (w *Worker) verifyTask(m checkpoint.Manifest, starts, ends map[partition.TopicPartition]int64) (BeginningTask, error) {
-	t := BeginningTask{Task: m.Task, StateBytes: m.Bytes(), Inputs: map[string]map[int32]int64{}}
-	if err := w.fits(m); err != nil {
-		return t, err
+// verifyTask finds where a task begins, and checks that its inputs hold what follows.
+func (w *Worker) verifyTask(id partition.TaskID, starts, ends map[partition.TopicPartition]int64) (BeginningTask, error) {
+	t := BeginningTask{Task: id, Inputs: map[string]map[int32]int64{}}
+	for _, m := range w.cut.Manifests {
+		if m.Task == id && !w.isRescaled(id.SubTopology) {
+			t.StateBytes = m.Bytes()
+		}
 	}
-	for _, tp := range w.all[m.Task].Inputs {
+	for _, tp := range w.all[id].Inputs {
 		if w.repartition[tp.Topic] {
 			continue
 		}
-		at, ok := m.Position.Inputs[tp.Topic][tp.Partition]
+		at, ok := w.cutPosition(tp)
 		switch {
+		case !ok && w.isRescaled(id.SubTopology):
+			at = starts[tp] // a partition that there was not
 		case !ok:
-			return t, fmt.Errorf("%w: the checkpoint of task %v has no position in %v", ErrTopologyChanged, m.Task, tp)
+			return t, fmt.Errorf("%w: the checkpoint of task %v has no position in %v", ErrTopologyChanged, id, tp)
 		case at < starts[tp]:
-			return t, fmt.Errorf("begin from %v: task %v goes on with %v at offset %d: %w: the log begins at %d, so %d offsets are gone", w.cut, m.Task, tp, at, kafka.ErrOffsetExpired, starts[tp], starts[tp]-at)
+			return t, fmt.Errorf("begin from %v: task %v goes on with %v at offset %d: %w: the log begins at %d, so %d offsets are gone", w.cut, id, tp, at, kafka.ErrOffsetExpired, starts[tp], starts[tp]-at)
 		}
 		t.Inputs[tp.Topic] = map[int32]int64{tp.Partition: at}
 		t.Behind += max(0, ends[tp]-at)
+		w.begins[tp] = at
 	}
 	for _, c := range w.cut.Channels {
-		if w.owner[partition.TopicPartition{Topic: w.names.Repartition(c.Topic), Partition: c.Partition}] == m.Task {
+		if w.owner[partition.TopicPartition{Topic: w.names.Repartition(c.Topic), Partition: c.Partition}] == id && !w.isRescaled(id.SubTopology) {
 			t.InFlight += c.Records
 		}
 	}
 	return t, nil
+}
+
+// cutPosition is where the application stood in a partition of a user's topic at the cut.
+func (w *Worker) cutPosition(tp partition.TopicPartition) (int64, bool) {
+	for _, m := range w.cut.Manifests {
+		if at, ok := m.Position.Inputs[tp.Topic][tp.Partition]; ok {
+			return at, true
+		}
+	}
+	return 0, false
 }
 
 // beginLife makes what the life consists of. Everything has been verified.
@@ -258,33 +325,32 @@ func (w *Worker) beginLife(ctx context.Context) error {
 	if err := w.ensureInternal(ctx); err != nil {
 		return err
 	}
-	initial := map[partition.TopicPartition]int64{}
-	for _, m := range w.cut.Manifests {
-		for _, tp := range w.all[m.Task].Inputs {
-			initial[tp] = m.Position.Inputs[tp.Topic][tp.Partition]
-			if w.repartition[tp.Topic] {
-				initial[tp] = 0 // the topic begins with what was in flight
-			}
-		}
-	}
-	if err := w.createApplication(ctx, initial); err != nil {
+	if err := w.createApplication(ctx, w.begins); err != nil {
 		return err
 	}
-	if err := w.repo.Adopt(ctx, w.cut, w.adoptedManifests(initial)); err != nil {
+	if err := w.storeCut(ctx); err != nil {
 		return err
 	}
-	channels, err := w.fetchChannels(ctx)
+	own, err := w.repo.LoadCut(ctx, w.names.Incarnation, w.cut.Round)
+	if err != nil {
+		return err
+	}
+	dir, err := w.channelDir()
+	if err != nil {
+		return err
+	}
+	channels, err := w.fetchChannels(ctx, own, dir)
 	if err != nil {
 		return err
 	}
 	var commits []kafka.OffsetCommit
-	for _, m := range w.cut.Manifests {
+	for _, m := range own.Manifests {
 		metadata := core.Metadata{
-			Incarnation: w.names.Incarnation, Epoch: m.Position.Epoch, ChangelogOffset: -1, Round: w.cut.Round, Entered: w.cut.Round,
+			Incarnation: w.names.Incarnation, Epoch: m.Position.Epoch, ChangelogOffset: -1, Round: own.Round, Entered: own.Round,
 			TransactionalID: "-", Watermark: m.Position.Watermark,
 		}.Encode()
 		for _, tp := range w.all[m.Task].Inputs {
-			commits = append(commits, kafka.OffsetCommit{Partition: tp, Offset: initial[tp], Metadata: metadata})
+			commits = append(commits, kafka.OffsetCommit{Partition: tp, Offset: w.begins[tp], Metadata: metadata})
 		}
 	}
 	if err := w.commitInitial(ctx, commits, channels); err != nil {
@@ -293,31 +359,40 @@ func (w *Worker) beginLife(ctx context.Context) error {
 	return w.repo.MarkInitialized(ctx, w.names.Incarnation)
 }
 
-// adoptedManifests are those of the cut as checkpoints of this life, whose changelog is empty.
-func (w *Worker) adoptedManifests(initial map[partition.TopicPartition]int64) []checkpoint.Manifest {
-	manifests := slices.Clone(w.cut.Manifests)
+// storeCut makes the cut the first checkpoint of this life: by reference, or divided anew.
+func (w *Worker) storeCut(ctx context.Context) error {
+	if len(w.rescaled) > 0 {
+		return w.rescale(ctx)
+	}
+	return w.repo.Adopt(ctx, w.cut, w.adopted(w.cut.Manifests))
+}
+
+// adopted are manifests of the cut as checkpoints of this life, whose changelog is empty.
+func (w *Worker) adopted(manifests []checkpoint.Manifest) []checkpoint.Manifest {
+	manifests = slices.Clone(manifests)
 	for i := range manifests {
 		m := &manifests[i]
 		m.App, m.Incarnation = w.names.App, w.names.Incarnation
 		m.Position.ChangelogOffset, m.Position.Produced = -1, nil
-		inputs := task.Position{}
-		for _, tp := range w.all[m.Task].Inputs {
-			inputs[tp] = initial[tp]
-		}
-		m.Position.Inputs = inputsByTopic(inputs)
+		m.Position.Inputs = inputsByTopic(w.beginsOf(m.Task))
 	}
 	return manifests
 }
 
-// fetchChannels brings what was in flight at the cut into local files.
-func (w *Worker) fetchChannels(ctx context.Context) ([]kafka.SavedChannel, error) {
-	dir, err := w.channelDir()
-	if err != nil {
-		return nil, err
+// beginsOf is where a task begins. Repartition topics begin with what was in flight.
+func (w *Worker) beginsOf(id partition.TaskID) task.Position {
+	inputs := task.Position{}
+	for _, tp := range w.all[id].Inputs {
+		inputs[tp] = w.begins[tp]
 	}
-	repo := checkpoint.NewRepository(w.store, w.cut.App)
+	return inputs
+}
+
+// fetchChannels brings what was in flight at a cut into files of a folder.
+func (w *Worker) fetchChannels(ctx context.Context, cut checkpoint.Cut, dir string) ([]kafka.SavedChannel, error) {
+	repo := checkpoint.NewRepository(w.store, cut.App)
 	var saved []kafka.SavedChannel
-	for _, c := range w.cut.Channels {
+	for _, c := range cut.Channels {
 		s := kafka.SavedChannel{
 			Partition: partition.TopicPartition{Topic: w.names.Repartition(c.Topic), Partition: c.Partition},
 			File:      filepath.Join(dir, fmt.Sprintf("%s.%d", c.Topic, c.Partition)), Records: c.Records,
@@ -347,7 +422,7 @@ func (w *Worker) resolveTopics(ctx context.Context, names []string) (err error) 
 		return err
 	}
 	w.all, w.owner, w.subs = map[partition.TaskID]partition.Task{}, map[partition.TopicPartition]partition.TaskID{}, map[int32]*topology.SubTopology{}
-	w.first, w.repartition = tasks[0].ID, map[string]bool{}
+	w.first, w.repartition, w.begins = tasks[0].ID, map[string]bool{}, map[partition.TopicPartition]int64{}
 	for _, t := range tasks {
 		w.all[t.ID] = t
 		for _, tp := range t.Inputs {

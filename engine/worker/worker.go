@@ -56,8 +56,11 @@ type Worker struct {
 	store       objstore.Store
 	repo        *checkpoint.Repository // nil: no object store is configured
 	app         application
-	user        map[string]kafka.TopicInfo // the user's topics, as found now
-	cut         checkpoint.Cut             // that a life which is not begun yet begins from
+	user        map[string]kafka.TopicInfo         // the user's topics, as found now
+	cut         checkpoint.Cut                     // that a life which is not begun yet begins from
+	begins      map[partition.TopicPartition]int64 // and where it begins in users\' topics
+	rescales    bool                               // it may have other numbers of tasks than at the cut
+	rescaled    []Rescaled
 	all         map[partition.TaskID]partition.Task
 	first       partition.TaskID
 	owner       map[partition.TopicPartition]partition.TaskID
