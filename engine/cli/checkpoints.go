@@ -62,14 +62,14 @@ func openArchive(ctx context.Context, cfg *config.Config) (*archive, error) {
 	return &archive{repo, app}, nil
 }
 
-// round finds a round by its number; "" or "latest" is the newest complete one.
+// latest names the newest complete checkpoint; "" does too.
+const latest = "latest"
+
+// round finds a round by its number, or by the name of a savepoint that keeps it.
 func (a *archive) round(ctx context.Context, name string) (checkpoint.Round, error) {
-	var n int64
-	if name != "" && name != "latest" {
-		var err error
-		if n, err = strconv.ParseInt(name, 10, 64); err != nil || n < 1 {
-			return checkpoint.Round{}, failf(exitUsage, "%q is not a checkpoint: give its number, or latest", name)
-		}
+	n, err := a.number(ctx, name)
+	if err != nil {
+		return checkpoint.Round{}, err
 	}
 	var newest checkpoint.Round
 	for r, err := range a.repo.Rounds(ctx, a.app.Incarnation) {
@@ -89,6 +89,31 @@ func (a *archive) round(ctx context.Context, name string) (checkpoint.Round, err
 		return newest, failf(exitNotFound, "application %s has no checkpoint %d: see checkpoints list", a.repo.App(), n)
 	}
 	return newest, nil
+}
+
+// number is the number that a name stands for; 0 for the newest.
+func (a *archive) number(ctx context.Context, name string) (int64, error) {
+	if name == "" || name == latest {
+		return 0, nil
+	}
+	if n, err := strconv.ParseInt(name, 10, 64); err == nil {
+		if n < 1 {
+			return 0, failf(exitUsage, "%q is not a checkpoint: the first is 1", name)
+		}
+		return n, nil
+	}
+	savepoints, err := a.repo.Savepoints(ctx, a.app.Incarnation)
+	if err != nil {
+		return 0, err
+	}
+	names := []string{latest}
+	for _, s := range savepoints {
+		if s.Name == name {
+			return s.Round, nil
+		}
+		names = append(names, s.Name)
+	}
+	return 0, failf(exitNotFound, "application %s has no savepoint %q%s (a checkpoint is named by its number, latest, or a savepoint)", a.repo.App(), name, didYouMean(name, names))
 }
 
 // roundInfo is one checkpoint of the whole application in the output.
@@ -142,7 +167,7 @@ type taskInfo struct {
 
 func (p *program) checkpointsShowCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "show [NUMBER|latest]",
+		Use:     "show [NUMBER|latest|SAVEPOINT]",
 		Short:   "Show what each task has stored in a checkpoint",
 		Example: p.example("checkpoints show", "checkpoints show 12 -o json"),
 		Args:    args(cobra.MaximumNArgs(1)),
@@ -209,7 +234,7 @@ type taskVerification struct {
 
 func (p *program) checkpointsVerifyCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "verify [NUMBER|latest]",
+		Use:     "verify [NUMBER|latest|SAVEPOINT]",
 		Short:   "Read a checkpoint whole and check every hash",
 		Long:    "Downloads every object of the checkpoint as a restore would, compares sizes and SHA-256, and writes nothing.\nExit code 1 if something is damaged.",
 		Example: p.example("checkpoints verify", "checkpoints verify 12 --timeout 1h"),

@@ -19,6 +19,7 @@ import (
 	"github.com/streamd/streamd/checkpoint/objstore/open"
 	"github.com/streamd/streamd/engine/config"
 	"github.com/streamd/streamd/engine/devbroker"
+	"github.com/streamd/streamd/engine/inspect"
 	"github.com/streamd/streamd/engine/kafka"
 	"github.com/streamd/streamd/engine/worker"
 	"github.com/streamd/streamd/operators/topology"
@@ -85,6 +86,9 @@ var reactions = []struct {
 	{statestore.ErrLocked, exitPrecondition},
 	{statestore.ErrForeign, exitPrecondition},
 	{objstore.ErrUnsafe, exitPrecondition},
+	{inspect.ErrKey, exitUsage},
+	{inspect.ErrForeign, exitInvalid},
+	{inspect.ErrNoStore, exitNotFound},
 	{kafka.ErrUnknownTopic, exitNotFound},
 	{checkpoint.ErrMissing, exitNotFound},
 	{fs.ErrNotExist, exitNotFound},

@@ -3,163 +3,190 @@
 package cli
 
 import (
+	"bytes"
+	"encoding/json/v2"
 	"errors"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/parquet-go/parquet-go"
+	"github.com/spf13/cobra"
 
-	"github.com/streamd/streamd/operators/codec"
-	"github.com/streamd/streamd/operators/topology"
-	"github.com/streamd/streamd/statestore"
+	"github.com/streamd/streamd/checkpoint"
+	"github.com/streamd/streamd/engine/inspect"
 )
 
-func TestStateOfWindowsIsShownWithTheirTimes(t *testing.T) {
-	t.Parallel()
-	v := storeView{store: topology.Store{ID: 300, Name: "per-minute", Kind: topology.WindowStore,
-		KeyCodec: codec.String.ID(), SubKeyCodec: codec.String.ID(), ValueCodec: codec.String.ID(), Plain: true}}
-	r := windowsOnDisk(t, statestore.StoreID(v.store.ID))
-	const first, second = "1970-01-01T00:00:00Z", "1970-01-01T00:01:00Z"
-
-	var got [][]string
-	see := func(e entry) error {
-		got = append(got, v.columns(e.text))
-		return nil
-	}
-	if err := v.each(t.Context(), r, []byte("to"), see); err != nil {
-		t.Fatal(err)
-	}
-	want := [][]string{{"to", "a", first, "1"}, {"to", "a", second, "3"}, {"to", "b", second, "4"}, {"too", "a", second, "5"}}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("entries with a prefix (-want +got):\n%s", diff)
-	}
-	for _, c := range []struct {
-		sub  []string
-		want [][]string
-	}{
-		{nil, want[:3]},
-		{[]string{"a"}, want[:2]},
-		{[]string{"none"}, nil},
-	} {
-		found, err := v.lookUp(r, []byte("to"), c.sub)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got = nil
-		for _, e := range found {
-			_ = see(e) // which never fails
-		}
-		if diff := cmp.Diff(c.want, got); diff != "" {
-			t.Errorf("entries of sub-key %q (-want +got):\n%s", c.sub, diff)
-		}
-	}
+// entry is a row of a store as commands print it.
+type entry struct {
+	Store     string     `json:"store"`
+	Task      string     `json:"task"`
+	Partition int32      `json:"partition"`
+	Key       string     `json:"key"`
+	Time      *time.Time `json:"time"`
+	Value     int64      `json:"value"`
 }
 
-func TestVersionsAreShownWithTheirTimes(t *testing.T) {
-	t.Parallel()
-	const name, older = 300, 301
-	r := onDisk(t, func(db *statestore.DB) error {
-		newest := statestore.NewValue(db, name, codec.Bytes)
-		versions := statestore.NewMap(db, older, codec.Bytes)
-		at := func(second int64) []byte { return topology.AppendVersionTime(nil, second*1000) }
-		entry := func(time int64, value string) []byte {
-			b, _ := codec.Int64.Append(nil, time*1000) // which never fails
-			return append(b, value...)
-		}
-		return errors.Join(
-			newest.Put([]byte("a"), entry(60, "\x00x")),
-			newest.Put([]byte("b"), entry(60, "")),
-			versions.Put([]byte("a"), at(1), []byte("\x00y")),
-			versions.Put([]byte("a"), at(2), []byte{}),
-		)
-	})
-	for _, c := range []struct {
-		store topology.Store
-		want  [][]string
-	}{
-		{topology.Store{ID: name, Kind: topology.VersionedTableStore},
-			[][]string{{"a", "1970-01-01T00:01:00Z", "x"}, {"b", "1970-01-01T00:01:00Z", "(deleted)"}}},
-		{topology.Store{ID: older, Kind: topology.VersionStore},
-			[][]string{{"a", "1970-01-01T00:00:02Z", "(deleted)"}, {"a", "1970-01-01T00:00:01Z", "y"}}},
-	} {
-		c.store.KeyCodec, c.store.ValueCodec = codec.String.ID(), codec.String.ID()
-		v := storeView{store: c.store}
-		var got [][]string
-		see := func(e entry) error {
-			got = append(got, v.columns(e.text))
-			return nil
-		}
-		if err := v.each(t.Context(), r, nil, see); err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(c.want, got); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", c.store.Kind, diff)
-		}
-		found, err := v.lookUp(r, []byte("a"), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got = nil
-		for _, e := range found {
-			_ = see(e) // which never fails
-		}
-		if diff := cmp.Diff(c.want[:len(found)], got); diff != "" || len(found) == 0 {
-			t.Errorf("%s of one key (-want +got):\n%s", c.store.Kind, diff)
-		}
-	}
-}
-
-// windowsOnDisk makes a state directory with two windows of one minute.
-func windowsOnDisk(t *testing.T, id statestore.StoreID) *statestore.Reader {
+// entries reads one JSON object per line.
+func entries(t *testing.T, text string) []entry {
 	t.Helper()
-	return onDisk(t, func(db *statestore.DB) error {
-		w := statestore.NewWindow(db, id, codec.String)
-		for _, e := range []struct {
-			at              int64
-			key, sub, value string
-		}{{0, "to", "a", "1"}, {0, "be", "a", "2"}, {60_000, "to", "a", "3"}, {60_000, "to", "b", "4"}, {60_000, "too", "a", "5"}} {
-			if err := w.Put(e.at, []byte(e.key), []byte(e.sub), e.value); err != nil {
-				return err
-			}
+	var all []entry
+	for line := range strings.Lines(text) {
+		var e entry
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Fatalf("%v: %s", err, line)
 		}
-		return nil
-	})
+		all = append(all, e)
+	}
+	return all
 }
 
-// onDisk makes a state directory of what fill writes.
-func onDisk(t *testing.T, fill func(*statestore.DB) error) *statestore.Reader {
+// looksAtState uses the state commands on a checkpoint with the words of two lines.
+func (w *world) looksAtState(t *testing.T, round string) {
 	t.Helper()
-	res, err := statestore.NewResources(256 << 20)
+	w.execute(counter(), "state", "get", "per-word", "be").want(t, 0, "be", "3")
+	got := decode[[]entry](t, w.execute(counter(), "state", "get", "per-word", "to", "--from", round, "-o", "json").want(t, 0))
+	if len(got) != 1 || got[0].Key != "to" || got[0].Value != 2 || got[0].Time == nil || !strings.HasPrefix(got[0].Task, "0_") {
+		t.Errorf("state is %+v", got)
+	}
+	counts := map[string]int64{}
+	for _, e := range entries(t, w.execute(counter(), "state", "scan", "per-word", "-o", "json").want(t, 0).out) {
+		counts[e.Key] = e.Value
+	}
+	if diff := cmp.Diff(map[string]int64{"to": 2, "be": 3, "or": 1, "not": 1, "quick": 1}, counts); diff != "" {
+		t.Error(diff)
+	}
+	scan := w.execute(counter(), "state", "scan", "per-word", "--limit", "1").want(t, 0, "stopped after 1 entries")
+	if lines := strings.Count(scan.out, "\n"); lines != 2 {
+		t.Errorf("%d lines: %s", lines, scan.out)
+	}
+	if r := w.execute(counter(), "state", "scan", "per-word", "--prefix", "qu").want(t, 0, "quick"); strings.Contains(r.out, "not") {
+		t.Error(r.out)
+	}
+	w.execute(nil, "state", "get", "per-word", "be", "--app-id", "counter").want(t, 0, "be", "3")
+
+	w.execute(counter(), "state", "get", "per-word", "nowhere").want(t, exitNotFound, "has no key nowhere")
+	w.execute(counter(), "state", "get", "perword", "to").want(t, exitNotFound, "did you mean per-word?")
+	w.execute(counter(), "state", "get", "per-word", "to", "sub").want(t, exitUsage, "not a map")
+	w.execute(counter(), "state", "scan", "per-word", "--prefix", "0xzz").want(t, exitUsage, "not hexadecimal")
+	w.keepsSavepoint(t, round)
+	w.exports(t)
+}
+
+// keepsSavepoint names a checkpoint by a savepoint.
+func (w *world) keepsSavepoint(t *testing.T, round string) {
+	t.Helper()
+	cfg := w.config(t)
+	cfg.AppID = "counter"
+	a, err := openArchive(w.ctx, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
+	r, err := a.round(w.ctx, round)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.repo.CreateSavepoint(w.ctx, a.app.Incarnation, checkpoint.Savepoint{Name: "kept", Round: r.Number}); err != nil {
+		t.Fatal(err)
+	}
+	w.execute(counter(), "state", "get", "per-word", "be", "--from", "kept").want(t, 0, "be", "3")
+	w.execute(counter(), "state", "get", "per-word", "be", "--from", "kpt").want(t, exitNotFound, "no savepoint", "did you mean kept?")
+	w.execute(counter(), "checkpoints", "show", "kept").want(t, 0, "0_0")
+}
+
+func (w *world) exports(t *testing.T) {
+	t.Helper()
 	dir := t.TempDir()
-	db, err := statestore.Open(statestore.Options{Dir: dir, Identity: statestore.Identity{App: "shown", Incarnation: 1}, Resources: res})
-	if err != nil {
+	file := filepath.Join(dir, "counts.parquet")
+	info := decode[[]exported](t, w.execute(counter(), "state", "export", "per-word", "--to", file, "-o", "json").want(t, 0, "exported 5 entries"))
+	if len(info) != 1 || info[0] != (exported{"per-word", 5, file}) {
+		t.Errorf("exported %+v", info)
+	}
+	type row struct {
+		Key       string    `parquet:"key"`
+		Value     *int64    `parquet:"value"`
+		Task      string    `parquet:"task"`
+		Partition int32     `parquet:"partition"`
+		Time      time.Time `parquet:"time,timestamp(microsecond)"`
+	}
+	rows, err := parquet.ReadFile[row](file)
+	if err != nil || len(rows) != 5 {
+		t.Fatalf("%d rows, %v", len(rows), err)
+	}
+	for _, r := range rows {
+		if r.Key == "be" && (*r.Value != 3 || r.Time.Year() < 2000) {
+			t.Errorf("row %+v", r)
+		}
+	}
+	lines := w.execute(nil, "state", "export", "--app-id", "counter").want(t, 0, "exported 5 entries")
+	if all := entries(t, lines.out); len(all) != 5 || all[0].Store != "per-word" || all[0].Task == "" {
+		t.Errorf("lines %s", lines.out)
+	}
+	w.execute(counter(), "state", "export", "--to", dir).want(t, 0, "STORE", "per-word.jsonl")
+	w.execute(counter(), "state", "export", "--format", "parkuet").want(t, exitUsage, "did you mean parquet?")
+	w.execute(counter(), "state", "export", "perword").want(t, exitNotFound, "did you mean per-word?")
+	names, err := os.ReadDir(dir)
+	if err != nil || len(names) != 2 {
+		t.Errorf("files %v, %v", names, err)
+	}
+}
+
+func TestFileOfAnExportAppearsWhenItIsWhole(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(path, []byte("older"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := fill(db); err != nil {
-		t.Fatal(err)
+	for _, whole := range []bool{false, true} {
+		f, err := createFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.WriteString("newer"); err != nil {
+			t.Fatal(err)
+		}
+		want := "older"
+		if whole {
+			want, err = "newer", f.install()
+		}
+		if err := errors.Join(err, f.discard()); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(path); err != nil || string(got) != want {
+			t.Errorf("whole %v: %s, %v", whole, got, err)
+		}
 	}
-	if _, err := db.Prepare(1 << 20); err != nil {
-		t.Fatal(err)
+	if names, err := os.ReadDir(filepath.Dir(path)); err != nil || len(names) != 1 {
+		t.Errorf("files %v, %v", names, err)
 	}
-	for _, step := range []func() error{
-		func() error { return db.Confirm(statestore.Position{Epoch: 1}) },
-		db.Close,
-		res.Close,
-	} {
-		if err := step(); err != nil {
+}
+
+func TestLongWorkTellsHowFarItIs(t *testing.T) {
+	t.Parallel()
+	var talk bytes.Buffer
+	cmd := &cobra.Command{}
+	cmd.SetErr(&talk)
+	progress(cmd, time.Hour)(inspect.Progress{})
+	progress(cmd, 0)(inspect.Progress{Part: 2, Parts: 3, Bytes: 2048, Rows: 5})
+	if want := "task 0_0, 2 of 3, 2 KiB: 5 entries so far\n"; talk.String() != want {
+		t.Errorf("told %q, expected %q", talk.String(), want)
+	}
+}
+
+func TestLongTablesAreWrittenAsTheyGrow(t *testing.T) {
+	t.Parallel()
+	var b bytes.Buffer
+	t1 := newTable("N")
+	for n := range tablePage + 1 {
+		t1.row(n)
+		if err := t1.page(&b); err != nil {
 			t.Fatal(err)
 		}
 	}
-	r, err := statestore.OpenReadOnly(dir)
-	if err != nil {
-		t.Fatal(err)
+	if len(t1.rows) != 1 || strings.Count(b.String(), "\n") != tablePage+1 {
+		t.Errorf("%d rows are held, %d lines written", len(t1.rows), strings.Count(b.String(), "\n"))
 	}
-	t.Cleanup(func() {
-		if err := r.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return r
 }
