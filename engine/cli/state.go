@@ -19,8 +19,8 @@ func (p *program) stateCommand() *cobra.Command {
 		Long: "Reads state as it was in a checkpoint, so it never disturbs a worker. The parts of the checkpoint that are needed\n" +
 			"are downloaded into a temporary folder first, one task at a time.",
 		Example: p.example("state get clicks-per-page /index.html", "state scan clicks-per-page --limit 20",
-			"state export clicks-per-page --to clicks.parquet"),
-	}, p.stateGetCommand(), p.stateScanCommand(), p.stateExportCommand())
+			"state query 'SELECT count(*) FROM clicks-per-page'", "state export clicks-per-page --to clicks.parquet"),
+	}, p.stateGetCommand(), p.stateScanCommand(), p.stateQueryCommand(), p.stateExportCommand())
 }
 
 // addFrom gives a command the flag that names a checkpoint.

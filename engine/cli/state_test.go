@@ -73,6 +73,7 @@ func (w *world) looksAtState(t *testing.T, round string) {
 	w.execute(counter(), "state", "get", "per-word", "to", "sub").want(t, exitUsage, "not a map")
 	w.execute(counter(), "state", "scan", "per-word", "--prefix", "0xzz").want(t, exitUsage, "not hexadecimal")
 	w.keepsSavepoint(t, round)
+	w.queries(t)
 	w.exports(t)
 }
 
@@ -95,6 +96,21 @@ func (w *world) keepsSavepoint(t *testing.T, round string) {
 	w.execute(counter(), "state", "get", "per-word", "be", "--from", "kept").want(t, 0, "be", "3")
 	w.execute(counter(), "state", "get", "per-word", "be", "--from", "kpt").want(t, exitNotFound, "no savepoint", "did you mean kept?")
 	w.execute(counter(), "checkpoints", "show", "kept").want(t, 0, "0_0")
+}
+
+func (w *world) queries(t *testing.T) {
+	t.Helper()
+	r := w.execute(counter(), "state", "query", "SELECT key, value FROM per-word WHERE value > 1 ORDER BY value DESC").want(t, 0)
+	if diff := cmp.Diff("key  value\nbe   3\nto   2\n", r.out); diff != "" {
+		t.Error(diff)
+	}
+	r = w.execute(nil, "state", "query", "SELECT count(*), sum(value) AS words FROM per-word", "--app-id", "counter", "-o", "json").want(t, 0)
+	if want := `{"count(*)":5,"words":8}` + "\n"; r.out != want {
+		t.Errorf("got %s", r.out)
+	}
+	w.execute(counter(), "state", "query", "SELECT key FROM per-wrod").want(t, exitNotFound, "did you mean per-word?")
+	w.execute(counter(), "state", "query", "SELECT kye FROM per-word").want(t, exitUsage, "column 8", "did you mean key?")
+	w.execute(counter(), "state", "query", "SELECT subkey FROM per-word").want(t, exitUsage, "has no subkey")
 }
 
 func (w *world) exports(t *testing.T) {

@@ -23,8 +23,7 @@ func TestLinesOfJSONHaveTheStoresName(t *testing.T) {
 	t.Parallel()
 	var b bytes.Buffer
 	w := inspect.NewJSONL(&b)
-	for n, key := range []string{"a1", "a2"} {
-		r := inspect.Row{Store: "orders", Task: task(int32(n)), Key: key, Timed: true, Time: time.Unix(int64(n+1), 0).UTC(), Value: jsontext.Value(`{"paid":true}`)}
+	for _, r := range rows()[:2] {
 		if err := w.Write(r); err != nil {
 			t.Fatal(err)
 		}
@@ -32,8 +31,8 @@ func TestLinesOfJSONHaveTheStoresName(t *testing.T) {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	want := `{"store":"orders","task":"0_0","partition":0,"key":"a1","time":"1970-01-01T00:00:01Z","value":{"paid":true}}
-{"store":"orders","task":"0_1","partition":1,"key":"a2","time":"1970-01-01T00:00:02Z","value":{"paid":true}}
+	want := `{"store":"orders","task":"0_0","partition":0,"key":"a1","time":"1970-01-01T00:00:01Z","value":{"country":"DE","amount":10,"items":["x","y"],"paid":true}}
+{"store":"orders","task":"0_1","partition":1,"key":"a2","time":"1970-01-01T00:00:02Z","value":{"country":"FR","amount":2.5,"items":[],"paid":false}}
 `
 	if diff := cmp.Diff(want, b.String()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
