@@ -19,9 +19,9 @@ import (
 func (p *program) checkpointsCommand() *cobra.Command {
 	return family(&cobra.Command{
 		Use:     "checkpoints",
-		Short:   "List, show and verify checkpoints",
-		Example: p.example("checkpoints list", "checkpoints verify 12"),
-	}, p.checkpointsListCommand(), p.checkpointsShowCommand(), p.checkpointsVerifyCommand())
+		Short:   "List, show, verify and compare checkpoints",
+		Example: p.example("checkpoints list", "checkpoints verify 12", "checkpoints diff 11 12"),
+	}, p.checkpointsListCommand(), p.checkpointsShowCommand(), p.checkpointsVerifyCommand(), p.checkpointsDiffCommand())
 }
 
 // archive is an application's checkpoints: those of its present life.

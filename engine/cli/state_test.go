@@ -96,6 +96,7 @@ func (w *world) keepsSavepoint(t *testing.T, round string) {
 	w.execute(counter(), "state", "get", "per-word", "be", "--from", "kept").want(t, 0, "be", "3")
 	w.execute(counter(), "state", "get", "per-word", "be", "--from", "kpt").want(t, exitNotFound, "no savepoint", "did you mean kept?")
 	w.execute(counter(), "checkpoints", "show", "kept").want(t, 0, "0_0")
+	w.execute(counter(), "checkpoints", "diff", "kept", round).want(t, 0, "2 tasks have the same state", "per-word")
 }
 
 func (w *world) queries(t *testing.T) {
