@@ -8,6 +8,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +19,8 @@ import (
 
 	"github.com/streamd/streamd/checkpoint"
 	"github.com/streamd/streamd/engine/inspect"
+	"github.com/streamd/streamd/operators/codec"
+	"github.com/streamd/streamd/operators/stream"
 )
 
 // entry is a row of a store as commands print it.
@@ -149,6 +152,91 @@ func (w *world) exports(t *testing.T) {
 	if err != nil || len(names) != 2 {
 		t.Errorf("files %v, %v", names, err)
 	}
+}
+
+// seen is a value whose codec is a user's own.
+type seen struct {
+	Times int    `json:"times"`
+	Last  string `json:"last"`
+}
+
+func seenCodec() codec.Codec[seen] {
+	return codec.New("seen/1",
+		func(dst []byte, v seen) ([]byte, error) { return append(append(dst, byte(v.Times)), v.Last...), nil },
+		func(src []byte) (seen, error) { return seen{int(src[0]), string(src[1:])}, nil })
+}
+
+// keeper keeps state in many ways.
+func keeper() *stream.Pipeline {
+	p := stream.NewPipeline("keeper")
+	words := stream.From(p, "lines", codec.Bytes, codec.String).
+		Map(func(line string) string { return strings.ToUpper(line) }).
+		KeyBy("by-line", func(line string) string { return strings.ToLower(line) }, codec.String)
+	words.Group().Window(stream.Session(time.Hour)).Count("visits")
+	stream.TopN(words.Group(), "best", 2, func(a, b string) bool { return a > b })
+	words.Process("state", func(s *stream.Setup) stream.Handler[string, string, string] {
+		last := s.Value("last", seenCodec(), stream.TTL(time.Hour))
+		letters := s.Map("letters", codec.String, codec.Int64)
+		later := s.Timer("later", func(*stream.Context[string], string, int64) error { return nil })
+		return func(ctx *stream.Context[string], key, value string) error {
+			v, _, err := last.Get()
+			return errors.Join(err, last.Put(seen{v.Times + 1, value}), letters.Put(value[:1], int64(len(value))), later.SetAfter(time.Hour))
+		}
+	})
+	return p
+}
+
+// keeps runs the keeper until a checkpoint holds so many sightings of each word, in their order. It returns its number.
+func (w *world) keeps(t *testing.T, times string) string {
+	t.Helper()
+	want := "value.times\n" + times
+	w.work(t, keeper, "a checkpoint holds all records", func() bool {
+		return w.execute(keeper(), "state", "query", "SELECT value.times FROM state.last ORDER BY 1").out == want
+	})
+	return strconv.FormatInt(w.newest(t, keeper), 10)
+}
+
+func TestStateOfEveryKindIsShown(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.feed(t, "be", "be", "to")
+	first := w.keeps(t, "1\n2\n")
+	for store, text := range map[string]string{
+		"visits": `"value":2}]`, "best": `"value":["BE","BE"]`, "state.last": `"value":{"times":2,"last":"BE"}`, "state.letters": `"subKey":"B","value":2`,
+		"state.later": `"value":"20`, "state.later.due": `"value":null`,
+	} {
+		w.execute(keeper(), "state", "get", store, "be", "-o", "json").want(t, 0)
+		r := w.execute(keeper(), "state", "scan", store, "--prefix", "be", "-o", "json").want(t, 0, text)
+		if r.err != "" {
+			t.Errorf("%s: %s", store, r.err)
+		}
+		plain := w.execute(nil, "state", "scan", store, "--app-id", "keeper", "--prefix", "be", "-o", "json").want(t, 0)
+		if isOwn := store == "state.last"; isOwn != strings.Contains(plain.err, "seen/1") || isOwn == (plain.out == r.out) {
+			t.Errorf("%s without the pipeline: %s%s", store, plain.out, plain.err)
+		}
+	}
+	w.execute(keeper(), "state", "query", "SELECT value.last FROM state.last WHERE value.times = 2").want(t, 0, "BE")
+	w.execute(keeper(), "state", "query", "SELECT subkey, value FROM state.letters ORDER BY value").want(t, 0, "T")
+
+	dir := t.TempDir()
+	w.execute(keeper(), "state", "export", "--format", "parquet").want(t, exitUsage, "a file per store")
+	w.execute(keeper(), "state", "export", "--format", "parquet", "--to", dir).want(t, 0)
+	names := []string{"best", "state.last", "state.later", "state.letters", "visits"}
+	for _, name := range names {
+		if info, err := os.Stat(filepath.Join(dir, name+".parquet")); err != nil || info.Size() == 0 {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+
+	w.feed(t, "or", "be")
+	second := w.keeps(t, "1\n1\n3\n")
+	w.execute(keeper(), "checkpoints", "diff", first, second).want(t, 0, "ADDED", "added", "changed", "BEFORE")
+	d := decode[difference](t, w.execute(keeper(), "checkpoints", "diff", first, second, "--store", "state.last", "-o", "json").want(t, 0))
+	if len(d.Stores) != 1 || d.Stores[0].Added != 1 || d.Stores[0].Changed != 1 || len(d.Stores[0].Changes) != 2 {
+		t.Errorf("the difference is %+v", d)
+	}
+	w.execute(keeper(), "checkpoints", "diff", first, second, "--store", "state.lst").want(t, exitNotFound, "did you mean state.last?")
+	w.execute(keeper(), "checkpoints", "diff", first).want(t, exitUsage, "arg(s)")
 }
 
 func TestFileOfAnExportAppearsWhenItIsWhole(t *testing.T) {
