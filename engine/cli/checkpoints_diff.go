@@ -111,5 +111,5 @@ func line(r *inspect.Row) jsontext.Value {
 	if r == nil {
 		return nil
 	}
-	return r.MarshalJSONLine(nil, false)
+	return r.AppendJSON(nil, false)
 }

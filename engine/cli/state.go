@@ -120,7 +120,7 @@ func (p *program) stateGetCommand() *cobra.Command {
 			found := []jsontext.Value{}
 			t := newRowTable(s)
 			err = c.Lookup(cmd.Context(), l, func(r inspect.Row) error {
-				found = append(found, r.MarshalJSONLine(nil, false))
+				found = append(found, r.AppendJSON(nil, false))
 				t.add(r)
 				return nil
 			})
@@ -229,7 +229,7 @@ func scan(cmd *cobra.Command, c *inspect.Checkpoint, s *inspect.Store, o scanOpt
 		}
 		refused.see(r)
 		if asJSON {
-			return writeLine(cmd, r.MarshalJSONLine(nil, false))
+			return writeLine(cmd, r.AppendJSON(nil, false))
 		}
 		t.add(r)
 		return t.page(cmd.OutOrStdout())

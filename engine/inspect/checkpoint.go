@@ -196,33 +196,25 @@ const progressRows = 1 << 14
 // Walk hands the rows of stores to visit: task by task, store by store in the order given, and within each in the order of
 // encoded keys, of windows in the order of time. It ends early with the error of visit, and without one at ErrStop.
 func (c *Checkpoint) Walk(ctx context.Context, w Walk, visit func(Row) error) error {
-	type part struct {
-		m      checkpoint.Manifest
-		stores []*Store
-	}
-	var parts []part
-	for _, m := range c.manifests {
-		p := part{m: m}
-		for _, s := range w.Stores {
-			if slices.ContainsFunc(c.partsOf(s), func(x checkpoint.Manifest) bool { return x.Task == m.Task }) {
-				p.stores = append(p.stores, s)
-			}
-		}
-		if len(p.stores) > 0 {
-			parts = append(parts, p)
+	stores := map[partition.TaskID][]*Store{}
+	for _, s := range w.Stores {
+		for _, m := range c.partsOf(s) {
+			stores[m.Task] = append(stores[m.Task], s)
 		}
 	}
+	parts := slices.Clone(c.manifests)
+	parts = slices.DeleteFunc(parts, func(m checkpoint.Manifest) bool { return len(stores[m.Task]) == 0 })
 	report := w.Progress
 	if report == nil {
 		report = func(Progress) {}
 	}
 	at := Progress{Parts: len(parts)}
-	for i, p := range parts {
-		at.Task, at.Part, at.Bytes = p.m.Task, i+1, p.m.Bytes()
+	for i, m := range parts {
+		at.Task, at.Part, at.Bytes = m.Task, i+1, m.Bytes()
 		report(at)
-		err := c.read(ctx, p.m, func(r *statestore.Reader) error {
-			for _, s := range p.stores {
-				err := s.each(ctx, r, p.m.Task, w.Prefix, func(row Row) error {
+		err := c.read(ctx, m, func(r *statestore.Reader) error {
+			for _, s := range stores[m.Task] {
+				err := s.each(ctx, r, m.Task, w.Prefix, func(row Row) error {
 					if at.Rows++; at.Rows%progressRows == 0 {
 						report(at)
 					}

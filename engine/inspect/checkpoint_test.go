@@ -60,7 +60,7 @@ func (r *rig) lookUp(c *inspect.Checkpoint, l inspect.Lookup) []string {
 	r.t.Helper()
 	var got []string
 	err := c.Lookup(r.t.Context(), l, func(row inspect.Row) error {
-		got = append(got, string(row.MarshalJSONLine(nil, false)))
+		got = append(got, string(row.AppendJSON(nil, false)))
 		return nil
 	})
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/streamd/streamd/operators/codec"
 )
@@ -34,7 +35,7 @@ func basic(id string) (decoder, bool) {
 	case "", codec.Bytes.ID():
 		return decoder{Bytes, true, func(src []byte) (any, error) { return slices.Clone(src), nil }}, true
 	case codec.String.ID():
-		return decoderOf(String, codec.String, func(v string) any { return v }), true
+		return decoder{String, true, decodeText}, true
 	case codec.Int64.ID():
 		return decoderOf(Int, codec.Int64, func(v int64) any { return v }), true
 	case codec.Int32.ID():
@@ -61,6 +62,14 @@ func decoderOf[T any](kind Type, c codec.Codec[T], value func(T) any) decoder {
 		}
 		return value(v), nil
 	}}
+}
+
+// decodeText refuses a text that is none, though its codec does not: what is made of it could not hold it.
+func decodeText(src []byte) (any, error) {
+	if !utf8.Valid(src) {
+		return nil, errors.New("not UTF-8")
+	}
+	return string(src), nil
 }
 
 func uuidText(b [16]byte) string {

@@ -5,13 +5,17 @@ package inspect_test
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/streamd/streamd/checkpoint/objstore/fault"
 	"github.com/streamd/streamd/engine/inspect"
+	"github.com/streamd/streamd/operators/codec"
 	"github.com/streamd/streamd/operators/topology"
 )
 
@@ -98,5 +102,62 @@ func TestDiffTakesEntriesOfATaskThatOneSideLacks(t *testing.T) {
 	}
 	if len(seen) != 2 || seen[1].Part != 2 || seen[1].Parts != 2 || seen[1].Bytes == 0 {
 		t.Errorf("progress %+v", seen)
+	}
+}
+
+func TestDiffFetchesNoFileTwice(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, topology.Store{Name: "s", Kind: topology.ValueStore, KeyCodec: asText, ValueCodec: asText})
+	r.commit(task(0), func(d *db) error { return d.values["s"].Put([]byte("a"), []byte("\x00v")) })
+	r.publish(1)
+	r.commit(task(0), func(d *db) error { return d.values["s"].Put([]byte("b"), []byte("\x00v")) })
+	r.publish(2)
+	before, after := r.open(1, nil), r.open(2, nil)
+	var mu sync.Mutex
+	files := 0
+	r.bucket.SetHook(func(op fault.Op) fault.Fault {
+		mu.Lock()
+		defer mu.Unlock()
+		if op.Kind == fault.Get {
+			files++
+		}
+		return fault.Fault{}
+	})
+	if _, err := inspect.Compare(t.Context(), before, after, inspect.DiffOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	r.bucket.SetHook(nil)
+	hashes := map[string]bool{}
+	all := 0
+	for _, round := range []int64{1, 2} {
+		m, err := r.repo.Manifest(t.Context(), 1, round, task(0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range m.Files {
+			hashes[f.Name+f.SHA256] = true
+			all++
+		}
+	}
+	if files != len(hashes) || len(hashes) == all {
+		t.Errorf("fetched %d objects for %d files, of which %d differ", files, all, len(hashes))
+	}
+}
+
+func TestRowsOfNoTimeAreNotTimed(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, topology.Store{Name: "s", Kind: topology.TableStore, KeyCodec: asText, ValueCodec: asText})
+	r.commit(task(0), func(d *db) error {
+		never := append(encoded(t, codec.Int64, math.MinInt64), 0, 'v')
+		return errors.Join(d.values["s"].Put([]byte("k"), never), d.values["s"].Put([]byte("\xff"), at(t, 1, 0, 0xff)))
+	})
+	r.publish(1)
+	c := r.open(1, nil)
+	want := []string{
+		`{"task":"0_0","partition":0,"key":"k","value":"v"}`,
+		`{"task":"0_0","partition":0,"key":"0xff","time":"1970-01-01T00:00:01Z","value":"0xff"}`,
+	}
+	if diff := cmp.Diff(want, r.lines(c, inspect.Walk{Stores: []*inspect.Store{r.store(c, "s")}})); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

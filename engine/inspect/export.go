@@ -28,7 +28,7 @@ type jsonl struct {
 }
 
 func (j *jsonl) Write(r Row) error {
-	j.line = append(r.MarshalJSONLine(j.line[:0], true), '\n')
+	j.line = append(r.AppendJSON(j.line[:0], true), '\n')
 	if _, err := j.w.Write(j.line); err != nil {
 		return fmt.Errorf("write rows: %w", err)
 	}
@@ -64,7 +64,7 @@ func NewParquet(w io.Writer, s *Store) Writer {
 		group["time"] = parquet.Optional(columnOf(Time))
 	}
 	schema := parquet.NewSchema("store", group)
-	p := &parquetWriter{store: s, out: parquet.NewWriter(w, schema, parquet.Compression(&parquet.Zstd), parquet.KeyValueMetadata("streamd.store", s.Name))}
+	p := &parquetWriter{store: s, out: parquet.NewGenericWriter[any](w, schema, parquet.Compression(&parquet.Zstd), parquet.KeyValueMetadata("streamd.store", s.Name))}
 	for _, f := range group.Fields() { // in the order of the columns
 		p.columns = append(p.columns, f.Name())
 	}
@@ -93,7 +93,7 @@ func columnOf(t Type) parquet.Node {
 
 type parquetWriter struct {
 	store   *Store
-	out     *parquet.Writer
+	out     *parquet.GenericWriter[any]
 	columns []string
 	row     parquet.Row
 	size    int // of the row group so far

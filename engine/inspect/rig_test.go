@@ -10,6 +10,7 @@ import (
 
 	"github.com/streamd/streamd/checkpoint"
 	"github.com/streamd/streamd/checkpoint/objstore"
+	"github.com/streamd/streamd/checkpoint/objstore/fault"
 	"github.com/streamd/streamd/engine/inspect"
 	"github.com/streamd/streamd/operators/codec"
 	"github.com/streamd/streamd/operators/topology"
@@ -20,6 +21,7 @@ import (
 // rig is an application of which only the state is there.
 type rig struct {
 	t      *testing.T
+	bucket *fault.Store
 	repo   *checkpoint.Repository
 	app    checkpoint.Application
 	res    *statestore.Resources
@@ -45,7 +47,8 @@ func newRig(t *testing.T, stores ...topology.Store) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{t: t, repo: checkpoint.NewRepository(objstore.NewMem(), "app"), res: res, dir: t.TempDir(), dbs: map[partition.TaskID]*db{}}
+	r := &rig{t: t, bucket: fault.New(objstore.NewMem(), nil), res: res, dir: t.TempDir(), dbs: map[partition.TaskID]*db{}}
+	r.repo = checkpoint.NewRepository(r.bucket, "app")
 	for i, st := range stores {
 		st.ID = uint16(256 + i)
 		r.stores = append(r.stores, st)
@@ -183,7 +186,7 @@ func (r *rig) lines(c *inspect.Checkpoint, w inspect.Walk) []string {
 	r.t.Helper()
 	var got []string
 	err := c.Walk(r.t.Context(), w, func(row inspect.Row) error {
-		got = append(got, string(row.MarshalJSONLine(nil, false)))
+		got = append(got, string(row.AppendJSON(nil, false)))
 		return nil
 	})
 	if err != nil {

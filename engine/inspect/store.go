@@ -148,7 +148,12 @@ func (s *Store) row(task partition.TaskID, entryKey, value []byte) (Row, error) 
 	return r, nil
 }
 
-func (r *Row) setTime(milli int64) { r.Time, r.Timed = time.UnixMilli(milli).UTC(), true }
+// setTime sets the time, unless it is one that no calendar has: the ends of time, that is none.
+func (r *Row) setTime(milli int64) {
+	if at := time.UnixMilli(milli).UTC(); at.Year() >= 0 && at.Year() <= 9999 {
+		r.Time, r.Timed = at, true
+	}
+}
 
 // decode turns bytes into a value; bytes that the codec refuses stay bytes.
 func (r *Row) decode(d decoder, src []byte) any {
@@ -204,9 +209,9 @@ func (s *Store) stored(r *Row, src []byte) (any, error) {
 
 const timeBytes, sizeBytes = 8, 4
 
-func timeOf(src []byte) time.Time {
-	return time.UnixMilli(int64(binary.BigEndian.Uint64(src) ^ 1<<63)).UTC()
-}
+func milliOf(src []byte) int64 { return int64(binary.BigEndian.Uint64(src) ^ 1<<63) }
+
+func timeOf(src []byte) time.Time { return time.UnixMilli(milliOf(src)).UTC() }
 
 // cutSized cuts off a value that is behind 4 bytes of its length.
 func cutSized(src []byte) (value, rest []byte, err error) {
@@ -259,7 +264,7 @@ func (s *Store) setRanked(r *Row, src []byte) error {
 	if len(src) < timeBytes {
 		return fmt.Errorf("ranked values of %d bytes", len(src))
 	}
-	r.Time, r.Timed = timeOf(src), true
+	r.setTime(milliOf(src))
 	src = src[timeBytes:]
 	list := []byte{'['}
 	for len(src) > 0 {
@@ -279,9 +284,9 @@ func (s *Store) setRanked(r *Row, src []byte) error {
 // Timed says whether the store's rows have a time.
 func (s *Store) Timed() bool { return s.Store.Timed() || s.layout == ranked }
 
-// MarshalJSONLine appends the row as a JSON object, without a line feed: task, partition, key, and where the store has
+// AppendJSON appends the row as a JSON object, without a line feed: task, partition, key, and where the store has
 // them subKey and time, then the value. With a store's name, that comes first.
-func (r Row) MarshalJSONLine(dst []byte, withStore bool) []byte {
+func (r Row) AppendJSON(dst []byte, withStore bool) []byte {
 	dst = append(dst, '{')
 	if withStore {
 		dst = append(quote(append(dst, `"store":`...), r.Store), ',')

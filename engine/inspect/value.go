@@ -68,10 +68,7 @@ func Text(v any) string {
 	case nil:
 		return "-"
 	case string:
-		if utf8.ValidString(v) {
-			return v
-		}
-		return bytesText([]byte(v))
+		return v
 	case []byte:
 		return bytesText(v)
 	case bool:
@@ -123,8 +120,8 @@ func appendJSON(dst []byte, v any) []byte {
 
 func quote(dst []byte, s string) []byte {
 	quoted, err := jsontext.AppendQuote(dst, s)
-	if err != nil { // only for text that is not UTF-8, which Text never returns
-		panic(fmt.Sprintf("inspect: quote %q: %v", s, err))
+	if err != nil { // not UTF-8, as a text in a query may be
+		quoted, _ = jsontext.AppendQuote(dst, strings.ToValidUTF8(s, "\ufffd")) // which cannot fail
 	}
 	return quoted
 }
