@@ -46,7 +46,7 @@ func (w *world) lookInto(t *testing.T, round string) {
 	w.looksAtState(t, round)
 	w.execute(counter(), "checkpoints", "show", "99999").want(t, exitNotFound, "no checkpoint 99999")
 	w.execute(counter(), "checkpoints", "show", "0").want(t, exitUsage)
-	w.execute(counter(), "checkpoints", "show", "lates").want(t, exitNotFound, "no savepoint", "did you mean latest?")
+	w.execute(counter(), "checkpoints", "show", "lates").want(t, exitNotFound, "nor a savepoint", "did you mean latest?")
 	w.execute(counter(), "checkpoints", "list", "--app-id", "nobody").want(t, exitNotFound, "no application nobody")
 	w.execute(counter(), "status", "--app-id", "nobody").want(t, exitNotFound, "no application nobody")
 	w.execute(counter(), "doctor").want(t, 0, "transaction.version", "create-if-absent", "all there: counts, words")
@@ -178,6 +178,9 @@ func TestSavepointsAreMadeForkedFromRolledBackToAndCarriedElsewhere(t *testing.T
 	w.execute(regrouper(), "rollback", "--to", "first").want(t, exitPrecondition, "--yes regrouper")
 	w.execute(regrouper(), "rollback", "--to", "first", "--yes", "regrouper").want(t, 0, "life 2")
 	w.execute(regrouper(), "run", "--until", "end").want(t, 0)
+	w.execute(regrouper(), "state", "query", "SELECT count(*) FROM per-line", "--from", "1/second").want(t, 0, "count(*)")
+	w.execute(regrouper(), "checkpoints", "diff", "1/first", "1/second").want(t, 0, "per-line")
+	w.execute(regrouper(), "checkpoints", "show", "3/1").want(t, exitUsage, "lives 1 to 2")
 	w.execute(regrouper(), "rollback", "--to", "1/second", "--dry-run").want(t, 0, "life 3")
 	w.execute(regrouper(), "savepoint", "create", "kept", "--of", "latest").want(t, 0, "kept")
 

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -62,58 +61,27 @@ func openArchive(ctx context.Context, cfg *config.Config) (*archive, error) {
 	return &archive{repo, app}, nil
 }
 
-// latest names the newest complete checkpoint; "" does too.
-const latest = "latest"
-
-// round finds a round by its number, or by the name of a savepoint that keeps it.
-func (a *archive) round(ctx context.Context, name string) (checkpoint.Round, error) {
-	n, err := a.number(ctx, name)
+// round finds a round by what the user calls it, whether it is complete or not, with the life that it is of. "" is latest.
+func (a *archive) round(ctx context.Context, name string) (checkpoint.Application, checkpoint.Round, error) {
+	if name == "" {
+		name = "latest"
+	}
+	from, err := a.named(ctx, name)
 	if err != nil {
-		return checkpoint.Round{}, err
+		return a.app, checkpoint.Round{}, err
 	}
-	var newest checkpoint.Round
-	for r, err := range a.repo.Rounds(ctx, a.app.Incarnation) {
-		switch {
-		case err != nil:
-			return newest, err
-		case n > 0 && r.Number == n:
-			return r, nil
-		case n == 0 && r.Complete:
-			newest = r
+	life := a.app
+	if from.Incarnation != life.Incarnation {
+		if life, err = a.repo.LoadLife(ctx, from.Incarnation); err != nil {
+			return life, checkpoint.Round{}, err
 		}
 	}
-	if newest.Number == 0 {
-		if n == 0 {
-			return newest, failf(exitNotFound, "application %s has no complete checkpoint yet", a.repo.App())
+	for r, err := range a.repo.Rounds(ctx, from.Incarnation) {
+		if err != nil || r.Number == from.Round {
+			return life, r, err
 		}
-		return newest, failf(exitNotFound, "application %s has no checkpoint %d: see checkpoints list", a.repo.App(), n)
 	}
-	return newest, nil
-}
-
-// number is the number that a name stands for; 0 for the newest.
-func (a *archive) number(ctx context.Context, name string) (int64, error) {
-	if name == "" || name == latest {
-		return 0, nil
-	}
-	if n, err := strconv.ParseInt(name, 10, 64); err == nil {
-		if n < 1 {
-			return 0, failf(exitUsage, "%q is not a checkpoint: the first is 1", name)
-		}
-		return n, nil
-	}
-	savepoints, err := a.repo.Savepoints(ctx, a.app.Incarnation)
-	if err != nil {
-		return 0, err
-	}
-	names := []string{latest}
-	for _, s := range savepoints {
-		if s.Name == name {
-			return s.Round, nil
-		}
-		names = append(names, s.Name)
-	}
-	return 0, failf(exitNotFound, "application %s has no savepoint %q%s (a checkpoint is named by its number, latest, or a savepoint)", a.repo.App(), name, didYouMean(name, names))
+	return life, checkpoint.Round{}, failf(exitNotFound, "application %s has no checkpoint %d: see checkpoints list", a.repo.App(), from.Round)
 }
 
 // roundInfo is one checkpoint of the whole application in the output.
@@ -167,7 +135,7 @@ type taskInfo struct {
 
 func (p *program) checkpointsShowCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "show [NUMBER|latest|SAVEPOINT]",
+		Use:     "show [CHECKPOINT]",
 		Short:   "Show what each task has stored in a checkpoint",
 		Example: p.example("checkpoints show", "checkpoints show 12 -o json"),
 		Args:    args(cobra.MaximumNArgs(1)),
@@ -202,13 +170,13 @@ func first(names []string) string {
 
 // manifests returns the manifests of a round, by task.
 func (a *archive) manifests(ctx context.Context, round string) ([]checkpoint.Manifest, error) {
-	r, err := a.round(ctx, round)
+	life, r, err := a.round(ctx, round)
 	if err != nil {
 		return nil, err
 	}
 	var all []checkpoint.Manifest
 	for _, task := range r.Tasks {
-		m, err := a.repo.Manifest(ctx, a.app.Incarnation, r.Number, task)
+		m, err := a.repo.Manifest(ctx, life.Incarnation, r.Number, task)
 		if err != nil {
 			return nil, fmt.Errorf("checkpoint %d: %w", r.Number, err)
 		}
@@ -234,7 +202,7 @@ type taskVerification struct {
 
 func (p *program) checkpointsVerifyCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "verify [NUMBER|latest|SAVEPOINT]",
+		Use:     "verify [CHECKPOINT]",
 		Short:   "Read a checkpoint whole and check every hash",
 		Long:    "Downloads every object of the checkpoint as a restore would, compares sizes and SHA-256, and writes nothing.\nExit code 1 if something is damaged.",
 		Example: p.example("checkpoints verify", "checkpoints verify 12 --timeout 1h"),
@@ -244,11 +212,11 @@ func (p *program) checkpointsVerifyCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			round, err := a.round(cmd.Context(), first(names))
+			life, round, err := a.round(cmd.Context(), first(names))
 			if err != nil {
 				return err
 			}
-			report, err := a.repo.Verify(cmd.Context(), a.app.Incarnation, round.Number)
+			report, err := a.repo.Verify(cmd.Context(), life.Incarnation, round.Number)
 			if err != nil {
 				return err
 			}

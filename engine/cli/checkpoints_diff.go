@@ -39,7 +39,7 @@ func (p *program) checkpointsDiffCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "diff A B",
 		Short: "Compare the state of two checkpoints",
-		Long: "Compares the entries of two checkpoints, each a number, latest, or the name of a savepoint, and prints for every\n" +
+		Long: "Compares the entries of two checkpoints, each named by its number, by a savepoint, or latest, and prints for every\n" +
 			"store how many were added, removed and changed, with the first of them. An entry of which only the time has moved\n" +
 			"has changed. Tasks that have committed nothing in between are not read, and files that both checkpoints have are\n" +
 			"downloaded once.",

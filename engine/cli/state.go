@@ -25,7 +25,7 @@ func (p *program) stateCommand() *cobra.Command {
 
 // addFrom gives a command the flag that names a checkpoint.
 func addFrom(cmd *cobra.Command, from *string) {
-	cmd.Flags().StringVar(from, "from", "latest", "`checkpoint`: its number, latest, or the name of a savepoint")
+	cmd.Flags().StringVar(from, "from", "latest", cutHelp)
 }
 
 // checkpoint opens the checkpoint that --from names. A binary without a pipeline goes by what the application has recorded.
@@ -41,11 +41,11 @@ func (p *program) checkpoint(cmd *cobra.Command, from string) (*inspect.Checkpoi
 	if err != nil {
 		return nil, err
 	}
-	round, err := a.round(cmd.Context(), from)
+	life, round, err := a.round(cmd.Context(), from)
 	if err != nil {
 		return nil, err
 	}
-	return inspect.Open(cmd.Context(), a.repo, a.app, round, own)
+	return inspect.Open(cmd.Context(), a.repo, life, round, own)
 }
 
 // note tells what is shown as bytes, and why.

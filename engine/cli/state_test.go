@@ -17,7 +17,6 @@ import (
 	"github.com/parquet-go/parquet-go"
 	"github.com/spf13/cobra"
 
-	"github.com/streamd/streamd/checkpoint"
 	"github.com/streamd/streamd/engine/inspect"
 	"github.com/streamd/streamd/operators/codec"
 	"github.com/streamd/streamd/operators/stream"
@@ -83,21 +82,9 @@ func (w *world) looksAtState(t *testing.T, round string) {
 // keepsSavepoint names a checkpoint by a savepoint.
 func (w *world) keepsSavepoint(t *testing.T, round string) {
 	t.Helper()
-	cfg := w.config(t)
-	cfg.AppID = "counter"
-	a, err := openArchive(w.ctx, cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := a.round(w.ctx, round)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := a.repo.CreateSavepoint(w.ctx, a.app.Incarnation, checkpoint.Savepoint{Name: "kept", Round: r.Number}); err != nil {
-		t.Fatal(err)
-	}
+	w.execute(counter(), "savepoint", "create", "kept", "--of", round).want(t, 0)
 	w.execute(counter(), "state", "get", "per-word", "be", "--from", "kept").want(t, 0, "be", "3")
-	w.execute(counter(), "state", "get", "per-word", "be", "--from", "kpt").want(t, exitNotFound, "no savepoint", "did you mean kept?")
+	w.execute(counter(), "state", "get", "per-word", "be", "--from", "kpt").want(t, exitNotFound, "nor a savepoint", "did you mean kept?")
 	w.execute(counter(), "checkpoints", "show", "kept").want(t, 0, "0_0")
 	w.execute(counter(), "checkpoints", "diff", "kept", round).want(t, 0, "2 tasks have the same state", "per-word")
 }

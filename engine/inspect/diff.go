@@ -174,14 +174,18 @@ func (d *differ) tasks() error {
 	return nil
 }
 
-// isSame says whether it is plain that both have the same state. A commit happens once, and files have the hash of their
-// content.
+// isSame says whether it is plain that both have the same state. A commit happens once in a life, and files have the hash
+// of their content.
 func (t task) isSame() bool {
-	if t.before == nil || t.after == nil || t.before.Incarnation != t.after.Incarnation {
+	if t.before == nil || t.after == nil {
 		return false
 	}
 	p, q := t.before.Position, t.after.Position
-	return p.Epoch == q.Epoch && p.ChangelogOffset == q.ChangelogOffset || slices.Equal(t.before.Files, t.after.Files)
+	sameCommit := t.before.App == t.after.App && t.before.Incarnation == t.after.Incarnation &&
+		p.Epoch == q.Epoch && p.ChangelogOffset == q.ChangelogOffset
+	return sameCommit || slices.EqualFunc(t.before.Files, t.after.Files, func(a, b checkpoint.File) bool {
+		return a.Name == b.Name && a.SHA256 == b.SHA256
+	})
 }
 
 // storesOf returns what is to be compared of a task, by name.

@@ -119,7 +119,7 @@ func (r *rig) commit(id partition.TaskID, change func(*db) error) {
 // publish makes a round of what all tasks have.
 func (r *rig) publish(round int64) {
 	r.t.Helper()
-	if _, err := r.repo.StartRound(r.t.Context(), 1, round); err != nil {
+	if _, err := r.repo.StartRound(r.t.Context(), 1, round, checkpoint.GoOn); err != nil {
 		r.t.Fatal(err)
 	}
 	var tasks []partition.TaskID
@@ -147,7 +147,7 @@ func (r *rig) publish(round int64) {
 		}
 		tasks = append(tasks, id)
 	}
-	if err := r.repo.CompleteRound(r.t.Context(), 1, round, tasks); err != nil {
+	if err := r.repo.CompleteRound(r.t.Context(), checkpoint.Completion{Incarnation: 1, Round: round, Tasks: tasks, Generation: "g"}); err != nil {
 		r.t.Fatal(err)
 	}
 }
