@@ -161,6 +161,7 @@ func keeper() *stream.Pipeline {
 		KeyBy("by-line", func(line string) string { return strings.ToLower(line) }, codec.String)
 	words.Group().Window(stream.Session(time.Hour)).Count("visits")
 	stream.TopN(words.Group(), "best", 2, func(a, b string) bool { return a > b })
+	words.JoinStream("joined", words, stream.Within(time.Hour), func(a, b string) string { return a + b }).Filter(func(string) bool { return false })
 	words.Process("state", func(s *stream.Setup) stream.Handler[string, string, string] {
 		last := s.Value("last", seenCodec(), stream.TTL(time.Hour))
 		letters := s.Map("letters", codec.String, codec.Int64)
@@ -191,6 +192,7 @@ func TestStateOfEveryKindIsShown(t *testing.T) {
 	for store, text := range map[string]string{
 		"visits": `"value":2}]`, "best": `"value":["BE","BE"]`, "state.last": `"value":{"times":2,"last":"BE"}`, "state.letters": `"subKey":"B","value":2`,
 		"state.later": `"value":"20`, "state.later.due": `"value":null`,
+		"joined.left": `"value":[{"met":`,
 	} {
 		w.execute(keeper(), "state", "get", store, "be", "-o", "json").want(t, 0)
 		r := w.execute(keeper(), "state", "scan", store, "--prefix", "be", "-o", "json").want(t, 0, text)

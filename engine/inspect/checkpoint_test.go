@@ -5,6 +5,7 @@ package inspect_test
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -130,6 +131,48 @@ func TestValuesThatAreKeptTogetherAreLists(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestWhatJoinsAndCallsKeepIsShown(t *testing.T) {
+	t.Parallel()
+	r := newRig(t,
+		topology.Store{Name: "calls", Kind: topology.WindowStore, KeyCodec: asText, FormerValueCodecs: []string{"call:" + asInt}, ValueCodec: "call:" + asText},
+		topology.Store{Name: "joined", Kind: topology.WindowStore, KeyCodec: asText, ValueCodec: "joined:json:X", Plain: true},
+		topology.Store{Name: "references", Kind: topology.ValueStore, KeyCodec: asText, ValueCodec: "reference", Plain: true},
+		topology.Store{Name: "subscriptions", Kind: topology.ValueStore, KeyCodec: asText, ValueCodec: "subscription:" + asText, Plain: true})
+	r.commit(task(0), func(d *db) error {
+		waits := binary.AppendVarint(binary.AppendVarint(nil, 2000), 7)
+		waits = append(append(binary.AppendUvarint(waits, 2), "id"...), 0, 1, 'v')
+		return errors.Join(
+			d.windows["calls"].Put(1000, []byte("k"), nil, waits),
+			d.windows["joined"].Put(1000, []byte("k"), nil, []byte{}),
+			d.windows["joined"].Put(2000, []byte("k"), nil, append(append(binary.AppendUvarint(nil, 2<<1|1), "[]"...), append(binary.AppendUvarint(nil, 1<<1), '5')...)),
+			d.values["references"].Put([]byte("k"), []byte("\x05\x01to")),
+			d.values["references"].Put([]byte("l"), []byte("\x06\x00")),
+			d.values["subscriptions"].Put([]byte("k"), append([]byte{7}, at(t, 3, 'v')...)),
+		)
+	})
+	r.publish(1)
+	c := r.open(1, nil)
+	for name, want := range map[string][]string{
+		"calls":         {`{"id":"id","value":"v"} at 2`},
+		"joined":        {`[]`, `[{"met":true,"value":[]},{"met":false,"value":5}]`},
+		"references":    {`{"version":5,"to":"to"}`, `{"version":6,"to":null}`},
+		"subscriptions": {`{"version":7,"time":"1970-01-01T00:00:03Z","value":"v"}`},
+	} {
+		var got []string
+		err := c.Walk(t.Context(), inspect.Walk{Stores: []*inspect.Store{r.store(c, name)}}, func(row inspect.Row) error {
+			text := inspect.Text(row.Value)
+			if name == "calls" {
+				text += fmt.Sprint(" at ", row.Time.Unix())
+			}
+			got = append(got, text)
+			return nil
+		})
+		if diff := cmp.Diff(want, got); diff != "" || err != nil {
+			t.Errorf("%s: %v (-want +got):\n%s", name, err, diff)
+		}
 	}
 }
 

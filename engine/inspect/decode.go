@@ -94,6 +94,9 @@ func (v views) decoder(id string) decoder {
 	if strings.HasPrefix(id, "json:") {
 		return decoder{JSON, true, decodeJSON}
 	}
+	if d, ok := v.ofJoin(id); ok {
+		return d
+	}
 	if view, ok := v[id]; ok {
 		return decoder{JSON, true, func(src []byte) (any, error) {
 			text, err := view.JSON(src)
@@ -129,6 +132,76 @@ func decodeJSON(src []byte) (any, error) {
 		return nil, errors.New("not JSON")
 	}
 	return text, nil
+}
+
+// ofJoin returns the decoder of what joins keep beside rows.
+func (v views) ofJoin(id string) (decoder, bool) {
+	if id == "reference" {
+		return decoder{JSON, true, decodeReference}, true
+	}
+	if inner, ok := strings.CutPrefix(id, "joined:"); ok {
+		d := v.decoder(inner)
+		return decoder{JSON, d.known, func(src []byte) (any, error) { return decodeJoined(d, src) }}, true
+	}
+	if inner, ok := strings.CutPrefix(id, "subscription:"); ok {
+		d := v.decoder(inner)
+		return decoder{JSON, d.known, func(src []byte) (any, error) { return decodeSubscription(d, src) }}, true
+	}
+	return decoder{}, false
+}
+
+// decodeReference reads which row of the other table a row refers to: a version as a uvarint, a byte that says whether
+// there is one, and its key.
+func decodeReference(src []byte) (any, error) {
+	version, width := binary.Uvarint(src)
+	if width <= 0 || len(src) == width {
+		return nil, errors.New("not a reference")
+	}
+	var to any
+	if src[width] == 1 {
+		to = src[width+1:]
+	}
+	text := appendJSON([]byte(`{"version":`), version)
+	return jsontext.Value(append(appendJSON(append(text, `,"to":`...), to), '}')), nil
+}
+
+// decodeJoined reads the records of one key and time: for each the length of its value, doubled, plus one if it has met
+// another, as a uvarint, then the value.
+func decodeJoined(d decoder, src []byte) (any, error) {
+	list := []byte{'['}
+	for len(src) > 0 {
+		head, width := binary.Uvarint(src)
+		if width <= 0 || head>>1 > uint64(len(src)-width) {
+			return nil, errors.New("not the records of a join")
+		}
+		end := width + int(head>>1)
+		v, err := d.decode(src[width:end])
+		if err != nil {
+			return nil, err
+		}
+		if len(list) > 1 {
+			list = append(list, ',')
+		}
+		list = appendJSON(append(list, `{"met":`...), head&1 == 1)
+		list, src = append(appendJSON(append(list, `,"value":`...), v), '}'), src[end:]
+	}
+	return jsontext.Value(append(list, ']')), nil
+}
+
+// decodeSubscription reads a row that refers to one of the other table: a version as a uvarint, 8 bytes of time, the
+// value.
+func decodeSubscription(d decoder, src []byte) (any, error) {
+	version, width := binary.Uvarint(src)
+	if width <= 0 || len(src) < width+timeBytes {
+		return nil, errors.New("not a subscription")
+	}
+	v, err := d.decode(src[width+timeBytes:])
+	if err != nil {
+		return nil, err
+	}
+	text := appendJSON([]byte(`{"version":`), version)
+	text = appendJSON(append(text, `,"time":`...), timeOf(src[width:]))
+	return jsontext.Value(append(appendJSON(append(text, `,"value":`...), v), '}')), nil
 }
 
 // pairParts takes the id of a pair's codec apart.

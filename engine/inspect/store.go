@@ -36,7 +36,11 @@ const (
 	single   layout = iota
 	sessions        // of a key: topology.SessionStore
 	ranked          // values of a key: topology.TopStore
+	calls           // a record that waits for a call
 )
+
+// callOf begins the ids of the codecs of records that wait for a call.
+const callOf = "call:"
 
 // newStore makes a store of what is known of it. codecs are those of the manifest: of key, sub-key, and values.
 func newStore(st topology.Store, known bool, codecs []string, v views) *Store {
@@ -46,11 +50,13 @@ func newStore(st topology.Store, known bool, codecs []string, v views) *Store {
 	}
 	s := &Store{Store: st, known: known, views: v, key: v.decoder(st.KeyCodec), subKey: v.decoder(st.SubKeyCodec)}
 	ids := st.ValueCodecs()
-	switch st.Kind {
-	case topology.SessionStore:
+	switch {
+	case st.Kind == topology.SessionStore:
 		s.layout, ids = sessions, trimPrefix(ids, "sessions:")
-	case topology.TopStore:
+	case st.Kind == topology.TopStore:
 		s.layout, ids = ranked, trimPrefix(ids, "top:")
+	case strings.HasPrefix(st.ValueCodec, callOf):
+		s.layout, ids = calls, trimPrefix(ids, callOf)
 	}
 	if !known {
 		ids = []string{codec.Bytes.ID()}
@@ -110,7 +116,11 @@ func (s *Store) Unread() string {
 	if len(ids) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("store %s: what codec %s wrote is shown as bytes: only the pipeline's own binary may know it", s.Name, strings.Join(ids, ", "))
+	hint := ""
+	if s.views == nil {
+		hint = ": the pipeline's own may"
+	}
+	return fmt.Sprintf("store %s: what codec %s wrote is shown as bytes, since this binary does not know the codec%s", s.Name, strings.Join(ids, ", "), hint)
 }
 
 // Row is one entry of a store. It shares no memory with the store.
@@ -139,7 +149,7 @@ func (s *Store) row(task partition.TaskID, entryKey, value []byte) (Row, error) 
 	if s.HasSubKey() {
 		r.SubKey = r.decode(s.subKey, sub)
 	}
-	if at, windowed := statestore.EntryTime(entryKey); windowed {
+	if at, windowed := statestore.EntryTime(entryKey); windowed && s.layout != calls { // there it is a number
 		r.setTime(at)
 	}
 	if err := s.setValue(&r, sub, value); err != nil {
@@ -190,6 +200,8 @@ func (s *Store) setValue(r *Row, sub, value []byte) error {
 		return s.setSessions(r, value)
 	case s.layout == ranked:
 		return s.setRanked(r, value)
+	case s.layout == calls:
+		return s.setCall(r, value)
 	case s.Plain:
 		r.Value = r.decode(s.values[0], value)
 		return nil
@@ -280,6 +292,35 @@ func (s *Store) setRanked(r *Row, src []byte) error {
 	r.Value = jsontext.Value(append(list, ']'))
 	return nil
 }
+
+// setCall shows a record that waits for a call: its idempotency key, and its value. They are behind the record's time as
+// a varint, what is added to it, and the length of the id as a uvarint; between them is a byte.
+func (s *Store) setCall(r *Row, src []byte) error {
+	at, width := binary.Varint(src)
+	if width <= 0 {
+		return errNoCall
+	}
+	src = src[width:]
+	if _, width = binary.Varint(src); width <= 0 {
+		return errNoCall
+	}
+	src = src[width:]
+	size, width := binary.Uvarint(src)
+	if width <= 0 || size >= uint64(len(src)-width) {
+		return errNoCall
+	}
+	id := string(src[width : width+int(size)])
+	v, err := s.stored(r, src[width+int(size)+1:])
+	if err != nil {
+		return err
+	}
+	r.setTime(at)
+	text := quote([]byte(`{"id":`), id)
+	r.Value = jsontext.Value(append(appendJSON(append(text, `,"value":`...), v), '}'))
+	return nil
+}
+
+var errNoCall = errors.New("not a record that waits for a call")
 
 // Timed says whether the store's rows have a time.
 func (s *Store) Timed() bool { return s.Store.Timed() || s.layout == ranked }
