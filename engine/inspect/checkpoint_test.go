@@ -74,7 +74,8 @@ func TestVersionsAreShownWithTheirTimes(t *testing.T) {
 	t.Parallel()
 	r := newRig(t,
 		topology.Store{Name: "newest", Kind: topology.VersionedTableStore, KeyCodec: asText, ValueCodec: asText},
-		topology.Store{Name: "older", Kind: topology.VersionStore, KeyCodec: asText, ValueCodec: asText})
+		topology.Store{Name: "older", Kind: topology.VersionStore, KeyCodec: asText, ValueCodec: asText},
+		topology.Store{Name: "retired", Kind: topology.WindowStore, KeyCodec: asText, SubKeyCodec: "version-time", ValueCodec: "none", Plain: true})
 	r.commit(task(0), func(d *db) error {
 		version := func(second int64) []byte { return topology.AppendVersionTime(nil, second*1000) }
 		return errors.Join(
@@ -82,6 +83,7 @@ func TestVersionsAreShownWithTheirTimes(t *testing.T) {
 			d.values["newest"].Put([]byte("b"), at(t, 60)),
 			d.maps["older"].Put([]byte("a"), version(1), []byte("\x00y")),
 			d.maps["older"].Put([]byte("a"), version(2), []byte{}),
+			d.windows["retired"].Put(9000, []byte("a"), version(2), []byte{}),
 		)
 	})
 	r.publish(1)
@@ -95,6 +97,7 @@ func TestVersionsAreShownWithTheirTimes(t *testing.T) {
 			`{"task":"0_0","partition":0,"key":"a","time":"1970-01-01T00:00:02Z","value":null}`,
 			`{"task":"0_0","partition":0,"key":"a","time":"1970-01-01T00:00:01Z","value":"y"}`,
 		},
+		"retired": {`{"task":"0_0","partition":0,"key":"a","subKey":"1970-01-01T00:00:02Z","time":"1970-01-01T00:00:09Z","value":null}`},
 	} {
 		s := r.store(c, name)
 		if diff := cmp.Diff(want, r.lines(c, inspect.Walk{Stores: []*inspect.Store{s}})); diff != "" {

@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/streamd/streamd/operators/codec"
+	"github.com/streamd/streamd/operators/topology"
 )
 
 // decoder turns what a codec has written into a value.
@@ -90,6 +91,8 @@ func (v views) decoder(id string) decoder {
 		return decoder{Uint, true, decodeUvarint}
 	case "timer", "processing-timer":
 		return decoder{Time, true, decodeTimer}
+	case "version-time":
+		return decoder{Time, true, decodeVersionTime}
 	}
 	if strings.HasPrefix(id, "json:") {
 		return decoder{JSON, true, decodeJSON}
@@ -124,6 +127,11 @@ func decodeTimer(src []byte) (any, error) {
 		return nil, errors.New("not a timer")
 	}
 	return time.UnixMilli(at).UTC(), nil
+}
+
+func decodeVersionTime(src []byte) (any, error) {
+	at, err := topology.VersionTime(src)
+	return time.UnixMilli(at).UTC(), err
 }
 
 func decodeJSON(src []byte) (any, error) {
