@@ -90,6 +90,7 @@ var reactions = []struct {
 	{inspect.ErrKey, exitUsage},
 	{inspect.ErrForeign, exitInvalid},
 	{inspect.ErrTooLarge, exitPrecondition},
+	{inspect.ErrRescaled, exitPrecondition},
 	{inspect.ErrNoStore, exitNotFound},
 	{kafka.ErrUnknownTopic, exitNotFound},
 	{checkpoint.ErrMissing, exitNotFound},

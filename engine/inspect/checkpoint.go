@@ -22,6 +22,8 @@ var (
 	ErrNoStore = errors.New("no such store")
 	// ErrForeign says that the pipeline is not the one that wrote the checkpoint.
 	ErrForeign = errors.New("the pipeline does not fit the checkpoint")
+	// ErrRescaled says that keys are in other tasks in the one checkpoint than in the other.
+	ErrRescaled = errors.New("the checkpoints have other numbers of tasks")
 	// ErrStop, returned by what a walk visits, ends the walk without an error.
 	ErrStop = errors.New("enough")
 )
@@ -29,6 +31,7 @@ var (
 // Checkpoint is one round of an application, or what there is of it.
 type Checkpoint struct {
 	repo      *checkpoint.Repository
+	life      int // of the application
 	round     checkpoint.Round
 	manifests []checkpoint.Manifest // in order of their tasks
 	own       *topology.Topology    // of the pipeline whose binary this is; may be nil
@@ -38,7 +41,7 @@ type Checkpoint struct {
 // Open reads the manifests of a round. own is the topology of the pipeline, nil in a binary that has none; the one that
 // the application began with then tells how stores are laid out. A damaged manifest is an error.
 func Open(ctx context.Context, repo *checkpoint.Repository, app checkpoint.Application, round checkpoint.Round, own *topology.Topology) (*Checkpoint, error) {
-	c := &Checkpoint{repo: repo, round: round, own: own}
+	c := &Checkpoint{repo: repo, life: app.Incarnation, round: round, own: own}
 	for _, task := range round.Tasks {
 		m, err := repo.Manifest(ctx, app.Incarnation, round.Number, task)
 		if err != nil {

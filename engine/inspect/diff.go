@@ -66,8 +66,12 @@ type Diff struct {
 }
 
 // Compare says how the state of a differs from that of b, entry by entry as they are stored: an entry whose time alone
-// has moved has changed. Both must be of one application. Files that both have are downloaded once.
+// has moved has changed. Both must be of one application; of two lives with a rescale in between they are ErrRescaled.
+// Files that both have are downloaded once.
 func Compare(ctx context.Context, a, b *Checkpoint, o DiffOptions) (*Diff, error) {
+	if a.life != b.life && !slices.Equal(a.round.Tasks, b.round.Tasks) {
+		return nil, fmt.Errorf("compare checkpoint %d of life %d with %d of life %d: %w: choose two of one life", a.Number(), a.life, b.Number(), b.life, ErrRescaled)
+	}
 	d := &differ{ctx: ctx, a: a, b: b, o: o, stores: map[string]*sides{}}
 	names := o.Stores
 	if len(names) == 0 {

@@ -105,6 +105,25 @@ func TestDiffTakesEntriesOfATaskThatOneSideLacks(t *testing.T) {
 	}
 }
 
+func TestDiffOfTwoLivesNeedsEqualTasks(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, topology.Store{Name: "s", Kind: topology.ValueStore, KeyCodec: asText, ValueCodec: asText})
+	r.commit(task(0), func(d *db) error { return d.values["s"].Put([]byte("a"), []byte("\x00v")) })
+	r.publish(1)
+	former := r.open(1, nil)
+	r.begin(2)
+	r.publish(1)
+	d, err := inspect.Compare(t.Context(), former, r.open(1, nil), inspect.DiffOptions{})
+	if err != nil || !slices.Equal(described(d), []string{"s: 0 0 0"}) {
+		t.Errorf("the same state in another life: %+v, %v", d, err)
+	}
+	r.commit(task(1), func(*db) error { return nil })
+	r.publish(2)
+	if d, err := inspect.Compare(t.Context(), former, r.open(2, nil), inspect.DiffOptions{}); !errors.Is(err, inspect.ErrRescaled) {
+		t.Errorf("with another number of tasks: %+v, %v", d, err)
+	}
+}
+
 func TestDiffFetchesNoFileTwice(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, topology.Store{Name: "s", Kind: topology.ValueStore, KeyCodec: asText, ValueCodec: asText})

@@ -40,7 +40,7 @@ type db struct {
 	epoch   uint64
 }
 
-// newRig makes an application with the stores; the first half of them is in the topology that it began with if recorded.
+// newRig makes an application with the stores.
 func newRig(t *testing.T, stores ...topology.Store) *rig {
 	t.Helper()
 	res, err := statestore.NewResources(256 << 20)
@@ -53,14 +53,7 @@ func newRig(t *testing.T, stores ...topology.Store) *rig {
 		st.ID = uint16(256 + i)
 		r.stores = append(r.stores, st)
 	}
-	var described bytes.Buffer
-	if err := r.topology(nil).Describe(&described, topology.JSON); err != nil {
-		t.Fatal(err)
-	}
-	r.app, _, err = r.repo.CreateApplication(t.Context(), checkpoint.Application{App: "app", Incarnation: 1, Topology: described.String()})
-	if err != nil {
-		t.Fatal(err)
-	}
+	r.begin(1)
 	t.Cleanup(func() {
 		for _, d := range r.dbs {
 			if err := d.Close(); err != nil {
@@ -72,6 +65,20 @@ func newRig(t *testing.T, stores ...topology.Store) *rig {
 		}
 	})
 	return r
+}
+
+// begin begins a life of the application.
+func (r *rig) begin(life int) {
+	r.t.Helper()
+	var described bytes.Buffer
+	if err := r.topology(nil).Describe(&described, topology.JSON); err != nil {
+		r.t.Fatal(err)
+	}
+	var err error
+	r.app, _, err = r.repo.CreateApplication(r.t.Context(), checkpoint.Application{App: "app", Incarnation: life, Topology: described.String()})
+	if err != nil {
+		r.t.Fatal(err)
+	}
 }
 
 func (r *rig) topology(views map[string]codec.View) *topology.Topology {
@@ -119,7 +126,7 @@ func (r *rig) commit(id partition.TaskID, change func(*db) error) {
 // publish makes a round of what all tasks have.
 func (r *rig) publish(round int64) {
 	r.t.Helper()
-	if _, err := r.repo.StartRound(r.t.Context(), 1, round, checkpoint.GoOn); err != nil {
+	if _, err := r.repo.StartRound(r.t.Context(), r.app.Incarnation, round, checkpoint.GoOn); err != nil {
 		r.t.Fatal(err)
 	}
 	var tasks []partition.TaskID
@@ -133,7 +140,7 @@ func (r *rig) publish(round int64) {
 			r.t.Fatal(err)
 		}
 		u := checkpoint.Upload{Dir: cut.Dir(), Manifest: checkpoint.Manifest{
-			App: "app", Incarnation: 1, Round: round, Task: id, Generation: "g", Fingerprint: "f",
+			App: "app", Incarnation: r.app.Incarnation, Round: round, Task: id, Generation: "g", Fingerprint: "f",
 			Position: checkpoint.Position{Epoch: d.epoch, ChangelogOffset: int64(d.epoch)}, Codecs: map[string][]string{}, Stores: map[string]uint16{},
 		}}
 		for _, f := range cut.Files() {
@@ -147,7 +154,7 @@ func (r *rig) publish(round int64) {
 		}
 		tasks = append(tasks, id)
 	}
-	if err := r.repo.CompleteRound(r.t.Context(), checkpoint.Completion{Incarnation: 1, Round: round, Tasks: tasks, Generation: "g"}); err != nil {
+	if err := r.repo.CompleteRound(r.t.Context(), checkpoint.Completion{Incarnation: r.app.Incarnation, Round: round, Tasks: tasks, Generation: "g"}); err != nil {
 		r.t.Fatal(err)
 	}
 }
@@ -155,7 +162,7 @@ func (r *rig) publish(round int64) {
 // open opens a round. own is the topology of the binary, or nil.
 func (r *rig) open(number int64, own *topology.Topology) *inspect.Checkpoint {
 	r.t.Helper()
-	for round, err := range r.repo.Rounds(r.t.Context(), 1) {
+	for round, err := range r.repo.Rounds(r.t.Context(), r.app.Incarnation) {
 		if err != nil {
 			r.t.Fatal(err)
 		}
