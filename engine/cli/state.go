@@ -3,7 +3,10 @@
 package cli
 
 import (
+	"bufio"
 	"encoding/json/jsontext"
+	"errors"
+	"io"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -220,6 +223,7 @@ func scan(cmd *cobra.Command, c *inspect.Checkpoint, s *inspect.Store, o scanOpt
 		return err
 	}
 	t, asJSON, n := newRowTable(s), outputFormat(cmd) == "json", 0
+	out := bufio.NewWriter(cmd.OutOrStdout())
 	var refused refusals
 	w := inspect.Walk{Stores: []*inspect.Store{s}, Prefix: prefix, Progress: progress(cmd, progressInterval)}
 	err = c.Walk(cmd.Context(), w, func(r inspect.Row) error {
@@ -229,23 +233,20 @@ func scan(cmd *cobra.Command, c *inspect.Checkpoint, s *inspect.Store, o scanOpt
 		}
 		refused.see(r)
 		if asJSON {
-			return writeLine(cmd, r.AppendJSON(nil, false))
+			return writeLine(out, r.AppendJSON(nil, false))
 		}
 		t.add(r)
-		return t.page(cmd.OutOrStdout())
+		return t.page(out)
 	})
-	if err != nil {
-		return err
+	if err == nil && !asJSON {
+		err = t.write(out)
 	}
 	refused.tell(cmd)
-	if asJSON {
-		return nil
-	}
-	return t.write(cmd.OutOrStdout())
+	return errors.Join(err, out.Flush())
 }
 
 // writeLine writes a line of JSON.
-func writeLine(cmd *cobra.Command, line []byte) error {
-	_, err := cmd.OutOrStdout().Write(append(line, '\n'))
+func writeLine(w io.Writer, line []byte) error {
+	_, err := w.Write(append(line, '\n'))
 	return err
 }

@@ -3,6 +3,8 @@
 package cli
 
 import (
+	"bufio"
+	"errors"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -49,16 +51,17 @@ func query(cmd *cobra.Command, c *inspect.Checkpoint, s *inspect.Store, q *inspe
 	var t *table
 	var names []string
 	asJSON := outputFormat(cmd) == "json"
+	out := bufio.NewWriter(cmd.OutOrStdout())
 	e, err := q.NewExecutor(s, func(values []any) error {
 		if asJSON {
-			return writeLine(cmd, object(names, values))
+			return writeLine(out, object(names, values))
 		}
 		cells := make([]any, len(values))
 		for i, v := range values {
 			cells[i] = inspect.Text(v)
 		}
 		t.row(cells...)
-		return t.page(cmd.OutOrStdout())
+		return t.page(out)
 	})
 	if err != nil {
 		return err
@@ -74,14 +77,11 @@ func query(cmd *cobra.Command, c *inspect.Checkpoint, s *inspect.Store, q *inspe
 	if err == nil {
 		err = e.Finish()
 	}
-	if err != nil {
-		return err
+	if err == nil && !asJSON {
+		err = t.write(out)
 	}
 	refused.tell(cmd)
-	if asJSON {
-		return nil
-	}
-	return t.write(cmd.OutOrStdout())
+	return errors.Join(err, out.Flush())
 }
 
 // object writes values by name, in their order.
