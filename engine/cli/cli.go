@@ -50,7 +50,7 @@ func Command(p *stream.Pipeline) *cobra.Command {
 func (p *program) forPipeline() *cobra.Command {
 	root := p.root("Run and operate the pipeline "+p.pipeline,
 		"A streamd pipeline: worker, tools and development mode in one binary.")
-	root.AddCommand(p.runCommand(), p.devCommand(), p.describeCommand(), p.checkpointsCommand(), p.stateCommand(),
+	root.AddCommand(p.runCommand(), p.devCommand(), p.describeCommand(), p.planCommand(), p.checkpointsCommand(), p.stateCommand(),
 		p.savepointCommand(), p.forkCommand(), p.replayCommand(), p.rollbackCommand(), p.rescaleCommand(), p.resumeCommand(), p.resetCommand(), p.statusCommand(), p.doctorCommand(), p.configCommand(), p.versionCommand())
 	return root
 }
