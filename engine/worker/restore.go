@@ -223,6 +223,9 @@ func (w *Worker) buildTask(rt *runningTask, at task.Position, round int64) error
 			MaxRecord: int(w.cfg.MaxRecordBytes()),
 		}
 		w.timeOptions(rt, &o)
+		if w.debug != nil {
+			w.watch(rt, &o)
+		}
 		t, err := task.New(o)
 		if err != nil {
 			return err

@@ -38,6 +38,8 @@ type Options struct {
 	Store objstore.Store
 	// Ready is called once, when the first task begins to read.
 	Ready func()
+	// Debug, if not nil, has tasks stop before records. It is for replays.
+	Debug *Debug
 }
 
 // Worker is one process of an application. Run may be called once.
@@ -46,6 +48,7 @@ type Worker struct {
 	topology *topology.Topology
 	untilEnd bool
 	ready    func()
+	debug    *Debug // nil: nobody watches
 	now      func() time.Time
 	listener *observer
 	status   *Status
@@ -175,6 +178,8 @@ type runningTask struct {
 	changelogBytes int64
 	cutBytes       int64 // of changelogBytes, what the newest stored checkpoint holds
 	lags           map[partition.TopicPartition]int64
+
+	debug *debugged // nil: nobody watches
 }
 
 // New checks the options. Nothing starts before Run.
@@ -192,8 +197,11 @@ func New(o Options) (*Worker, error) {
 	if cfg.Lanes == 0 {
 		cfg.Lanes = defaultLanes()
 	}
+	if o.Debug != nil {
+		cfg.Lanes = 1
+	}
 	w := &Worker{
-		cfg: &cfg, topology: o.Topology, untilEnd: o.UntilEnd, ready: o.Ready, store: o.Store, now: time.Now,
+		cfg: &cfg, topology: o.Topology, untilEnd: o.UntilEnd, ready: o.Ready, debug: o.Debug, store: o.Store, now: time.Now,
 		machine:     core.New(core.Options{AtLeastOnce: cfg.Guarantee == config.AtLeastOnce}),
 		tasks:       map[partition.TaskID]*runningTask{},
 		closing:     map[partition.TaskID]chan struct{}{},
