@@ -44,7 +44,7 @@ const (
 type plan struct {
 	App        string                 `json:"app"`
 	Life       int                    `json:"life"`
-	Checkpoint int64                  `json:"checkpoint,omitempty"` // 0: there is none
+	Checkpoint int64                  `json:"checkpoint,omitzero"` // 0: there is none
 	Changes    []planned              `json:"changes"`
 	Create     []worker.InternalTopic `json:"create"` // topics that will be made
 	Read       []inspect.TaskRead     `json:"read"`   // tasks whose state was sampled
@@ -56,8 +56,8 @@ type plan struct {
 // planned is a change, and how samples of the state fared.
 type planned struct {
 	topology.Change
-	Tried    int64         `json:"tried,omitempty"`
-	Failed   int64         `json:"failed,omitempty"`
+	Tried    int64         `json:"tried,omitzero"`
+	Failed   int64         `json:"failed,omitzero"`
 	Failures []planFailure `json:"failures,omitempty"`
 }
 

@@ -232,7 +232,7 @@ type stepView struct {
 	Value     jsontext.Value   `json:"value"`
 	Headers   []headerView     `json:"headers,omitempty"`
 	State     []changeView     `json:"state"`
-	Left      int              `json:"stateLeftOut,omitempty"` // changes that are not shown
+	Left      int              `json:"stateLeftOut,omitzero"` // changes that are not shown
 	Emitted   []emittedView    `json:"emitted"`
 	Watermark string           `json:"watermark,omitempty"`
 	Error     string           `json:"error,omitempty"`
@@ -247,7 +247,7 @@ type headerView struct {
 type changeView struct {
 	Store  string         `json:"store"`
 	Key    jsontext.Value `json:"key"`
-	SubKey jsontext.Value `json:"subKey,omitempty"`
+	SubKey jsontext.Value `json:"subKey,omitzero"`
 	Window string         `json:"window,omitempty"` // its start
 	Before *valueView     `json:"before,omitempty"`
 	After  *valueView     `json:"after,omitempty"`

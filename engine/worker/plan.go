@@ -12,7 +12,7 @@ import (
 // InternalTopic is a topic that the engine makes for an application.
 type InternalTopic struct {
 	Name       string `json:"name"`
-	Partitions int32  `json:"partitions,omitempty"` // 0: not known
+	Partitions int32  `json:"partitions,omitzero"` // 0: not known
 	Exists     bool   `json:"-"`
 }
 
