@@ -30,12 +30,13 @@ func (db *DB) Changes(limit int) (changes []Change, left int, err error) {
 	if err := db.settle(); err != nil {
 		return nil, 0, err
 	}
-	c := changeSet{db: db, at: map[string]int{}}
+	c := changeSet{db: db, at: map[string]int{}, limit: limit}
 	for _, record := range db.writer.records {
 		if err := decodeDelta(record, c.add); err != nil {
 			return nil, 0, fmt.Errorf("look at the changes of %s: %w", db.id, err)
 		}
 	}
+	left = c.left
 	for _, ch := range c.list {
 		switch {
 		case ch.After != nil && ch.Before != nil && bytes.Equal(ch.Before, ch.After), ch.After == nil && ch.Before == nil:
@@ -53,6 +54,8 @@ type changeSet struct {
 	db   *DB
 	list []Change
 	at   map[string]int // by entry key, an index of list
+
+	limit, left int // of entries that go with a range
 }
 
 func (c *changeSet) add(op deltaOp) error {
@@ -94,6 +97,10 @@ func (c *changeSet) removeRange(from, to []byte) (err error) {
 	}
 	defer func() { err = firstError(err, it.Close()) }()
 	for ok := it.First(); ok; ok = it.Next() {
+		if len(c.list) >= c.limit {
+			c.left++ // a range may be any part of the state
+			continue
+		}
 		if err := c.set(it.Key(), nil); err != nil {
 			return err
 		}

@@ -83,6 +83,23 @@ func TestChangesAreWhatThePreparedEpochMakesOfTheConfirmedState(t *testing.T) {
 	wantValue(t, s, "a", 5)
 }
 
+func TestChangesOfARangeAreCountedBeyondTheLimit(t *testing.T) {
+	t.Parallel()
+	db := testOpen(t, vfs.NewMem())
+	w := NewWindow(db, 1, numbers{})
+	for at := range int64(50) {
+		mustPutAt(t, w, at, "k", uint64(at))
+	}
+	testCommit(t, db, 1)
+	if err := w.DropBefore(40); err != nil {
+		t.Fatal(err)
+	}
+	got, left := changed(t, db, 2)
+	if diff := cmp.Diff([]string{"1 k 0->- at 0", "1 k 1->- at 1"}, got); diff != "" || left != 38 {
+		t.Errorf("%d left out, expected 38; %s", left, diff)
+	}
+}
+
 func TestChangesBesideACutAreOfWhatItHoldsBack(t *testing.T) {
 	t.Parallel()
 	db := testOpen(t, vfs.NewMem())

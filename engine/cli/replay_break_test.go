@@ -4,7 +4,9 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"testing"
@@ -160,6 +162,44 @@ func TestReplayShowsTheRecordThatFails(t *testing.T) {
 	r.want(t, exitFailure, "value     bad", "fails     task 0_", "panicked on lines/")
 	if strings.Contains(r.out, "watermark") {
 		t.Errorf("a record that failed is said to have moved event time: %s", r.out)
+	}
+}
+
+func TestAReplayEndsWhenItsUserSaysSo(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.checkpointed(t, "to be")
+	w.feed(t, "be", "be", "be")
+	w.execute(splitter(), "run", "--until", "end").want(t, 0)
+	w.execute(counter(), "fork", "--from", "latest", "--as", "asked", "--mute").want(t, 0)
+	p := &program{name: "counter", pipeline: "counter", compile: counter().Build}
+	cmd := p.replayCommand()
+	var out bytes.Buffer
+	cmd.SetOut(&out)
+	cmd.SetErr(io.Discard)
+	cmd.SetContext(w.ctx)
+	cfg := w.config(t)
+	cfg.AppID = "asked"
+	o, err := p.workerOptions(cmd, cfg, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := newDebugger(cmd, o.Topology, breakOptions{at: []string{"key=be"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	answers := make(chan string, 2)
+	answers <- "n"
+	answers <- "q"
+	ctx, quit := context.WithCancel(w.ctx)
+	defer quit()
+	d.answers, d.quit = answers, quit
+	o.Debug = &worker.Debug{Match: d.match, Step: d.stepped}
+	if err := runWorker(ctx, o); err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(out.String(), "task 0_"); n != 2 || w.ctx.Err() != nil {
+		t.Errorf("%d records were shown before the end: %s", n, out.String())
 	}
 }
 
