@@ -227,11 +227,25 @@ func (t *Task) Due(now time.Time) bool {
 		if t.settled(i, now) != t.time.inputs[i].now.status && !t.inputs[i].internal {
 			return true
 		}
+		if t.inputs[i].clock && t.clockMatters(now.UnixMilli()) {
+			return true
+		}
 	}
 	if t.proc.Due() <= t.time.now.watermark {
 		return true // what was left of it
 	}
 	return t.following() || t.out.due(t, now)
+}
+
+// clockEvery is how often a task whose event time follows the clock tells those downstream how late it is.
+const clockEvery = 1000 // milliseconds
+
+// clockMatters says whether the time by the clock lets something be done, here or downstream.
+func (t *Task) clockMatters(now operators.Time) bool {
+	if due := t.proc.Due(); due != operators.MaxTime && due <= now {
+		return true
+	}
+	return t.out.timed && len(t.out.outputs) > 0 && now-t.time.announced.at >= clockEvery
 }
 
 // settled is the status that an input of a user's topic should have.
@@ -257,6 +271,9 @@ func (t *Task) Tick(now time.Time) (err error) {
 	for i := range t.inputs {
 		if !t.inputs[i].internal {
 			t.time.inputs[i].now.status = t.settled(i, now)
+		}
+		if in := &t.time.inputs[i].now; t.inputs[i].clock {
+			in.watermark = max(in.watermark, now.UnixMilli())
 		}
 	}
 	if err := t.advance(); err != nil {
