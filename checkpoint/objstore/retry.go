@@ -90,6 +90,16 @@ func (r *Retry) Get(ctx context.Context, name string) (io.ReadCloser, error) {
 	return body, err
 }
 
+// GetRange implements Store. It repeats the opening only; ReadFrom goes on where a connection broke.
+func (r *Retry) GetRange(ctx context.Context, name string, offset, length int64) (io.ReadCloser, error) {
+	var body io.ReadCloser
+	err := r.do(ctx, "get", name, func() (err error) {
+		body, err = r.inner.GetRange(ctx, name, offset, length)
+		return err
+	})
+	return body, err
+}
+
 func (r *Retry) read(ctx context.Context, name string, consume func(io.Reader) error) error {
 	return r.do(ctx, "get", name, func() error { return readOnce(ctx, r.inner, name, consume) })
 }
@@ -174,26 +184,35 @@ func (r *Retry) do(ctx context.Context, op, name string, call func() error) erro
 			r.refund()
 			return nil
 		}
-		if !errors.Is(err, ErrTransient) {
+		if err := r.again(ctx, RetryInfo{Op: op, Name: name, Attempt: attempt, Err: err}); err != nil {
 			return err
 		}
-		if ended := ctx.Err(); ended != nil {
-			return fmt.Errorf("%w: %w", ended, err)
-		}
-		if attempt >= r.policy.Attempts {
-			return fmt.Errorf("gave up after %d attempts: %w", attempt, err)
-		}
-		pause, ok := r.spend(attempt)
-		if !ok {
-			return fmt.Errorf("gave up after %d attempts, the budget of repeats is used up: %w", attempt, err)
-		}
-		if r.policy.OnRetry != nil {
-			r.policy.OnRetry(RetryInfo{Op: op, Name: name, Attempt: attempt, Pause: pause, Err: err})
-		}
-		if werr := wait(ctx, pause); werr != nil {
-			return fmt.Errorf("%w while waiting to repeat after: %w", werr, err)
-		}
 	}
+}
+
+// again waits and returns nil if the failed call may be made again; otherwise it returns the final error.
+func (r *Retry) again(ctx context.Context, failed RetryInfo) error {
+	err := failed.Err
+	if !errors.Is(err, ErrTransient) {
+		return err
+	}
+	if ended := ctx.Err(); ended != nil {
+		return fmt.Errorf("%w: %w", ended, err)
+	}
+	if failed.Attempt >= r.policy.Attempts {
+		return fmt.Errorf("gave up after %d attempts: %w", failed.Attempt, err)
+	}
+	var ok bool
+	if failed.Pause, ok = r.spend(failed.Attempt); !ok {
+		return fmt.Errorf("gave up after %d attempts, the budget of repeats is used up: %w", failed.Attempt, err)
+	}
+	if r.policy.OnRetry != nil {
+		r.policy.OnRetry(failed)
+	}
+	if werr := wait(ctx, failed.Pause); werr != nil {
+		return fmt.Errorf("%w while waiting to repeat after: %w", werr, err)
+	}
+	return nil
 }
 
 // spend takes one repeat from the budget and says how long to wait before it.

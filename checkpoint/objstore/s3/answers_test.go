@@ -207,3 +207,17 @@ func TestAServerThatIgnoresTheConditionFailsTheSelfTest(t *testing.T) {
 		}
 	}
 }
+
+func TestAServerThatIgnoresRangesIsFoundOut(t *testing.T) {
+	anonymous(t)
+	b, url := newStub(t)
+	b.mu.objects["/streamd/p/a"] = "0123456789"
+	body, err := open(t, stubConfig(url)).GetRange(t.Context(), "a", 4, -1)
+	if err == nil {
+		content, _ := io.ReadAll(body)
+		t.Fatalf("the part from byte 4 on is said to be %q", content)
+	}
+	if errors.Is(err, objstore.ErrTransient) || !strings.Contains(err.Error(), "range") {
+		t.Errorf("error is %v, want a permanent one that names ranges", err)
+	}
+}

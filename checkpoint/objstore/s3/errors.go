@@ -41,6 +41,8 @@ func (s *Store) fail(ctx context.Context, verb, name string, err error) error {
 		return fmt.Errorf("%w: %w", objstore.ErrNotFound, err)
 	case exists:
 		return fmt.Errorf("%w: %w", objstore.ErrExists, err)
+	case noSuchPart:
+		return fmt.Errorf("%w: %w", objstore.ErrRange, err)
 	case transient:
 		return objstore.Transient(err)
 	}
@@ -53,6 +55,7 @@ const (
 	refused answerMeaning = iota
 	absent
 	exists
+	noSuchPart
 	transient
 )
 
@@ -72,6 +75,8 @@ func meaning(answer minio.ErrorResponse) answerMeaning {
 		return absent // HEAD has no body to say more
 	case code == http.StatusPreconditionFailed:
 		return exists
+	case code == http.StatusRequestedRangeNotSatisfiable:
+		return noSuchPart
 	case code == http.StatusConflict, code == http.StatusRequestTimeout, code == http.StatusTooManyRequests,
 		code >= 500 && code != http.StatusNotImplemented:
 		return transient

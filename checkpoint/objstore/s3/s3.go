@@ -130,12 +130,31 @@ func (c Config) credentials() *credentials.Credentials {
 
 // Get implements objstore.Store.
 func (s *Store) Get(ctx context.Context, name string) (io.ReadCloser, error) {
-	if err := objstore.CheckName(name); err != nil {
+	return s.GetRange(ctx, name, 0, -1)
+}
+
+// GetRange implements objstore.Store. A server that answers with another part than it was asked for is an
+// error, since a resumed content would be patched together wrongly.
+func (s *Store) GetRange(ctx context.Context, name string, offset, length int64) (io.ReadCloser, error) {
+	if err := errors.Join(objstore.CheckName(name), objstore.CheckRange(offset, length)); err != nil {
 		return nil, fmt.Errorf("get object: %w", err)
 	}
-	body, _, _, err := s.core.GetObject(ctx, s.bucket, s.prefix+name, minio.GetObjectOptions{})
+	options := minio.GetObjectOptions{}
+	partial := offset > 0 || length > 0
+	switch {
+	case length > 0:
+		options.Set("Range", fmt.Sprintf("bytes=%d-%d", offset, offset+length-1))
+	case partial:
+		options.Set("Range", fmt.Sprintf("bytes=%d-", offset))
+	}
+	body, _, header, err := s.core.GetObject(ctx, s.bucket, s.prefix+name, options)
 	if err != nil {
 		return nil, s.fail(ctx, "get", name, err)
+	}
+	if got := header.Get("Content-Range"); partial && !strings.HasPrefix(got, fmt.Sprintf("bytes %d-", offset)) {
+		err := fmt.Errorf("get object %s in bucket %s: asked from byte %d on, the server gave Content-Range %.80q: use a store that supports ranges",
+			name, s.bucket, offset, got)
+		return nil, errors.Join(err, body.Close())
 	}
 	return &reader{ReadCloser: body, ctx: ctx, name: name}, nil
 }
