@@ -72,6 +72,7 @@ var outside = map[string]struct{ code, tests []string }{
 	"github.com/twmb/avro":            {[]string{"operators/codec/avro"}, []string{"."}},
 	"github.com/twmb/franz-go/pkg/sr": {[]string{"operators/codec/registry"}, []string{"."}},
 	"github.com/minio/minio-go/v7":    {[]string{"checkpoint/objstore/s3", "test"}, []string{"checkpoint/objstore/s3", "test"}},
+	"github.com/tink-crypto":          {nil, []string{"checkpoint/objstore/crypt"}},
 	"go.uber.org/zap":                 {[]string{"engine", "cmd", "bench", "test", "examples"}, []string{"."}},
 	"github.com/spf13":                {[]string{"engine", "cmd", "bench", "examples"}, []string{"."}},
 	"github.com/prometheus":           {[]string{"engine", "bench"}, []string{"engine", "bench", "test"}},

@@ -271,6 +271,9 @@ func (v *validator) state() {
 func (v *validator) store() {
 	s := v.c.StoreURL
 	if s == "" {
+		if v.c.StoreKeysFile != "" {
+			v.bad("store.encryption-keys-file", "there is no object store to encrypt: set store.url")
+		}
 		return
 	}
 	u, err := url.Parse(s)

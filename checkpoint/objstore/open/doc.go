@@ -13,7 +13,7 @@
 //	s3://bucket/prefix?endpoint=…&region=…   bucket; credentials come from the environment
 //	mem://name                               memory of this process, shared by name
 //
-// Every store comes wrapped in objstore.Retry.
+// Every store comes wrapped in objstore.Retry, and below that in crypt.Store if there is a key file.
 //
 // # Invariants
 //

@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/streamd/streamd/checkpoint/objstore"
+	"github.com/streamd/streamd/checkpoint/objstore/crypt"
 	"github.com/streamd/streamd/checkpoint/objstore/dir"
 	"github.com/streamd/streamd/checkpoint/objstore/s3"
 )
@@ -19,13 +20,18 @@ import (
 // ErrURL marks a URL that names no store.
 var ErrURL = errors.New("object store URL is not valid")
 
-// Open returns the store that a URL names, with retries of the default policy.
-func Open(ctx context.Context, rawURL string) (*objstore.Retry, error) {
-	return WithPolicy(ctx, rawURL, objstore.Policy{})
+// Options are what a URL does not say. The zero value means none of it.
+type Options struct {
+	// EncryptionKeys is the path of a key file, see crypt.LoadKeys, with which all contents are encrypted
+	// before they are sent. Empty: they are sent as they are.
+	EncryptionKeys string
+	// Retries bounds the repeating of failed calls.
+	Retries objstore.Policy
 }
 
-// WithPolicy is Open with retries of the given policy.
-func WithPolicy(ctx context.Context, rawURL string, policy objstore.Policy) (*objstore.Retry, error) {
+// Open returns the store that a URL names. A URL that names none is ErrURL; a key file that is not right is
+// crypt.ErrKeyFile.
+func Open(ctx context.Context, rawURL string, options Options) (*objstore.Retry, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -33,7 +39,14 @@ func WithPolicy(ctx context.Context, rawURL string, policy objstore.Policy) (*ob
 	if err != nil {
 		return nil, fmt.Errorf("open object store: %w", err)
 	}
-	return objstore.NewRetry(store, policy), nil
+	if options.EncryptionKeys != "" {
+		keys, err := crypt.LoadKeys(options.EncryptionKeys)
+		if err != nil {
+			return nil, fmt.Errorf("open object store: %w", err)
+		}
+		store = crypt.New(store, keys)
+	}
+	return objstore.NewRetry(store, options.Retries), nil
 }
 
 func driver(rawURL string) (objstore.Store, error) {

@@ -4,11 +4,13 @@ package open_test
 
 import (
 	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/streamd/streamd/checkpoint/objstore"
+	"github.com/streamd/streamd/checkpoint/objstore/crypt"
 	"github.com/streamd/streamd/checkpoint/objstore/open"
 	"github.com/streamd/streamd/test/s3/s3server"
 )
@@ -18,7 +20,7 @@ func TestEachSchemeOpensAStoreThatPassesTheSelfTest(t *testing.T) {
 	for _, url := range []string{
 		filepath.Join(t.TempDir(), "plain"), "file://" + filepath.Join(t.TempDir(), "file"), "mem://self-test",
 	} {
-		s, err := open.Open(t.Context(), url)
+		s, err := open.Open(t.Context(), url, open.Options{})
 		if err != nil {
 			t.Errorf("%s: %v", url, err)
 			continue
@@ -33,7 +35,7 @@ func TestABucketIsOpenedWithCredentialsOfTheEnvironment(t *testing.T) {
 	endpoint := s3server.Start(t)
 	t.Setenv("AWS_ACCESS_KEY_ID", s3server.AccessKey)
 	t.Setenv("AWS_SECRET_ACCESS_KEY", s3server.SecretKey)
-	s, err := open.Open(t.Context(), "s3://"+s3server.Bucket+"/some/prefix?region="+s3server.Region+"&endpoint="+endpoint)
+	s, err := open.Open(t.Context(), "s3://"+s3server.Bucket+"/some/prefix?region="+s3server.Region+"&endpoint="+endpoint, open.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,14 +47,14 @@ func TestABucketIsOpenedWithCredentialsOfTheEnvironment(t *testing.T) {
 func TestOneURLIsOneStore(t *testing.T) {
 	t.Parallel()
 	for _, url := range []string{t.TempDir(), "mem://one-url"} {
-		first, err := open.Open(t.Context(), url)
+		first, err := open.Open(t.Context(), url, open.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if err := first.Put(t.Context(), "a", strings.NewReader("x")); err != nil {
 			t.Fatal(err)
 		}
-		second, err := open.Open(t.Context(), url)
+		second, err := open.Open(t.Context(), url, open.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -60,7 +62,7 @@ func TestOneURLIsOneStore(t *testing.T) {
 			t.Errorf("%s: %v", url, err)
 		}
 	}
-	other, err := open.Open(t.Context(), "mem://another-url")
+	other, err := open.Open(t.Context(), "mem://another-url", open.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +77,7 @@ func TestURLsThatNameNoStoreAreRefused(t *testing.T) {
 		"", "http://host/bucket", "gs://bucket", "s3://", "s3:///prefix", "s3://bucket?enpoint=http://typo", "s3://b?region=a&region=b",
 		"s3://key:canary@bucket/x", "file://host/path", "file://", "file:///tmp/x?y=z", "mem://", "mem://a/b", "s3://b/x#frag", "s3://b%zz",
 	} {
-		_, err := open.Open(t.Context(), url)
+		_, err := open.Open(t.Context(), url, open.Options{})
 		if !errors.Is(err, open.ErrURL) {
 			t.Errorf("%q: error is %v, want ErrURL", url, err)
 		}
@@ -84,8 +86,37 @@ func TestURLsThatNameNoStoreAreRefused(t *testing.T) {
 		}
 	}
 	for _, url := range []string{"s3://bucket/../x", "s3://b?endpoint=ftp://h", "s3://b?endpoint=http://user:pw@h"} {
-		if _, err := open.Open(t.Context(), url); err == nil {
+		if _, err := open.Open(t.Context(), url, open.Options{}); err == nil {
 			t.Errorf("%q was accepted", url)
 		}
+	}
+}
+
+func TestAKeyFileEncryptsWhatIsStored(t *testing.T) {
+	t.Parallel()
+	keys := filepath.Join(t.TempDir(), "keys")
+	if err := os.WriteFile(keys, []byte("current a\na MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	folder := t.TempDir()
+	s, err := open.Open(t.Context(), folder, open.Options{EncryptionKeys: keys})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := objstore.SelfTest(t.Context(), s); err != nil {
+		t.Error(err)
+	}
+	if err := s.Put(t.Context(), "a", strings.NewReader("canary")); err != nil {
+		t.Fatal(err)
+	}
+	stored, err := os.ReadFile(filepath.Join(folder, "a"))
+	if err != nil || strings.Contains(string(stored), "canary") {
+		t.Errorf("stored is %q, %v", stored, err)
+	}
+	if got, err := objstore.ReadAll(t.Context(), s, "a", 10); err != nil || string(got) != "canary" {
+		t.Errorf("read back %q, %v", got, err)
+	}
+	if _, err := open.Open(t.Context(), folder, open.Options{EncryptionKeys: filepath.Join(folder, "a")}); !errors.Is(err, crypt.ErrKeyFile) {
+		t.Errorf("error is %v, want ErrKeyFile", err)
 	}
 }
