@@ -11,6 +11,7 @@
 //	/data/checkpoints, ./relative            folder
 //	file:///data/checkpoints                 folder
 //	s3://bucket/prefix?endpoint=…&region=…   bucket; credentials come from the environment
+//	                                         sse=aes256 or sse=kms&kms-key-id=… ask the server to encrypt
 //	mem://name                               memory of this process, shared by name
 //
 // Every store comes wrapped in objstore.Retry, and below that in crypt.Store if there is a key file.

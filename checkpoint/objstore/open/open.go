@@ -86,17 +86,19 @@ func openDir(u *url.URL) (objstore.Store, error) {
 }
 
 func openS3(u *url.URL) (objstore.Store, error) {
-	if err := allowParameters(u, "endpoint", "region"); err != nil {
+	if err := allowParameters(u, "endpoint", "region", "sse", "kms-key-id"); err != nil {
 		return nil, err
 	}
 	if u.Host == "" {
 		return nil, fmt.Errorf("%w: a bucket is s3://bucket/prefix", ErrURL)
 	}
 	return s3.New(s3.Config{
-		Bucket:   u.Host,
-		Prefix:   u.Path,
-		Endpoint: u.Query().Get("endpoint"),
-		Region:   u.Query().Get("region"),
+		Bucket:     u.Host,
+		Prefix:     u.Path,
+		Endpoint:   u.Query().Get("endpoint"),
+		Region:     u.Query().Get("region"),
+		Encryption: u.Query().Get("sse"),
+		KMSKeyID:   u.Query().Get("kms-key-id"),
 	})
 }
 

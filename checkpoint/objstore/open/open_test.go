@@ -85,7 +85,7 @@ func TestURLsThatNameNoStoreAreRefused(t *testing.T) {
 			t.Errorf("%q: the error shows the password: %v", url, err)
 		}
 	}
-	for _, url := range []string{"s3://bucket/../x", "s3://b?endpoint=ftp://h", "s3://b?endpoint=http://user:pw@h"} {
+	for _, url := range []string{"s3://bucket/../x", "s3://b?endpoint=ftp://h", "s3://b?endpoint=http://user:pw@h", "s3://b?sse=x", "s3://b?kms-key-id=k"} {
 		if _, err := open.Open(t.Context(), url, open.Options{}); err == nil {
 			t.Errorf("%q was accepted", url)
 		}

@@ -48,10 +48,18 @@ func (b *stub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	content, _ := io.ReadAll(r.Body)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if r.Method != http.MethodPut {
+	switch r.Method {
+	case http.MethodPut:
+		b.write(w, r, content)
+	case http.MethodPost:
+		b.mu.headers = append(b.mu.headers, r.Header.Clone())
+		refuse(w, http.StatusNotImplemented, "NotImplemented")
+	default:
 		b.read(w, r)
-		return
 	}
+}
+
+func (b *stub) write(w http.ResponseWriter, r *http.Request, content []byte) {
 	b.mu.writes++
 	b.mu.headers = append(b.mu.headers, r.Header.Clone())
 	if len(b.mu.script) > 0 {
@@ -162,6 +170,8 @@ func TestAnswersOfTheServerMeanWhatTheyShould(t *testing.T) {
 		{answer{status: 409, code: "ConditionalRequestConflict"}, objstore.ErrTransient},
 		{answer{status: 409, code: "OperationAborted"}, objstore.ErrTransient},
 		{answer{status: 503, code: "SlowDown"}, objstore.ErrTransient},
+		{answer{status: 400, code: "KMS.ThrottlingException"}, objstore.ErrTransient},
+		{answer{status: 400, code: "KMS.DisabledException"}, nil},
 		{answer{status: 500, code: "InternalError"}, objstore.ErrTransient},
 		{answer{status: 502}, objstore.ErrTransient},
 		{answer{status: 429}, objstore.ErrTransient},

@@ -23,7 +23,9 @@
 //   - I2 Content-MD5 goes with every upload in one request, so that what was damaged on the way is refused;
 //     parts of giant objects rely on TLS, or on signed chunks without it. The newer checksum headers are
 //     not used, since several compatible stores reject them. What counts is the reader's own SHA-256.
-//   - I3 Credentials appear in no error and no String.
+//   - I3 Every write asks for the encryption of the configuration, so that none depends on the bucket's
+//     default having been set before.
+//   - I4 Credentials appear in no error and no String.
 //
 // # Concurrency
 //

@@ -66,6 +66,7 @@ func meaning(answer minio.ErrorResponse) answerMeaning {
 	case "NoSuchBucket":
 		return refused
 	case "ConditionalRequestConflict", "OperationAborted", "SlowDown", "RequestTimeout", "InternalError",
+		"Throttling", "ThrottlingException", "KMS.ThrottlingException", "RequestLimitExceeded",
 		"ExpiredToken", "ExpiredTokenException", "BadDigest", "IncompleteBody":
 		// A digest that does not match, or a body cut short, was damaged on the way.
 		return transient

@@ -15,6 +15,7 @@ import (
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
+	"github.com/minio/minio-go/v7/pkg/encrypt"
 
 	"github.com/streamd/streamd/checkpoint/objstore"
 )
@@ -35,6 +36,12 @@ type Config struct {
 	Region   string // default us-east-1
 
 	AccessKey, SecretKey, SessionToken string
+
+	// Encryption is how the server is asked to encrypt what is written: "" leaves it to the bucket's own
+	// setting, "aes256" means keys of S3, "kms" keys of the provider's key service.
+	Encryption string
+	// KMSKeyID is the key that "kms" uses; empty means the account's default key for S3.
+	KMSKeyID string
 
 	// PartBytes is the size above which an object is sent in parts, and the size of these, equal for
 	// all since some stores demand it. Default 128 MiB, least 5 MiB. S3 takes up to 10 000 parts.
@@ -59,6 +66,7 @@ type Store struct {
 	bucket string
 	prefix string // empty or ending with '/'
 	part   int64
+	sse    encrypt.ServerSide // nil: the bucket's setting
 }
 
 var _ objstore.Store = (*Store)(nil)
@@ -87,6 +95,10 @@ func New(c Config) (*Store, error) {
 	if c.Endpoint != "" {
 		lookup = minio.BucketLookupPath
 	}
+	sse, err := c.serverSide()
+	if err != nil {
+		return nil, fmt.Errorf("open s3 store: %w", err)
+	}
 	client, err := minio.New(host, &minio.Options{
 		Creds:        c.credentials(),
 		Secure:       secure,
@@ -102,7 +114,22 @@ func New(c Config) (*Store, error) {
 	if part <= 0 {
 		part = defaultPartBytes
 	}
-	return &Store{client: client, core: minio.Core{Client: client}, bucket: c.Bucket, prefix: prefix, part: part}, nil
+	return &Store{client: client, core: minio.Core{Client: client}, bucket: c.Bucket, prefix: prefix, part: part, sse: sse}, nil
+}
+
+func (c Config) serverSide() (encrypt.ServerSide, error) {
+	if c.KMSKeyID != "" && c.Encryption != "kms" {
+		return nil, errors.New("a key id of the key service is given: set the encryption to kms, or leave the id out")
+	}
+	switch c.Encryption {
+	case "":
+		return nil, nil
+	case "aes256":
+		return encrypt.NewSSE(), nil
+	case "kms":
+		return encrypt.NewSSEKMS(c.KMSKeyID, nil)
+	}
+	return nil, fmt.Errorf("encryption %.20q is neither aes256 nor kms", c.Encryption)
 }
 
 func splitEndpoint(endpoint string) (host string, secure bool, err error) {
@@ -194,6 +221,7 @@ func (s *Store) put(ctx context.Context, verb, name string, body objstore.Body, 
 	if err := objstore.CheckName(name); err != nil {
 		return fmt.Errorf("%s object: %w", verb, err)
 	}
+	options.ServerSideEncryption = s.sse
 	section := io.NewSectionReader(body, 0, body.Size())
 	if _, err := s.client.PutObject(ctx, s.bucket, s.prefix+name, section, body.Size(), options); err != nil {
 		return s.fail(ctx, verb, name, err)
