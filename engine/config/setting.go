@@ -161,7 +161,7 @@ func stateSettings() []Setting {
 			bind: func(c *Config) pflag.Value { return (*textValue)(&c.StateDir) }},
 		{Name: "memory", Default: "0", Doc: "Memory that the process should keep to. 0: 80 % of the cgroup's limit, or half of the machine's memory where there is no limit.",
 			bind: func(c *Config) pflag.Value { return (*sizeValue)(&c.Memory) }},
-		{Name: "store.url", Doc: "Object store for checkpoints: file:///folder, s3://bucket/prefix?endpoint=…&region=…, or mem://name (tests). Credentials come from the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY) or from the workload's identity, never from the URL. Empty: no checkpoints; recovery then replays whole changelogs, which grow without bound, and replay is not possible.",
+		{Name: "store.url", Doc: "Object store for checkpoints: file:///folder, s3://bucket/prefix?endpoint=…&region=…, gs://bucket/prefix, azblob://container/prefix?account=…, or mem://name (tests). Credentials come from the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, for example) or from the workload's identity, never from the URL. Empty: no checkpoints; recovery then replays whole changelogs, which grow without bound, and replay is not possible.",
 			bind: func(c *Config) pflag.Value { return (*textValue)(&c.StoreURL) }},
 		{Name: "store.encryption-keys-file", Doc: "File of the keys with which checkpoints are encrypted before they are sent. Empty: they are sent as they are. All workers of an application need it, and an object store that has held checkpoints without it cannot be used with it.",
 			bind: func(c *Config) pflag.Value { return (*textValue)(&c.StoreKeysFile) }},

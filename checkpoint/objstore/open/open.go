@@ -35,7 +35,7 @@ func Open(ctx context.Context, rawURL string, options Options) (*objstore.Retry,
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	store, err := driver(rawURL)
+	store, err := driver(ctx, rawURL)
 	if err != nil {
 		return nil, fmt.Errorf("open object store: %w", err)
 	}
@@ -49,7 +49,7 @@ func Open(ctx context.Context, rawURL string, options Options) (*objstore.Retry,
 	return objstore.NewRetry(store, options.Retries), nil
 }
 
-func driver(rawURL string) (objstore.Store, error) {
+func driver(ctx context.Context, rawURL string) (objstore.Store, error) {
 	if rawURL == "" {
 		return nil, fmt.Errorf("%w: it is empty", ErrURL)
 	}
@@ -62,33 +62,26 @@ func driver(rawURL string) (objstore.Store, error) {
 		return nil, fmt.Errorf("%w: it cannot be parsed", ErrURL)
 	}
 	if u.User != nil {
-		return nil, fmt.Errorf("%w: credentials do not belong into it; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", ErrURL)
+		return nil, fmt.Errorf("%w: credentials do not belong into it; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or what the store's provider uses", ErrURL)
 	}
-	switch u.Scheme {
-	case "file":
-		return openDir(u)
-	case "s3":
-		return openS3(u)
-	case "mem":
-		return openMem(u)
-	}
-	return nil, fmt.Errorf("%w: scheme %q is none of file, s3, mem", ErrURL, u.Scheme)
-}
-
-func openDir(u *url.URL) (objstore.Store, error) {
-	if err := allowParameters(u); err != nil {
+	d, err := find(u.Scheme)
+	if err != nil {
 		return nil, err
 	}
+	if err := allowParameters(u, d.Parameters); err != nil {
+		return nil, err
+	}
+	return d.Open(ctx, u)
+}
+
+func openDir(_ context.Context, u *url.URL) (objstore.Store, error) {
 	if u.Host != "" && u.Host != "localhost" || u.Path == "" {
 		return nil, fmt.Errorf("%w: a folder is file:///path, with three slashes", ErrURL)
 	}
 	return dir.New(u.Path)
 }
 
-func openS3(u *url.URL) (objstore.Store, error) {
-	if err := allowParameters(u, "endpoint", "region", "sse", "kms-key-id"); err != nil {
-		return nil, err
-	}
+func openS3(_ context.Context, u *url.URL) (objstore.Store, error) {
 	if u.Host == "" {
 		return nil, fmt.Errorf("%w: a bucket is s3://bucket/prefix", ErrURL)
 	}
@@ -109,10 +102,7 @@ var memory struct {
 	stores map[string]*objstore.Mem
 }
 
-func openMem(u *url.URL) (objstore.Store, error) {
-	if err := allowParameters(u); err != nil {
-		return nil, err
-	}
+func openMem(_ context.Context, u *url.URL) (objstore.Store, error) {
 	if u.Host == "" || u.Path != "" {
 		return nil, fmt.Errorf("%w: memory is mem://name", ErrURL)
 	}
@@ -127,7 +117,7 @@ func openMem(u *url.URL) (objstore.Store, error) {
 	return memory.stores[u.Host], nil
 }
 
-func allowParameters(u *url.URL, allowed ...string) error {
+func allowParameters(u *url.URL, allowed []string) error {
 	if u.Fragment != "" {
 		return fmt.Errorf("%w: it has a fragment (#…)", ErrURL)
 	}
