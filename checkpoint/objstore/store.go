@@ -93,7 +93,11 @@ func readOnce(ctx context.Context, s Store, name string, consume func(io.Reader)
 	if err != nil {
 		return err
 	}
-	err = consume(body)
+	return consumeAndClose(body, name, consume)
+}
+
+func consumeAndClose(body io.ReadCloser, name string, consume func(io.Reader) error) error {
+	err := consume(body)
 	if cerr := body.Close(); err == nil && cerr != nil {
 		err = fmt.Errorf("close object %s: %w", name, cerr)
 	}
