@@ -33,7 +33,8 @@
 //
 // # Failure behaviour
 //
-// Expired credentials are transient, since the chain renews them; wrong ones, a missing bucket, an
-// untrusted certificate and a refused permission are not. A failed multipart upload is aborted; where a
+// After a refusal the credentials are fetched anew, since keys are rotated in files and tokens expire early: a
+// refusal is transient if they have changed or if the server says that they have expired. Wrong credentials, a
+// missing bucket, an untrusted certificate and a refused permission are permanent. A failed multipart upload is aborted; where a
 // crash prevents that, a lifecycle rule that removes incomplete uploads should be set on the bucket.
 package s3

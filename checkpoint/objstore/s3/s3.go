@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/minio/minio-go/v7"
@@ -28,7 +29,7 @@ const (
 )
 
 // Config says where the objects are. Credentials left empty are taken from the environment: the AWS_
-// variables, the shared credentials file, a web identity token, or the instance.
+// variables, the shared credentials file, a web identity token, the container, or the instance.
 type Config struct {
 	Bucket   string
 	Prefix   string // of all names; empty or a path
@@ -63,6 +64,7 @@ func (c Config) GoString() string { return c.String() }
 type Store struct {
 	client *minio.Client
 	core   minio.Core
+	creds  *credentials.Credentials
 	bucket string
 	prefix string // empty or ending with '/'
 	part   int64
@@ -99,8 +101,9 @@ func New(c Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open s3 store: %w", err)
 	}
+	creds := c.credentials()
 	client, err := minio.New(host, &minio.Options{
-		Creds:        c.credentials(),
+		Creds:        creds,
 		Secure:       secure,
 		Transport:    c.Transport,
 		Region:       region,
@@ -114,7 +117,10 @@ func New(c Config) (*Store, error) {
 	if part <= 0 {
 		part = defaultPartBytes
 	}
-	return &Store{client: client, core: minio.Core{Client: client}, bucket: c.Bucket, prefix: prefix, part: part, sse: sse}, nil
+	return &Store{
+		client: client, core: minio.Core{Client: client}, creds: creds,
+		bucket: c.Bucket, prefix: prefix, part: part, sse: sse,
+	}, nil
 }
 
 func (c Config) serverSide() (encrypt.ServerSide, error) {
@@ -149,7 +155,10 @@ func (c Config) credentials() *credentials.Credentials {
 	}
 	providers := []credentials.Provider{&credentials.EnvAWS{}, &credentials.FileAWSCredentials{}}
 	// The instance's metadata address answers nowhere but on AWS, and asking it elsewhere takes long.
-	if c.Endpoint == "" || os.Getenv("AWS_WEB_IDENTITY_TOKEN_FILE") != "" {
+	identified := slices.ContainsFunc([]string{
+		"AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+	}, func(variable string) bool { return os.Getenv(variable) != "" })
+	if c.Endpoint == "" || identified {
 		providers = append(providers, &credentials.IAM{})
 	}
 	return credentials.NewChainCredentials(providers)
@@ -174,9 +183,10 @@ func (s *Store) GetRange(ctx context.Context, name string, offset, length int64)
 	case partial:
 		options.Set("Range", fmt.Sprintf("bytes=%d-", offset))
 	}
+	c := s.begin(ctx, "get", name)
 	body, _, header, err := s.core.GetObject(ctx, s.bucket, s.prefix+name, options)
 	if err != nil {
-		return nil, s.fail(ctx, "get", name, err)
+		return nil, c.fail(err)
 	}
 	if got := header.Get("Content-Range"); partial && !strings.HasPrefix(got, fmt.Sprintf("bytes %d-", offset)) {
 		err := fmt.Errorf("get object %s in bucket %s: asked from byte %d on, the server gave Content-Range %.80q: use a store that supports ranges",
@@ -223,10 +233,9 @@ func (s *Store) put(ctx context.Context, verb, name string, body objstore.Body, 
 	}
 	options.ServerSideEncryption = s.sse
 	section := io.NewSectionReader(body, 0, body.Size())
-	if _, err := s.client.PutObject(ctx, s.bucket, s.prefix+name, section, body.Size(), options); err != nil {
-		return s.fail(ctx, verb, name, err)
-	}
-	return nil
+	c := s.begin(ctx, verb, name)
+	_, err := s.client.PutObject(ctx, s.bucket, s.prefix+name, section, body.Size(), options)
+	return c.fail(err)
 }
 
 // Delete implements objstore.Store.
@@ -234,8 +243,9 @@ func (s *Store) Delete(ctx context.Context, name string) error {
 	if err := objstore.CheckName(name); err != nil {
 		return fmt.Errorf("delete object: %w", err)
 	}
+	c := s.begin(ctx, "delete", name)
 	err := s.client.RemoveObject(ctx, s.bucket, s.prefix+name, minio.RemoveObjectOptions{})
-	if err = s.fail(ctx, "delete", name, err); errors.Is(err, objstore.ErrNotFound) {
+	if err = c.fail(err); errors.Is(err, objstore.ErrNotFound) {
 		return nil
 	}
 	return err
@@ -246,9 +256,10 @@ func (s *Store) Stat(ctx context.Context, name string) (objstore.Info, error) {
 	if err := objstore.CheckName(name); err != nil {
 		return objstore.Info{}, fmt.Errorf("stat object: %w", err)
 	}
+	c := s.begin(ctx, "stat", name)
 	info, err := s.client.StatObject(ctx, s.bucket, s.prefix+name, minio.StatObjectOptions{})
 	if err != nil {
-		return objstore.Info{}, s.fail(ctx, "stat", name, err)
+		return objstore.Info{}, c.fail(err)
 	}
 	return objstore.Info{Name: name, Size: info.Size, Modified: info.LastModified}, nil
 }
@@ -260,10 +271,11 @@ func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[objstore.Info
 			yield(objstore.Info{}, fmt.Errorf("list objects: %w", err))
 			return
 		}
+		c := s.begin(ctx, "list", prefix)
 		options := minio.ListObjectsOptions{Prefix: s.prefix + prefix, Recursive: true}
 		for object := range s.client.ListObjectsIter(ctx, s.bucket, options) {
 			if object.Err != nil {
-				yield(objstore.Info{}, s.fail(ctx, "list", prefix, object.Err))
+				yield(objstore.Info{}, c.fail(object.Err))
 				return
 			}
 			name, ok := strings.CutPrefix(object.Key, s.prefix)
