@@ -15,6 +15,7 @@ import (
 
 	"github.com/streamd/streamd/checkpoint/objstore"
 	"github.com/streamd/streamd/checkpoint/objstore/azure"
+	"github.com/streamd/streamd/checkpoint/objstore/fault"
 	"github.com/streamd/streamd/checkpoint/objstore/open"
 	"github.com/streamd/streamd/checkpoint/objstore/storetest"
 )
@@ -300,3 +301,20 @@ func TestAContentThatEndsEarlyIsNotStored(t *testing.T) {
 type shortBody struct{ *strings.Reader }
 
 func (b shortBody) Size() int64 { return b.Reader.Size() + 1 }
+
+// troubled are the answers of Azure's servers to calls that should be made again.
+var troubled = map[storetest.Trouble]fault.Wire{
+	storetest.Busy:     {Status: 503, Header: http.Header{"X-Ms-Error-Code": {"ServerBusy"}}},
+	storetest.Expired:  {Status: 401, Header: http.Header{"X-Ms-Error-Code": {"InvalidAuthenticationInfo"}}},
+	storetest.Conflict: {Status: 409},
+}
+
+func TestRetriesGetThroughTroubles(t *testing.T) {
+	t.Parallel()
+	storetest.RunTroubled(t, func(t *testing.T) (objstore.Store, func(storetest.Trouble, int)) {
+		_, address := newFake(t)
+		transport := fault.NewTransport(http.DefaultTransport)
+		s := connect(t, azure.Config{Endpoint: address, Client: &http.Client{Transport: transport}})
+		return s, storetest.ThroughRequests(transport, troubled)
+	})
+}

@@ -116,6 +116,14 @@ func TestAnEncryptedStoreKeepsTheContract(t *testing.T) {
 	})
 }
 
+func TestRetriesGetThroughTroublesBelowTheEncryption(t *testing.T) {
+	t.Parallel()
+	storetest.RunTroubled(t, func(t *testing.T) (objstore.Store, func(storetest.Trouble, int)) {
+		inner, inject := storetest.ThroughCalls(objstore.NewMem())
+		return crypt.New(inner, oneKey(t)), inject
+	})
+}
+
 // wholly reads every content at once, so that what is damaged on the way is read again, as by objstore.Read.
 type wholly struct{ *objstore.Retry }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/streamd/streamd/checkpoint/objstore"
+	"github.com/streamd/streamd/checkpoint/objstore/fault"
 	"github.com/streamd/streamd/checkpoint/objstore/gcs"
 	"github.com/streamd/streamd/checkpoint/objstore/open"
 	"github.com/streamd/streamd/checkpoint/objstore/storetest"
@@ -223,3 +224,20 @@ func TestAContentThatEndsEarlyIsNotStored(t *testing.T) {
 type shortBody struct{ *strings.Reader }
 
 func (b shortBody) Size() int64 { return b.Reader.Size() + 1 }
+
+// troubled are the answers of Google's servers to calls that should be made again.
+var troubled = map[storetest.Trouble]fault.Wire{
+	storetest.Busy:     {Status: 503},
+	storetest.Expired:  {Status: 401},
+	storetest.Conflict: {Status: 409},
+}
+
+func TestRetriesGetThroughTroubles(t *testing.T) {
+	t.Parallel()
+	storetest.RunTroubled(t, func(t *testing.T) (objstore.Store, func(storetest.Trouble, int)) {
+		_, address := newFake(t)
+		transport := fault.NewTransport(http.DefaultTransport)
+		s := connect(t, gcs.Config{Endpoint: address, Client: &http.Client{Transport: transport}})
+		return s, storetest.ThroughRequests(transport, troubled)
+	})
+}

@@ -3,6 +3,7 @@
 package s3_test
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -14,7 +15,10 @@ import (
 	"time"
 
 	"github.com/streamd/streamd/checkpoint/objstore"
+	"github.com/streamd/streamd/checkpoint/objstore/fault"
 	"github.com/streamd/streamd/checkpoint/objstore/s3"
+	"github.com/streamd/streamd/checkpoint/objstore/storetest"
+	"github.com/streamd/streamd/test/s3/s3server"
 )
 
 // stub is a bucket that gives scripted answers to the first writes and then behaves. No server we can run
@@ -230,4 +234,24 @@ func TestAServerThatIgnoresRangesIsFoundOut(t *testing.T) {
 	if errors.Is(err, objstore.ErrTransient) || !strings.Contains(err.Error(), "range") {
 		t.Errorf("error is %v, want a permanent one that names ranges", err)
 	}
+}
+
+// troubled are the answers of Amazon's servers to calls that should be made again.
+var troubled = map[storetest.Trouble]fault.Wire{
+	storetest.Busy:     {Status: 503, Body: "<Error><Code>SlowDown</Code></Error>"},
+	storetest.Expired:  {Status: 400, Body: "<Error><Code>ExpiredToken</Code></Error>"},
+	storetest.Conflict: {Status: 409, Body: "<Error><Code>ConditionalRequestConflict</Code></Error>"},
+}
+
+func TestRetriesGetThroughTroublesOfARealServer(t *testing.T) {
+	t.Parallel()
+	endpoint := s3server.Start(t)
+	t.Run("Suite", func(t *testing.T) {
+		storetest.RunTroubled(t, func(t *testing.T) (objstore.Store, func(storetest.Trouble, int)) {
+			c := config(endpoint, strings.NewReplacer("/", "-").Replace(t.Name())+rand.Text())
+			transport := fault.NewTransport(http.DefaultTransport)
+			c.Transport = transport
+			return open(t, c), storetest.ThroughRequests(transport, troubled)
+		})
+	})
 }

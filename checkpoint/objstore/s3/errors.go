@@ -66,7 +66,7 @@ func (c call) fail(err error) error {
 		return objstore.Transient(err)
 	case expired:
 		_ = c.renewed()
-		return objstore.Transient(fmt.Errorf("%w: the credentials have expired: renew what AWS_ variables, file or identity provide", err))
+		return objstore.Transient(fmt.Errorf("%w: the credentials seem to have expired: renew what AWS_ variables, file or identity provide", err))
 	case forbidden:
 		if c.renewed() {
 			return objstore.Transient(err)
@@ -124,9 +124,9 @@ func meaning(answer minio.ErrorResponse) answerMeaning {
 		return forbidden // with 400 or 403
 	}
 	switch code := answer.StatusCode; {
-	case code == http.StatusForbidden, code == http.StatusUnauthorized,
-		// The answer to HEAD has no body to say that a token has expired; its code is the status line.
-		code == http.StatusBadRequest && strings.HasPrefix(answer.Code, "400 "):
+	case code == http.StatusBadRequest && strings.HasPrefix(answer.Code, "400 "):
+		return expired // the answer to HEAD has no body to say more; this is what it is for a good request
+	case code == http.StatusForbidden, code == http.StatusUnauthorized:
 		return forbidden
 	case code == http.StatusNotFound:
 		return absent // HEAD has no body to say more
