@@ -36,8 +36,8 @@ func (s *Store) Put(ctx context.Context, name string, body objstore.Body) error 
 
 // Create implements objstore.Store.
 func (s *Store) Create(ctx context.Context, name string, body objstore.Body) error {
-	any := azcore.ETagAny
-	free := &blob.AccessConditions{ModifiedAccessConditions: &blob.ModifiedAccessConditions{IfNoneMatch: &any}}
+	whatever := azcore.ETagAny
+	free := &blob.AccessConditions{ModifiedAccessConditions: &blob.ModifiedAccessConditions{IfNoneMatch: &whatever}}
 	return s.upload(ctx, "create", name, body, free)
 }
 

@@ -72,7 +72,8 @@ func New(ctx context.Context, c Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open gcs store: %w", err)
 	}
-	service, err := storage.NewService(ctx, options...)
+	// Tokens may be fetched with this context long after the call that opens the store has ended.
+	service, err := storage.NewService(context.WithoutCancel(ctx), options...)
 	if err != nil {
 		return nil, fmt.Errorf("open gcs store: %w; set GOOGLE_APPLICATION_CREDENTIALS, or give the workload an identity", err)
 	}
