@@ -10,12 +10,13 @@ import (
 
 // resuming is the content of an object that does not change, read over as many connections as it takes.
 type resuming struct {
-	ctx    context.Context // of the one call of ReadFrom that it lives in
-	retry  *Retry
-	name   string
-	offset int64 // of the next byte
-	failed int   // reads in a row that brought nothing
-	body   io.ReadCloser
+	ctx     context.Context // of the one call of ReadFrom that it lives in
+	retry   *Retry
+	name    string
+	offset  int64 // of the next byte
+	failed  int   // reads in a row that brought nothing
+	damaged int   // how many of them because of a damage
+	body    io.ReadCloser
 }
 
 // Read implements io.Reader.
@@ -27,7 +28,7 @@ func (b *resuming) Read(p []byte) (int, error) {
 		n, err := b.body.Read(p)
 		b.offset += int64(n)
 		if n > 0 {
-			b.failed = 0
+			b.failed, b.damaged = 0, 0
 		}
 		if err == nil || err == io.EOF {
 			return n, err
@@ -36,7 +37,10 @@ func (b *resuming) Read(p []byte) (int, error) {
 			// The next read opens it anew; what closing a broken connection says does not matter.
 			_ = b.close()
 			b.failed++
-			err = b.retry.again(b.ctx, RetryInfo{Op: "get", Name: b.name, Attempt: b.failed, Err: err})
+			if errors.Is(err, ErrDamaged) {
+				b.damaged++
+			}
+			err = b.retry.again(b.ctx, b.damaged, RetryInfo{Op: "get", Name: b.name, Attempt: b.failed, Err: err})
 		}
 		if n > 0 || err != nil {
 			return n, err

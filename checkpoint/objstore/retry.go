@@ -43,7 +43,12 @@ type RetryInfo struct {
 	Err     error
 }
 
-const refundPerSuccess = 0.1
+const (
+	refundPerSuccess = 0.1
+	// damagedAttempts is how often a damaged content is read: what happened on the way is gone by then, so that
+	// what is still wrong is wrong in the store.
+	damagedAttempts = 3
+)
 
 // EnsureDefaults returns the policy with zero fields filled.
 func (p Policy) EnsureDefaults() Policy {
@@ -193,6 +198,7 @@ func (r *Retry) List(ctx context.Context, prefix string) iter.Seq2[Info, error] 
 }
 
 func (r *Retry) do(ctx context.Context, op, name string, call func(*watch) error) error {
+	damaged := 0
 	for attempt := 1; ; attempt++ {
 		w := r.watch(ctx)
 		err := w.end(call(w))
@@ -200,14 +206,18 @@ func (r *Retry) do(ctx context.Context, op, name string, call func(*watch) error
 			r.refund()
 			return nil
 		}
-		if err := r.again(ctx, RetryInfo{Op: op, Name: name, Attempt: attempt, Err: err}); err != nil {
+		if errors.Is(err, ErrDamaged) {
+			damaged++
+		}
+		if err := r.again(ctx, damaged, RetryInfo{Op: op, Name: name, Attempt: attempt, Err: err}); err != nil {
 			return err
 		}
 	}
 }
 
-// again waits and returns nil if the failed call may be made again; otherwise it returns the final error.
-func (r *Retry) again(ctx context.Context, failed RetryInfo) error {
+// again waits and returns nil if the failed call may be made again; otherwise it returns the final error. damaged
+// is how often its content was.
+func (r *Retry) again(ctx context.Context, damaged int, failed RetryInfo) error {
 	err := failed.Err
 	if !errors.Is(err, ErrTransient) {
 		return err
@@ -215,7 +225,7 @@ func (r *Retry) again(ctx context.Context, failed RetryInfo) error {
 	if ended := ctx.Err(); ended != nil {
 		return fmt.Errorf("%w: %w", ended, err)
 	}
-	if failed.Attempt >= r.policy.Attempts {
+	if failed.Attempt >= r.policy.Attempts || damaged >= damagedAttempts {
 		return fmt.Errorf("gave up after %d attempts: %w", failed.Attempt, err)
 	}
 	var ok bool

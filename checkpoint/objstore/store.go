@@ -25,7 +25,8 @@ var (
 	ErrUnsafe = errors.New("object store is unsafe for checkpoints")
 	// ErrRange says that GetRange was asked for a part that the object does not have.
 	ErrRange = errors.New("object has no such part")
-	// ErrDamaged says that a content is not the one that was written, as an encrypting store finds out.
+	// ErrDamaged says that a content is not the one that was written, as an encrypting store finds out. It comes
+	// with ErrTransient, because that may have happened on the way.
 	ErrDamaged = errors.New("object is damaged")
 	// ErrTooLarge says that an object is larger than the reader was prepared to take.
 	ErrTooLarge = errors.New("object is larger than allowed")
