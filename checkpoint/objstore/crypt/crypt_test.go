@@ -352,6 +352,29 @@ func TestAPlainObjectIsNotTakenForADamagedOne(t *testing.T) {
 	}
 }
 
+func TestAStoreWithoutKeysReadsPlainObjectsOnly(t *testing.T) {
+	t.Parallel()
+	storetest.Run(t, func(*testing.T) func() objstore.Store {
+		inner := objstore.NewMem()
+		return func() objstore.Store { return crypt.NewGuard(inner) }
+	})
+	storetest.RunTroubled(t, func(*testing.T) (objstore.Store, func(storetest.Trouble, int)) {
+		inner, inject := storetest.ThroughCalls(objstore.NewMem())
+		return crypt.NewGuard(inner), inject
+	})
+	inner := objstore.NewMem()
+	put(t, crypt.New(inner, oneKey(t)), "sealed", content(1000))
+	put(t, inner, "almost", []byte("streamd-crypt-"))
+	guard := crypt.NewGuard(inner)
+	got, err := read(t, guard, "sealed")
+	if !errors.Is(err, crypt.ErrKey) || errors.Is(err, objstore.ErrTransient) || len(got) > 0 {
+		t.Errorf("an encrypted object gives %d bytes, %v; want a permanent ErrKey", len(got), err)
+	}
+	if got, err := read(t, guard, "almost"); err != nil || string(got) != "streamd-crypt-" {
+		t.Errorf("a short object gives %q, %v", got, err)
+	}
+}
+
 func TestAnUploadMayBeReadInAnyOrderAndTwice(t *testing.T) {
 	t.Parallel()
 	for _, size := range edges {

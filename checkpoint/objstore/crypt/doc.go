@@ -37,6 +37,8 @@
 //
 // # Failure behaviour
 //
+// A store that is opened without keys is wrapped in Guard, which says so where it meets an encrypted object.
+//
 // A damaged content is also transient, because proxies truncate and flip bits and a second read may be
 // whole. A key that is missing (ErrKey) and an object that is not encrypted (ErrPlain) are permanent. Two
 // things are not found out, since each object is judged alone: an older content of the same name that was put back, and

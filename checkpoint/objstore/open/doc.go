@@ -17,7 +17,8 @@
 //	azblob://container/prefix?account=…      Azure Blob Storage, if package azure is imported
 //	mem://name                               memory of this process, shared by name
 //
-// Every store comes wrapped in objstore.Retry, and below that in crypt.Store if there is a key file.
+// Every store comes wrapped in objstore.Retry, and below that in crypt.Store if there is a key file, in crypt.Guard
+// if not.
 //
 // # Invariants
 //

@@ -23,7 +23,7 @@ var ErrURL = errors.New("object store URL is not valid")
 // Options are what a URL does not say. The zero value means none of it.
 type Options struct {
 	// EncryptionKeys is the path of a key file, see crypt.LoadKeys, with which all contents are encrypted
-	// before they are sent. Empty: they are sent as they are.
+	// before they are sent. Empty: they are sent as they are, and encrypted ones are not read.
 	EncryptionKeys string
 	// Retries bounds the repeating of failed calls.
 	Retries objstore.Policy
@@ -39,14 +39,14 @@ func Open(ctx context.Context, rawURL string, options Options) (*objstore.Retry,
 	if err != nil {
 		return nil, fmt.Errorf("open object store: %w", err)
 	}
-	if options.EncryptionKeys != "" {
-		keys, err := crypt.LoadKeys(options.EncryptionKeys)
-		if err != nil {
-			return nil, fmt.Errorf("open object store: %w", err)
-		}
-		store = crypt.New(store, keys)
+	if options.EncryptionKeys == "" {
+		return objstore.NewRetry(crypt.NewGuard(store), options.Retries), nil
 	}
-	return objstore.NewRetry(store, options.Retries), nil
+	keys, err := crypt.LoadKeys(options.EncryptionKeys)
+	if err != nil {
+		return nil, fmt.Errorf("open object store: %w", err)
+	}
+	return objstore.NewRetry(crypt.New(store, keys), options.Retries), nil
 }
 
 func driver(ctx context.Context, rawURL string) (objstore.Store, error) {

@@ -118,6 +118,13 @@ func TestAKeyFileEncryptsWhatIsStored(t *testing.T) {
 	if got, err := objstore.ReadAll(t.Context(), s, "a", 10); err != nil || string(got) != "canary" {
 		t.Errorf("read back %q, %v", got, err)
 	}
+	without, err := open.Open(t.Context(), folder, open.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := objstore.ReadAll(t.Context(), without, "a", 1000); !errors.Is(err, crypt.ErrKey) || !strings.Contains(err.Error(), "store.encryption-keys-file") {
+		t.Errorf("without keys: error is %v, want ErrKey with the setting", err)
+	}
 	if _, err := open.Open(t.Context(), folder, open.Options{EncryptionKeys: filepath.Join(folder, "a")}); !errors.Is(err, crypt.ErrKeyFile) {
 		t.Errorf("error is %v, want ErrKeyFile", err)
 	}
