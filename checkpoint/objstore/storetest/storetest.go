@@ -166,11 +166,11 @@ func createRefuses(t *testing.T, handle func() objstore.Store) {
 	if err := handle().Create(t.Context(), "d/a", strings.NewReader("first")); err != nil {
 		t.Fatal(err)
 	}
-	err := handle().Create(t.Context(), "d/a", strings.NewReader("second"))
-	expectError(t, err, objstore.ErrExists)
+	// A server may refuse and hang up before it has read the content; the driver then has no clear answer.
+	expectError(t, createUntilClear(t.Context(), handle(), "d/a", "second"), objstore.ErrExists)
 	expect(t, handle(), "d/a", "first")
 	put(t, handle(), "d/b", "put")
-	expectError(t, handle().Create(t.Context(), "d/b", strings.NewReader("")), objstore.ErrExists)
+	expectError(t, createUntilClear(t.Context(), handle(), "d/b", ""), objstore.ErrExists)
 }
 
 func oneCreatorWins(t *testing.T, handle func() objstore.Store) {
@@ -454,7 +454,8 @@ func createBesideDelete(t *testing.T, handle func() objstore.Store) {
 }
 
 func selfTest(t *testing.T, handle func() objstore.Store) {
-	if err := objstore.SelfTest(t.Context(), handle()); err != nil {
+	retry := objstore.NewRetry(handle(), objstore.Policy{Base: time.Microsecond})
+	if err := objstore.SelfTest(t.Context(), retry); err != nil {
 		t.Fatal(err)
 	}
 	expectNames(t, handle(), "")
