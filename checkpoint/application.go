@@ -12,8 +12,8 @@ import (
 	"github.com/streamd/streamd/checkpoint/objstore"
 )
 
-// Application records how an application's state began. It is created once, by whichever worker comes
-// first, and never changed.
+// Application records how one life of an application began. It is created once, by whichever process comes first, and
+// never changed; a rollback begins another life, whose incarnation is the next number.
 type Application struct {
 	App         string            `json:"app"`
 	Incarnation int               `json:"incarnation"`        // from 1
@@ -23,33 +23,60 @@ type Application struct {
 	// InitialOffsets are committed for all input partitions before any processing, by topic and
 	// partition.
 	InitialOffsets map[string]map[int32]int64 `json:"initialOffsets,omitempty"`
-	// Origin names the checkpoint that this life began from, as "application/incarnation@round"; empty where it
-	// began with nothing.
-	Origin  string    `json:"origin,omitempty"`
-	Created time.Time `json:"created"` // by the creator's clock, informative
+	// Origin is the cut that this life began from; nil where it began with nothing.
+	Origin  *Origin `json:"origin,omitempty"`
+	Outputs Outputs `json:"outputs"`
+	// Partitions is how many each repartition topic has, by the topology's name of it.
+	Partitions map[string]int32 `json:"partitions,omitempty"`
+	Created    time.Time        `json:"created"` // by the creator's clock, informative
 }
 
-// LoadApplication reads the application's record. If there is none the error wraps ErrMissing.
+// Outputs says where a life of an application writes the user's output topics.
+type Outputs struct {
+	Prefix string `json:"prefix,omitempty"` // before the topics' names
+	Muted  bool   `json:"muted,omitempty"`  // nothing is written
+}
+
+// LoadApplication reads the record of the application's newest life. If there is none the error wraps ErrMissing.
 func (r *Repository) LoadApplication(ctx context.Context) (Application, error) {
 	if err := CheckID(r.app); err != nil {
 		return Application{}, err
 	}
+	// Lives are numbered without gaps and never deleted one by one.
+	newest := 1
+	for {
+		ok, err := r.exists(ctx, life{r.app, newest + 1}.application())
+		if err != nil {
+			return Application{}, fmt.Errorf("load application %s: %w", r.app, err)
+		}
+		if !ok {
+			return r.LoadLife(ctx, newest)
+		}
+		newest++
+	}
+}
+
+// LoadLife reads the record of one life of the application. If there is none the error wraps ErrMissing.
+func (r *Repository) LoadLife(ctx context.Context, incarnation int) (Application, error) {
+	l, err := r.life(incarnation)
+	if err != nil {
+		return Application{}, err
+	}
 	var a Application
-	name := applicationName(r.app)
-	err := r.readDocument(ctx, name, kindApplication, &a)
+	name := l.application()
+	err = r.readDocument(ctx, name, kindApplication, &a)
 	switch {
 	case errors.Is(err, objstore.ErrNotFound):
 		return Application{}, fmt.Errorf("load application %s: %w: %w", r.app, ErrMissing, err)
 	case err != nil:
 		return Application{}, fmt.Errorf("load application %s: %w", r.app, err)
-	case a.App != r.app || a.Incarnation < 1:
+	case a.App != r.app || a.Incarnation != incarnation:
 		return Application{}, fmt.Errorf("load application %s: %w: object %s is of application %q, incarnation %d", r.app, ErrCorrupt, name, a.App, a.Incarnation)
 	}
 	return a, nil
 }
 
-// CreateApplication creates the application's record if there is none, and returns the one that stands.
-// created says whether it is the caller's; after a crash or a lost reply it may be false although it is,
+// CreateApplication creates the record of a life if there is none, and returns the one that stands. created says whether it is the caller's; after a crash or a lost reply it may be false although it is,
 // so decisions rest on the winner, not on it.
 func (r *Repository) CreateApplication(ctx context.Context, a Application) (winner Application, created bool, err error) {
 	if err := CheckID(r.app); err != nil {
@@ -59,12 +86,12 @@ func (r *Repository) CreateApplication(ctx context.Context, a Application) (winn
 		return Application{}, false, fmt.Errorf("create application %s: %w: record is of application %q, incarnation %d", r.app, ErrInvalid, a.App, a.Incarnation)
 	}
 	a.Created = storedTime(a.Created)
-	err = r.createDocument(ctx, applicationName(r.app), kindApplication, a)
+	err = r.createDocument(ctx, life{r.app, a.Incarnation}.application(), kindApplication, a)
 	if err != nil && !errors.Is(err, objstore.ErrExists) {
 		return Application{}, false, fmt.Errorf("create application %s: %w", r.app, err)
 	}
 	created = err == nil
-	winner, err = r.LoadApplication(ctx)
+	winner, err = r.LoadLife(ctx, a.Incarnation)
 	return winner, created, err
 }
 

@@ -18,25 +18,26 @@ import (
 // are empty, few, and without them a fork that begins at this moment could be overlooked.
 
 // borrow marks this application as a borrower of those that own the files, then makes sure that none of the
-// files is about to go. The order is what makes it safe: an object that is neither condemned nor missing
+// files is about to go. own is the life for which they are borrowed. The order is what makes it safe: an object that is neither condemned nor missing
 // after the mark can only be condemned later, and is then deleted after a grace time, when collection
 // reads the marks and manifests again.
-func (r *Repository) borrow(ctx context.Context, files []File) error {
+func (r *Repository) borrow(ctx context.Context, own life, files []File) error {
 	owners := map[life]bool{}
 	for _, f := range files {
 		if err := checkObjectName(f.Object, f.SHA256); err != nil {
 			return fmt.Errorf("%w: %w", ErrInvalid, err)
 		}
-		owner := ownerOf(f.Object)
-		if owner.app != r.app {
+		if owner := ownerOf(f.Object); owner != own {
 			owners[owner] = true
 		}
 	}
 	condemned := map[string]bool{}
 	for owner := range owners {
-		err := r.store.Create(ctx, owner.borrower(r.app), strings.NewReader("borrower\n"))
-		if err != nil && !errors.Is(err, objstore.ErrExists) {
-			return fmt.Errorf("mark as a borrower of application %s: %w", owner.app, err)
+		if owner.app != own.app { // an application's own manifests are read in any case, in all its lives
+			err := r.store.Create(ctx, owner.borrower(own.app), strings.NewReader("borrower\n"))
+			if err != nil && !errors.Is(err, objstore.ErrExists) {
+				return fmt.Errorf("mark as a borrower of application %s: %w", owner.app, err)
+			}
 		}
 		if err := r.listCondemned(ctx, owner, condemned); err != nil {
 			return err

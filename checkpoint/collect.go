@@ -34,7 +34,7 @@ type Collected struct {
 
 // Collect removes what is superseded in one incarnation: it keeps the newest keep complete rounds and all
 // newer ones, of each task its keep newest manifests, and savepoints; keep must be no less than what is
-// given to RetainFrom. Objects that no manifest of the application or its forks names go in two steps with the grace time in between: condemned in one call, deleted in a
+// given to RetainFrom. Objects that no manifest or round record of the application or its forks names go in two steps with the grace time in between: condemned in one call, deleted in a
 // later one. It may be killed anywhere and repeated, and run in several processes at once.
 //
 // A manifest that cannot be read stops the removal of objects, since what it names is unknown; the error
@@ -112,8 +112,10 @@ func (r *Repository) dropRounds(ctx context.Context, l life, keep int, done *Col
 
 func (r *Repository) dropRound(ctx context.Context, l life, round Round, plan dropPlan, saved []int64, done *Collected) error {
 	if plan.dropsRound(round.Number, saved) {
-		if err := r.store.Delete(ctx, l.complete(round.Number)); err != nil {
-			return err
+		for _, name := range []string{l.complete(round.Number), l.abandoned(round.Number), l.resumed(round.Number)} {
+			if err := r.store.Delete(ctx, name); err != nil {
+				return err
+			}
 		}
 	}
 	for _, task := range round.Tasks {
@@ -201,7 +203,7 @@ func (r *Repository) listApplication(ctx context.Context, app string, l life, in
 			continue
 		}
 		of := life{app, incarnation}
-		if e, ok := of.parseRoundEntry(info.Name); ok && e.kind == entryManifest {
+		if e, ok := of.parseRoundEntry(info.Name); ok && (e.kind == entryManifest || e.kind == entryComplete) {
 			group.Go(func() error { return r.nameObjects(groupCtx, of, e, inv) })
 			continue
 		}
@@ -225,9 +227,10 @@ func (inv *inventory) add(info objstore.Info, of, l life) {
 	}
 }
 
+// nameObjects notes the objects that a manifest or a round record names.
 func (r *Repository) nameObjects(ctx context.Context, of life, e roundEntry, inv *inventory) error {
-	m, err := r.readManifest(ctx, of, e.round, e.task)
-	if errors.Is(err, ErrMissing) {
+	files, err := r.filesOf(ctx, of, e)
+	if errors.Is(err, ErrMissing) || errors.Is(err, objstore.ErrNotFound) {
 		return nil // dropped by another process since it was listed
 	}
 	if err != nil {
@@ -235,10 +238,22 @@ func (r *Repository) nameObjects(ctx context.Context, of life, e roundEntry, inv
 	}
 	inv.mu.Lock()
 	defer inv.mu.Unlock()
-	for _, f := range m.Files {
+	for _, f := range files {
 		inv.mu.named[f.Object] = true
 	}
 	return nil
+}
+
+func (r *Repository) filesOf(ctx context.Context, of life, e roundEntry) (files []File, err error) {
+	if e.kind == entryManifest {
+		m, err := r.readManifest(ctx, of, e.round, e.task)
+		return m.Files, err
+	}
+	record, err := r.readRoundRecord(ctx, of, e.round)
+	for _, c := range record.Channels {
+		files = append(files, c.File)
+	}
+	return files, err
 }
 
 // sweep deletes what was condemned a grace time ago and is still unnamed. It returns the objects on lists

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -202,8 +204,8 @@ func TestListsOfCondemnedObjectsCannotDeleteAnythingElse(t *testing.T) {
 	inTime(t, func(t *testing.T, mem *objstore.Mem, r *Repository) {
 		finishRound(t, r, 1, []partition.TaskID{taskID(0)})
 		l := life{testApp, 1}
-		precious := []string{l.manifest(1, taskID(0)), l.started(1), applicationName("other")}
-		if err := mem.Put(t.Context(), applicationName("other"), strings.NewReader("x")); err != nil {
+		precious := []string{l.manifest(1, taskID(0)), l.started(1), (life{"other", 1}).application()}
+		if err := mem.Put(t.Context(), (life{"other", 1}).application(), strings.NewReader("x")); err != nil {
 			t.Fatal(err)
 		}
 		for name := range objectNames(t, mem) {
@@ -228,30 +230,52 @@ func TestListsOfCondemnedObjectsCannotDeleteAnythingElse(t *testing.T) {
 	})
 }
 
+// adopt begins another application from a round, and returns its repository and the manifest of the one task.
+func adopt(t *testing.T, mem *objstore.Mem, from *Repository, app string) (*Repository, Manifest) {
+	t.Helper()
+	cut, err := from.LoadCut(t.Context(), 1, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	target, m, err := adoptCut(t, mem, cut, app)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return target, m
+}
+
+func adoptCut(t *testing.T, mem *objstore.Mem, cut Cut, app string) (*Repository, Manifest, error) {
+	t.Helper()
+	m := cut.Manifests[0]
+	m.App = app
+	target := NewRepository(mem, app, WithGrace(testGrace))
+	for range 2 {
+		if err := target.Adopt(t.Context(), cut, []Manifest{m}); err != nil {
+			return nil, m, err
+		}
+	}
+	m, err := target.Manifest(t.Context(), 1, 1, taskID(0))
+	return target, m, err
+}
+
 func TestObjectsThatAForkNamesSurviveTheOriginsCollection(t *testing.T) {
 	t.Parallel()
 	inTime(t, func(t *testing.T, mem *objstore.Mem, r *Repository) {
 		tasks := []partition.TaskID{taskID(0)}
-		finishRound(t, r, 1, tasks)
-		want := map[string]string{"f": fmt.Sprint(1, taskID(0))}
-		fork := func(from *Repository, app string) (*Repository, Manifest) {
-			m, err := from.Manifest(t.Context(), 1, 1, taskID(0))
-			if err != nil {
+		if _, err := r.StartRound(t.Context(), 1, 1, GoOn); err != nil {
+			t.Fatal(err)
+		}
+		publish(t, r, upload(t, taskID(0), 1, "g", map[string]string{"f": "state"}))
+		inFlight := filepath.Join(writeFiles(t, map[string]string{"c": "in flight"}), "c")
+		if err := r.CompleteRound(t.Context(), withChannel(completion(1, tasks), inFlight)); err != nil {
+			t.Fatal(err)
+		}
+		child, _ := adopt(t, mem, r, "child")
+		grandchild, m := adopt(t, mem, child, "grandchild")
+		for _, name := range []string{life{"child", 1}.manifest(1, taskID(0)), life{"child", 1}.complete(1)} {
+			if err := mem.Delete(t.Context(), name); err != nil {
 				t.Fatal(err)
 			}
-			m.App = app
-			target := NewRepository(mem, app, WithGrace(testGrace))
-			for range 2 {
-				if m, err = target.Fork(t.Context(), m); err != nil {
-					t.Fatal(err)
-				}
-			}
-			return target, m
-		}
-		child, _ := fork(r, "child")
-		grandchild, m := fork(child, "grandchild")
-		if err := mem.Delete(t.Context(), life{"child", 1}.manifest(1, taskID(0))); err != nil {
-			t.Fatal(err)
 		}
 		for n := int64(2); n <= 4; n++ {
 			finishRound(t, r, n, tasks)
@@ -261,9 +285,20 @@ func TestObjectsThatAForkNamesSurviveTheOriginsCollection(t *testing.T) {
 			collect(t, r, 1)
 			collect(t, grandchild, 1)
 		}
-		expectRestored(t, grandchild, m, want)
-		if n := len(objectNames(t, mem)); n != 2 {
-			t.Errorf("%d objects are left, want 2", n)
+		expectRestored(t, grandchild, m, map[string]string{"f": "state"})
+		cut, err := grandchild.LoadCut(t.Context(), 1, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fetched := filepath.Join(t.TempDir(), "fetched")
+		if err := grandchild.FetchChannel(t.Context(), cut.Channels[0], fetched); err != nil {
+			t.Fatal(err)
+		}
+		if content, err := os.ReadFile(fetched); err != nil || string(content) != "in flight" {
+			t.Errorf("in flight was %q, %v", content, err)
+		}
+		if n := len(objectNames(t, mem)); n != 3 {
+			t.Errorf("%d objects are left, want 3", n)
 		}
 	})
 }
@@ -273,21 +308,20 @@ func TestAForkOfWhatIsBeingCollectedIsRefused(t *testing.T) {
 	inTime(t, func(t *testing.T, mem *objstore.Mem, r *Repository) {
 		tasks := []partition.TaskID{taskID(0)}
 		finishRound(t, r, 1, tasks)
-		m, err := r.Manifest(t.Context(), 1, 1, taskID(0))
+		cut, err := r.LoadCut(t.Context(), 1, 1)
 		if err != nil {
 			t.Fatal(err)
 		}
-		m.App = "child"
 		finishRound(t, r, 2, tasks)
 		for range 3 { // dropped, condemned, deleted
 			collect(t, r, 1)
 			pass(testGrace + time.Second)
 			if collect(t, r, 1).Condemned > 0 {
-				_, err := NewRepository(mem, "child").Fork(t.Context(), m)
+				_, _, err := adoptCut(t, mem, cut, "child")
 				expectErr(t, err, ErrMissing)
 			}
 		}
-		_, err = NewRepository(mem, "child").Fork(t.Context(), m)
+		_, _, err = adoptCut(t, mem, cut, "child")
 		expectErr(t, err, ErrMissing)
 	})
 }

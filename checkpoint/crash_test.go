@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -67,7 +68,7 @@ func (w *workerLife) run(ctx context.Context, r *Repository, rounds int64) error
 		if n > rounds {
 			return nil
 		}
-		if _, err := r.StartRound(ctx, 1, n); err != nil {
+		if _, err := r.StartRound(ctx, 1, n, GoOn); err != nil {
 			return err
 		}
 		if err := w.round(ctx, r, n); err != nil {
@@ -99,7 +100,7 @@ func (w *workerLife) round(ctx context.Context, r *Repository, n int64) error {
 		}
 		w.known[task] = m
 	}
-	err := r.CompleteRound(ctx, 1, n, tasks)
+	err := r.CompleteRound(ctx, withChannel(completion(n, tasks), filepath.Join(w.folders[n][0], "CURRENT")))
 	if errors.Is(err, ErrIncomplete) || errors.Is(err, ErrSuperseded) {
 		return nil
 	}
@@ -188,6 +189,13 @@ func checkEnd(t *testing.T, r *Repository, mem *objstore.Mem, seed int64) {
 	}
 	named := map[string]bool{}
 	for _, round := range rounds {
+		if round.Complete {
+			record, err := r.readRoundRecord(t.Context(), life{testApp, 1}, round.Number)
+			if err != nil || len(record.Channels) != 1 {
+				t.Fatalf("history %d: round %d has channels %+v, %v", seed, round.Number, record.Channels, err)
+			}
+			named[record.Channels[0].File.Object] = true
+		}
 		for _, task := range round.Tasks {
 			m, err := r.Manifest(t.Context(), 1, round.Number, task)
 			if err != nil {

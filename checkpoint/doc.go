@@ -15,15 +15,17 @@
 // Pure files (paths.go, envelope.go, manifest.go, decide.go, retain.go) decide; the others read facts
 // and act.
 //
-//	<app>/application.json                           the application's life, created once
 //	<app>/clock                                      scratch, to read the store's time
+//	<app>/<incarnation>/application.json             how this life of the application began, created once
 //	<app>/<incarnation>/initialized                  initial offsets are committed
-//	<app>/<incarnation>/rounds/<round>/started       the round exists
+//	<app>/<incarnation>/rounds/<round>/started       the round exists; says whether it is a halt
 //	<app>/<incarnation>/rounds/<round>/tasks/<task>.json   manifest: one task's checkpoint
-//	<app>/<incarnation>/rounds/<round>/complete      all manifests were read back whole
-//	<app>/<incarnation>/objects/<generation>.<round>.<upload>/<sha256>   state files
+//	<app>/<incarnation>/rounds/<round>/complete      round record: all manifests were read back whole, in-flight records stored
+//	<app>/<incarnation>/rounds/<round>/abandoned     some task cannot store its part
+//	<app>/<incarnation>/rounds/<round>/resumed       the application may go on after this halt
+//	<app>/<incarnation>/objects/<generation>.<round>.<upload>/<sha256>   state files, in-flight records
 //	<app>/<incarnation>/savepoints/<name>.json       keeps a round
-//	<app>/<incarnation>/borrowers/<app>              a fork whose manifests name objects of this life
+//	<app>/<incarnation>/borrowers/<app>              a fork that names objects of this life
 //	<app>/<incarnation>/gc/floor/<round>             older rounds are gone, or going
 //	<app>/<incarnation>/gc/condemned/<id>.json       objects that go when a grace time has passed
 //

@@ -21,6 +21,7 @@ const (
 	kindSavepoint   = "savepoint"
 	kindCondemned   = "condemned"
 	kindRun         = "run"
+	kindArchive     = "archive"
 )
 
 // formatVersion is what this version writes and the newest that it reads.

@@ -37,10 +37,10 @@ type Position struct {
 	// Inputs is the next offset to read by topic and partition.
 	Inputs map[string]map[int32]int64 `json:"inputs,omitempty"`
 	// Produced is by repartition topic and partition the offset up to which (exclusive) the task had
-	// produced.
+	// produced: that of the marker by which it told those downstream that it had entered the round.
 	Produced map[string]map[int32]int64 `json:"produced,omitempty"`
-	// Watermarks is the largest event time seen, by topic and partition, in Unix milliseconds.
-	Watermarks map[string]map[int32]int64 `json:"watermarks,omitempty"`
+	// Watermark is how far the task had come in event time, in Unix milliseconds.
+	Watermark int64 `json:"watermark,omitempty"`
 	// Detail is what the engine keeps beside: opaque here.
 	Detail []byte `json:"detail,omitempty"`
 }
@@ -160,12 +160,19 @@ func validateFiles(files []File) error {
 		if total += f.Size; total > MaxTotalBytes {
 			return fmt.Errorf("files have more than %d bytes together", int64(MaxTotalBytes))
 		}
-		if raw, err := hex.DecodeString(f.SHA256); err != nil || len(raw) != 32 || strings.ToLower(f.SHA256) != f.SHA256 {
-			return fmt.Errorf("file %s has hash %.80q, which is not a lower-case hex SHA-256", f.Name, f.SHA256)
+		if err := checkHash(f.SHA256); err != nil {
+			return fmt.Errorf("file %s: %w", f.Name, err)
 		}
 		if err := checkObjectName(f.Object, f.SHA256); err != nil {
 			return fmt.Errorf("file %s: %w", f.Name, err)
 		}
+	}
+	return nil
+}
+
+func checkHash(sha256 string) error {
+	if raw, err := hex.DecodeString(sha256); err != nil || len(raw) != 32 || strings.ToLower(sha256) != sha256 {
+		return fmt.Errorf("hash %.80q is not a lower-case hex SHA-256", sha256)
 	}
 	return nil
 }

@@ -31,10 +31,10 @@ func sampleManifest() Manifest {
 		Codecs: map[string][]string{"totals": {"string", "", "int64"}, "names": {"string", "", "bytes", "string"}}, Stores: map[string]uint16{"totals": 1, "names": 2},
 		Position: Position{
 			Epoch: 991, ChangelogOffset: 12345,
-			Inputs:     map[string]map[int32]int64{"orders": {3: 700}, "by-customer": {3: 41}},
-			Produced:   map[string]map[int32]int64{"by-region": {0: 5, 1: 9}},
-			Watermarks: map[string]map[int32]int64{"orders": {3: 1_700_000_000_000}},
-			Detail:     []byte{0, 1, 255},
+			Inputs:    map[string]map[int32]int64{"orders": {3: 700}, "by-customer": {3: 41}},
+			Produced:  map[string]map[int32]int64{"by-region": {0: 5, 1: 9}},
+			Watermark: 1_700_000_000_000,
+			Detail:    []byte{0, 1, 255},
 		},
 		Files: []File{
 			{Name: "000012.sst", Object: "orders/2/objects/worker-7.4.16.abc/" + sha('a'), Size: 1 << 20, SHA256: sha('a')},

@@ -41,16 +41,18 @@ type life struct {
 	incarnation int
 }
 
-func applicationName(app string) string { return app + "/application.json" }
-func clockName(app string) string       { return app + "/clock" }
+func clockName(app string) string { return app + "/clock" }
 
 func (l life) root() string               { return fmt.Sprintf("%s/%d/", l.app, l.incarnation) }
+func (l life) application() string        { return l.root() + "application.json" }
 func (l life) initialized() string        { return l.root() + "initialized" }
 func (l life) rounds() string             { return l.root() + "rounds/" }
 func (l life) round(n int64) string       { return fmt.Sprintf("%s%010d/", l.rounds(), n) }
 func (l life) started(n int64) string     { return l.round(n) + "started" }
 func (l life) complete(n int64) string    { return l.round(n) + "complete" }
+func (l life) abandoned(n int64) string   { return l.round(n) + "abandoned" }
 func (l life) objects() string            { return l.root() + "objects/" }
+func (l life) resumed(n int64) string     { return l.round(n) + "resumed" }
 func (l life) floors() string             { return l.root() + "gc/floor/" }
 func (l life) floor(n int64) string       { return fmt.Sprintf("%s%010d", l.floors(), n) }
 func (l life) condemned() string          { return l.root() + "gc/condemned/" }
@@ -85,7 +87,12 @@ const (
 	entryStarted roundEntryKind = iota
 	entryManifest
 	entryComplete
+	entryAbandoned
+	entryResumed
 )
+
+// roundObjects are those of a round beside the manifests.
+var roundObjects = map[string]roundEntryKind{"started": entryStarted, "complete": entryComplete, "abandoned": entryAbandoned, "resumed": entryResumed}
 
 // parseRoundEntry reads a name below rounds(). Names that streamd would not write are not ok.
 func (l life) parseRoundEntry(name string) (e roundEntry, ok bool) {
@@ -97,12 +104,8 @@ func (l life) parseRoundEntry(name string) (e roundEntry, ok bool) {
 	if e.round, ok = parseRound(number); !ok {
 		return e, false
 	}
-	switch rest {
-	case "started":
-		e.kind = entryStarted
-		return e, true
-	case "complete":
-		e.kind = entryComplete
+	if kind, known := roundObjects[rest]; known {
+		e.kind = kind
 		return e, true
 	}
 	e.kind = entryManifest

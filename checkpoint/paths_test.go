@@ -16,7 +16,7 @@ func TestEveryNameFollowsTheRulesOfTheStore(t *testing.T) {
 	task := partition.TaskID{SubTopology: 1<<31 - 1, Partition: 1<<31 - 1}
 	const last = 1<<63 - 1
 	for _, name := range []string{
-		applicationName(l.app), clockName(l.app), l.initialized(), l.started(last), l.complete(last), l.manifest(last, task),
+		l.application(), clockName(l.app), l.initialized(), l.started(last), l.complete(last), l.manifest(last, task),
 		l.object(strings.Repeat("g", maxIDBytes), last, strings.Repeat("x", attemptChars), sha('a')),
 		l.floor(last), l.savepoint(strings.Repeat("s", maxIDBytes)), l.condemned() + "id.json",
 	} {

@@ -95,18 +95,27 @@ func (r *Repository) Publish(ctx context.Context, u Upload) (Manifest, Stats, er
 		m.Created = time.Now()
 	}
 	m.Created = storedTime(m.Created)
-	// See doc.go on I3: beyond this time collection may have condemned what was sent.
-	limit := r.grace/2 - time.Since(began)
-	if limit <= 0 {
-		return fail(fmt.Errorf("%w (%s, the grace time is %s)", ErrTooSlow, time.Since(began).Round(time.Second), r.grace))
+	createCtx, cancel, err := r.beforeCollection(ctx, began)
+	if err != nil {
+		return fail(err)
 	}
-	createCtx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	published, err := r.createManifest(createCtx, l, m)
 	if err != nil {
 		return fail(err)
 	}
 	return published, stats.stats(began), nil
+}
+
+// beforeCollection limits the time in which a document that names new objects may be created: see doc.go on I3. began is
+// when the first of them was looked up or sent.
+func (r *Repository) beforeCollection(ctx context.Context, began time.Time) (context.Context, context.CancelFunc, error) {
+	limit := r.grace/2 - time.Since(began)
+	if limit <= 0 {
+		return nil, nil, fmt.Errorf("%w (%s, the grace time is %s)", ErrTooSlow, time.Since(began).Round(time.Second), r.grace)
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	return ctx, cancel, nil
 }
 
 func (r *Repository) checkUpload(u Upload) (life, error) {
@@ -191,7 +200,7 @@ func (r *Repository) uploadFiles(ctx context.Context, l life, u Upload, known ma
 	}
 	defer root.Close()
 	files := make([]File, len(u.Files))
-	s := sender{r, l, u.Manifest.Generation, u.Manifest.Round, strings.ToLower(rand.Text()[:attemptChars])}
+	s := r.newSender(l, u.Manifest.Generation, u.Manifest.Round)
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(r.parallel)
 	for i, name := range u.Files {
@@ -227,6 +236,11 @@ type sender struct {
 	generation string
 	round      int64
 	attempt    string
+}
+
+// newSender begins an upload, whose objects have a folder of their own.
+func (r *Repository) newSender(l life, generation string, round int64) sender {
+	return sender{r, l, generation, round, strings.ToLower(rand.Text()[:attemptChars])}
 }
 
 func (s sender) send(ctx context.Context, root *os.Root, name string, known map[string]File) (File, error) {

@@ -54,10 +54,10 @@ func TestAPublishedCheckpointIsRestoredFromEveryStore(t *testing.T) {
 				t.Errorf("the manifest in the store differs (-returned +read):\n%s", diff)
 			}
 			expectRestored(t, r, read, files)
-			if _, err := r.StartRound(t.Context(), 1, 1); err != nil {
+			if _, err := r.StartRound(t.Context(), 1, 1, GoOn); err != nil {
 				t.Fatal(err)
 			}
-			if err := r.CompleteRound(t.Context(), 1, 1, []partition.TaskID{taskID(0)}); err != nil {
+			if err := r.CompleteRound(t.Context(), completion(1, []partition.TaskID{taskID(0)})); err != nil {
 				t.Fatal(err)
 			}
 			if err := checkUsable(t.Context(), r); err != nil {

@@ -231,19 +231,23 @@ func (r *Repository) download(ctx context.Context, root *os.Root, f File) error 
 		return fmt.Errorf("create file %s: %w", f.Name, err)
 	}
 	defer file.Close()
-	err = r.readVerified(ctx, f, func() (io.Writer, error) {
-		if _, err := file.Seek(0, io.SeekStart); err != nil {
-			return nil, err
-		}
-		return file, file.Truncate(0)
-	})
-	if err != nil {
+	if err := r.readInto(ctx, f, file); err != nil {
 		return err
 	}
 	if err := file.Sync(); err != nil {
 		return fmt.Errorf("sync file %s: %w", f.Name, err)
 	}
 	return nil
+}
+
+// readInto fills a local file with a file's verified content.
+func (r *Repository) readInto(ctx context.Context, f File, file *os.File) error {
+	return r.readVerified(ctx, f, func() (io.Writer, error) {
+		if _, err := file.Seek(0, io.SeekStart); err != nil {
+			return nil, err
+		}
+		return file, file.Truncate(0)
+	})
 }
 
 // readVerified copies a file's object to what begin returns and checks size and hash. begin is called

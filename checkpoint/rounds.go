@@ -24,6 +24,7 @@ type Round struct {
 	Started   time.Time          // zero if the round has manifests but no start object (half dropped)
 	Completed time.Time          // zero unless Complete
 	Complete  bool               // every manifest was there and whole, and the round is not dropped
+	Abandoned bool               // some task cannot store its part
 	Tasks     []partition.TaskID // that have a manifest, sorted
 }
 
@@ -31,29 +32,65 @@ type Round struct {
 type roundRecord struct {
 	Round     int64                       `json:"round"`
 	Manifests map[partition.TaskID]string `json:"manifests"` // checksums
+	Channels  []Channel                   `json:"channels,omitempty"`
 }
+
+// How says what tasks do that have entered a round.
+type How string
+
+// What tasks do that have entered a round.
+const (
+	GoOn How = "go on\n"
+	Halt How = "halt\n" // until Resume
+)
 
 // StartRound creates round n if it does not exist. created is informative: after a lost reply or a race
 // it says who came first, not whether the round exists, which it does when err is nil. Round numbers are
 // dense: call it with LatestRound's number plus one only. A number that was dropped is ErrSuperseded: the
 // caller has not looked for very long.
-func (r *Repository) StartRound(ctx context.Context, incarnation int, n int64) (created bool, err error) {
+func (r *Repository) StartRound(ctx context.Context, incarnation int, n int64, how How) (created bool, err error) {
 	l, err := r.lifeRound(incarnation, n)
 	if err != nil {
 		return false, err
 	}
-	floor, err := r.floor(ctx, l)
-	if err != nil {
+	if err := r.checkFloor(ctx, l, n); err != nil {
 		return false, fmt.Errorf("start round %d: %w", n, err)
 	}
-	if n < floor {
-		return false, fmt.Errorf("start round %d: %w: rounds below %d are dropped", n, ErrSuperseded, floor)
-	}
-	err = r.store.Create(ctx, l.started(n), strings.NewReader("started\n"))
+	err = r.store.Create(ctx, l.started(n), strings.NewReader(string(how)))
 	if err != nil && !errors.Is(err, objstore.ErrExists) {
 		return false, fmt.Errorf("start round %d: %w", n, err)
 	}
 	return err == nil, nil
+}
+
+// Halted says whether a round is a halt that nobody has ended yet.
+func (r *Repository) Halted(ctx context.Context, incarnation int, n int64) (bool, error) {
+	l, err := r.lifeRound(incarnation, n)
+	if err != nil {
+		return false, err
+	}
+	content, err := objstore.ReadAll(ctx, r.store, l.started(n), int64(len(GoOn)))
+	if errors.Is(err, objstore.ErrNotFound) {
+		return false, nil // dropped
+	}
+	if err != nil || How(content) != Halt {
+		return false, err
+	}
+	resumed, err := r.exists(ctx, l.resumed(n))
+	return !resumed, err
+}
+
+// Resume ends a halt: workers that start go on from it. May be repeated.
+func (r *Repository) Resume(ctx context.Context, incarnation int, n int64) error {
+	l, err := r.lifeRound(incarnation, n)
+	if err != nil {
+		return err
+	}
+	err = r.store.Create(ctx, l.resumed(n), strings.NewReader("resumed\n"))
+	if err != nil && !errors.Is(err, objstore.ErrExists) {
+		return fmt.Errorf("resume after round %d: %w", n, err)
+	}
+	return nil
 }
 
 // LatestRound returns the newest round that was started, with its start time; the zero Round if there is
@@ -118,63 +155,151 @@ func (r *Repository) listLatest(ctx context.Context, l life) (int64, error) {
 	return n, nil
 }
 
-// CompleteRound records that the round is complete, if every task's manifest is there and whole. If some
-// are still to come the error wraps ErrIncomplete and names them; a dropped round is ErrSuperseded. Any
-// worker may call it, and call it again.
-func (r *Repository) CompleteRound(ctx context.Context, incarnation int, n int64, tasks []partition.TaskID) error {
+// Abandon records that the round will not be complete: a task that has entered it cannot store its part. The next round
+// need not wait for it. It is a hint: should the round be completed nevertheless, it is complete. May be repeated.
+func (r *Repository) Abandon(ctx context.Context, incarnation int, n int64, why string) error {
 	l, err := r.lifeRound(incarnation, n)
 	if err != nil {
 		return err
 	}
-	record, err := r.roundRecord(ctx, l, n, tasks)
-	if err != nil {
-		return fmt.Errorf("complete round %d: %w", n, err)
-	}
-	// A drop that begins after this look hides the round by its floor, whatever is created below.
-	floor, err := r.floor(ctx, l)
-	if err != nil {
-		return fmt.Errorf("complete round %d: %w", n, err)
-	}
-	if n < floor {
-		return fmt.Errorf("complete round %d: %w: rounds below %d are dropped", n, ErrSuperseded, floor)
-	}
-	err = r.createDocument(ctx, l.complete(n), kindRound, record)
+	err = r.store.Create(ctx, l.abandoned(n), strings.NewReader(why+"\n"))
 	if err != nil && !errors.Is(err, objstore.ErrExists) {
-		return fmt.Errorf("complete round %d: %w", n, err)
+		return fmt.Errorf("abandon round %d: %w", n, err)
 	}
 	return nil
 }
 
-func (r *Repository) roundRecord(ctx context.Context, l life, n int64, tasks []partition.TaskID) (roundRecord, error) {
-	checksums := make([]string, len(tasks))
+// Over says whether a round is complete or abandoned: nothing more is expected of it.
+func (r *Repository) Over(ctx context.Context, incarnation int, n int64) (bool, error) {
+	l, err := r.lifeRound(incarnation, n)
+	if err != nil {
+		return false, err
+	}
+	for _, name := range []string{l.complete(n), l.abandoned(n)} {
+		if ok, err := r.exists(ctx, name); ok || err != nil {
+			return ok, err
+		}
+	}
+	return false, nil
+}
+
+// Completion is what CompleteRound needs to know of a round.
+type Completion struct {
+	Incarnation int
+	Round       int64
+	Tasks       []partition.TaskID // all of the application
+	Generation  string             // of the caller
+	// Channels brings what was in flight between the tasks at the cut into local files, one for each channel that was not
+	// empty. It is called once all manifests are there, which are in the order of Tasks.
+	Channels func(ctx context.Context, manifests []Manifest) ([]ChannelFile, error)
+}
+
+// CompleteRound stores what was in flight and records that the round is complete, if every task's manifest is there and
+// whole. If some are still to come the error wraps ErrIncomplete and names them; a dropped round is ErrSuperseded. Any
+// worker may call it, and call it again.
+func (r *Repository) CompleteRound(ctx context.Context, c Completion) error {
+	l, err := r.lifeRound(c.Incarnation, c.Round)
+	if err == nil {
+		err = r.completeRound(ctx, l, c)
+	}
+	if err != nil {
+		return fmt.Errorf("complete round %d: %w", c.Round, err)
+	}
+	return nil
+}
+
+func (r *Repository) completeRound(ctx context.Context, l life, c Completion) error {
+	// Repeated calls are common, and cost little.
+	if err := r.checkFloor(ctx, l, c.Round); err != nil {
+		return err
+	}
+	if ok, err := r.exists(ctx, l.complete(c.Round)); ok || err != nil {
+		return err
+	}
+	manifests, err := r.allManifests(ctx, l, c.Round, c.Tasks)
+	if err != nil {
+		return err
+	}
+	record := roundRecord{Round: c.Round, Manifests: map[partition.TaskID]string{}}
+	for _, m := range manifests {
+		record.Manifests[m.Task] = m.Checksum
+	}
+	began := time.Now()
+	if c.Channels != nil {
+		files, err := c.Channels(ctx, manifests)
+		if err != nil {
+			return err
+		}
+		began = time.Now()
+		if record.Channels, err = r.storeChannels(ctx, r.newSender(l, c.Generation, c.Round), files); err != nil {
+			return err
+		}
+	}
+	// A drop that begins after this look hides the round by its floor, whatever is created below.
+	if err := r.checkFloor(ctx, l, c.Round); err != nil {
+		return err
+	}
+	createCtx, cancel, err := r.beforeCollection(ctx, began)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	err = r.createDocument(createCtx, l.complete(c.Round), kindRound, record)
+	if errors.Is(err, objstore.ErrExists) {
+		return nil
+	}
+	return err
+}
+
+// checkFloor refuses a round that is dropped.
+func (r *Repository) checkFloor(ctx context.Context, l life, n int64) error {
+	floor, err := r.floor(ctx, l)
+	if err == nil && n < floor {
+		err = fmt.Errorf("%w: rounds below %d are dropped", ErrSuperseded, floor)
+	}
+	return err
+}
+
+// listed returns the tasks of which a manifest of the round is listed.
+func (r *Repository) listed(ctx context.Context, l life, n int64) (map[partition.TaskID]bool, error) {
+	found := map[partition.TaskID]bool{}
+	for info, err := range r.store.List(ctx, l.round(n)) {
+		if err != nil {
+			return nil, err
+		}
+		if e, ok := l.parseRoundEntry(info.Name); ok && e.kind == entryManifest {
+			found[e.task] = true
+		}
+	}
+	return found, nil
+}
+
+// allManifests reads the manifests of all tasks of a round. It looks at the listing first, since it is called often before
+// all are there.
+func (r *Repository) allManifests(ctx context.Context, l life, n int64, tasks []partition.TaskID) ([]Manifest, error) {
+	listed, err := r.listed(ctx, l, n)
+	if err != nil {
+		return nil, err
+	}
+	var absent []string
+	for _, task := range tasks {
+		if !listed[task] {
+			absent = append(absent, task.String())
+		}
+	}
+	if len(absent) > 0 {
+		return nil, fmt.Errorf("%w: no manifest of %d of %d tasks: %s", ErrIncomplete, len(absent), len(tasks), abbreviate(absent))
+	}
+	manifests := make([]Manifest, len(tasks))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(r.parallel)
 	for i, task := range tasks {
-		group.Go(func() error {
-			m, err := r.readManifest(ctx, l, n, task)
-			if errors.Is(err, ErrMissing) {
-				return nil
-			}
-			checksums[i] = m.Checksum
+		group.Go(func() (err error) {
+			manifests[i], err = r.readManifest(ctx, l, n, task)
 			return err
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return roundRecord{}, err
-	}
-	record := roundRecord{Round: n, Manifests: map[partition.TaskID]string{}}
-	var absent []string
-	for i, task := range tasks {
-		if checksums[i] == "" {
-			absent = append(absent, task.String())
-			continue
-		}
-		record.Manifests[task] = checksums[i]
-	}
-	if len(absent) > 0 {
-		return roundRecord{}, fmt.Errorf("%w: no manifest of %d of %d tasks: %s", ErrIncomplete, len(absent), len(tasks), abbreviate(absent))
-	}
-	return record, nil
+	return manifests, group.Wait()
 }
 
 func abbreviate(names []string) string {
@@ -227,6 +352,8 @@ func (r *Repository) listRounds(ctx context.Context, l life) ([]Round, error) {
 			round.Started = info.Modified
 		case entryComplete:
 			round.Complete, round.Completed = true, info.Modified
+		case entryAbandoned:
+			round.Abandoned = true
 		case entryManifest:
 			round.Tasks = append(round.Tasks, e.task)
 		}

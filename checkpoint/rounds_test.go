@@ -62,7 +62,7 @@ func TestAForeignOrDamagedApplicationRecordIsRefused(t *testing.T) {
 	for content, want := range map[string]error{
 		string(document): ErrCorrupt, "{": ErrCorrupt, "": ErrCorrupt, `{"format":5}`: ErrFutureFormat,
 	} {
-		if err := mem.Put(t.Context(), applicationName(testApp), strings.NewReader(content)); err != nil {
+		if err := mem.Put(t.Context(), (life{testApp, 1}).application(), strings.NewReader(content)); err != nil {
 			t.Fatal(err)
 		}
 		_, err := r.LoadApplication(t.Context())
@@ -99,7 +99,7 @@ func TestTheLatestRoundIsFoundWhateverWasSeenBefore(t *testing.T) {
 	}
 	expect(writer, 0)
 	for n := int64(1); n <= 12; n++ {
-		if created, err := writer.StartRound(t.Context(), 1, n); err != nil || !created {
+		if created, err := writer.StartRound(t.Context(), 1, n, GoOn); err != nil || !created {
 			t.Fatalf("round %d: created %v, %v", n, created, err)
 		}
 		expect(writer, n)
@@ -107,11 +107,11 @@ func TestTheLatestRoundIsFoundWhateverWasSeenBefore(t *testing.T) {
 			expect(sleeper, 3)
 		}
 		publish(t, writer, upload(t, taskID(0), n, "g", map[string]string{"f": "x"}))
-		if err := writer.CompleteRound(t.Context(), 1, n, []partition.TaskID{taskID(0)}); err != nil {
+		if err := writer.CompleteRound(t.Context(), completion(n, []partition.TaskID{taskID(0)})); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if created, err := writer.StartRound(t.Context(), 1, 12); err != nil || created {
+	if created, err := writer.StartRound(t.Context(), 1, 12, GoOn); err != nil || created {
 		t.Errorf("a second start of a round: created %v, %v", created, err)
 	}
 	if _, err := writer.Collect(t.Context(), 1, 2); err != nil {
@@ -119,7 +119,7 @@ func TestTheLatestRoundIsFoundWhateverWasSeenBefore(t *testing.T) {
 	}
 	expect(sleeper, 12)
 	expect(NewRepository(mem, testApp), 12)
-	_, err := sleeper.StartRound(t.Context(), 1, 4)
+	_, err := sleeper.StartRound(t.Context(), 1, 4, GoOn)
 	expectErr(t, err, ErrSuperseded)
 }
 
@@ -127,7 +127,7 @@ func TestLookingForTheLatestRoundCostsTwoRequests(t *testing.T) {
 	t.Parallel()
 	counted := fault.New(objstore.NewMem(), nil)
 	r := NewRepository(counted, testApp)
-	if _, err := r.StartRound(t.Context(), 1, 1); err != nil {
+	if _, err := r.StartRound(t.Context(), 1, 1, GoOn); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 3 {
@@ -146,11 +146,11 @@ func TestARoundIsCompleteOnlyWhenEveryManifestIsThereAndWhole(t *testing.T) {
 	mem := objstore.NewMem()
 	r := NewRepository(mem, testApp)
 	tasks := []partition.TaskID{taskID(0), taskID(1), taskID(2)}
-	if _, err := r.StartRound(t.Context(), 1, 1); err != nil {
+	if _, err := r.StartRound(t.Context(), 1, 1, GoOn); err != nil {
 		t.Fatal(err)
 	}
 	for i, task := range tasks {
-		err := r.CompleteRound(t.Context(), 1, 1, tasks)
+		err := r.CompleteRound(t.Context(), completion(1, tasks))
 		expectErr(t, err, ErrIncomplete)
 		if !strings.Contains(err.Error(), fmt.Sprintf("%d of 3 tasks", 3-i)) || !strings.Contains(err.Error(), task.String()) {
 			t.Errorf("error is %v", err)
@@ -165,7 +165,7 @@ func TestARoundIsCompleteOnlyWhenEveryManifestIsThereAndWhole(t *testing.T) {
 	if err := mem.Put(t.Context(), name, strings.NewReader(string(whole[:len(whole)/2]))); err != nil {
 		t.Fatal(err)
 	}
-	expectErr(t, r.CompleteRound(t.Context(), 1, 1, tasks), ErrCorrupt)
+	expectErr(t, r.CompleteRound(t.Context(), completion(1, tasks)), ErrCorrupt)
 	if rounds := allRounds(t, r); len(rounds) != 1 || rounds[0].Complete {
 		t.Fatalf("rounds are %+v", rounds)
 	}
@@ -173,7 +173,7 @@ func TestARoundIsCompleteOnlyWhenEveryManifestIsThereAndWhole(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if err := r.CompleteRound(t.Context(), 1, 1, tasks); err != nil {
+		if err := r.CompleteRound(t.Context(), completion(1, tasks)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -207,7 +207,7 @@ func TestARoundCompletedWhileItIsDroppedIsNotListedAsComplete(t *testing.T) {
 		}
 		return fault.Fault{}
 	}), testApp)
-	if err := slow.CompleteRound(t.Context(), 1, 1, tasks); err != nil {
+	if err := slow.CompleteRound(t.Context(), completion(1, tasks)); err != nil {
 		t.Fatal(err)
 	}
 	if err := checkUsable(t.Context(), r); err != nil {
@@ -218,13 +218,13 @@ func TestARoundCompletedWhileItIsDroppedIsNotListedAsComplete(t *testing.T) {
 			t.Errorf("round %d: complete is %v", round.Number, round.Complete)
 		}
 	}
-	expectErr(t, r.CompleteRound(t.Context(), 1, 1, tasks), ErrIncomplete)
+	expectErr(t, r.CompleteRound(t.Context(), completion(1, tasks)), ErrSuperseded)
 }
 
 // finishRound does all of a round.
 func finishRound(t testing.TB, r *Repository, n int64, tasks []partition.TaskID) {
 	t.Helper()
-	if _, err := r.StartRound(context.Background(), 1, n); err != nil {
+	if _, err := r.StartRound(context.Background(), 1, n, GoOn); err != nil {
 		t.Fatal(err)
 	}
 	for _, task := range tasks {
@@ -233,7 +233,7 @@ func finishRound(t testing.TB, r *Repository, n int64, tasks []partition.TaskID)
 			t.Fatal(err)
 		}
 	}
-	if err := r.CompleteRound(context.Background(), 1, n, tasks); err != nil {
+	if err := r.CompleteRound(context.Background(), completion(n, tasks)); err != nil {
 		t.Fatal(err)
 	}
 }

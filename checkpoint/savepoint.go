@@ -18,7 +18,9 @@ import (
 type Savepoint struct {
 	Name    string    `json:"name"`
 	Round   int64     `json:"round"`
-	Created time.Time `json:"created"` // by the creator's clock, informative
+	Created time.Time `json:"created"`        // by the creator's clock, informative
+	By      string    `json:"by,omitempty"`   // who made it
+	Note    string    `json:"note,omitempty"` // what for
 }
 
 // CreateSavepoint keeps a complete round under a name. A name that is taken by the same round is fine, by

@@ -19,6 +19,15 @@ type Report struct {
 	Round    int64
 	Complete bool
 	Tasks    []TaskReport // in order of their ids
+	Channels ChannelReport
+}
+
+// ChannelReport is what Verify found of what was in flight.
+type ChannelReport struct {
+	Channels int
+	Records  int64
+	Bytes    int64
+	Problems []error // as in TaskReport
 }
 
 // TaskReport is what Verify found of one task's checkpoint.
@@ -31,7 +40,7 @@ type TaskReport struct {
 
 // Damaged says whether anything is wrong.
 func (rep Report) Damaged() bool {
-	return slices.ContainsFunc(rep.Tasks, func(t TaskReport) bool { return len(t.Problems) > 0 })
+	return len(rep.Channels.Problems) > 0 || slices.ContainsFunc(rep.Tasks, func(t TaskReport) bool { return len(t.Problems) > 0 })
 }
 
 // Verify reads a round whole, as a restore would, and reports per task what could not be restored. An
@@ -61,7 +70,7 @@ func (r *Repository) verify(ctx context.Context, incarnation int, n int64) (Repo
 	report := Report{Round: n, Complete: rounds[at].Complete}
 	record := roundRecord{}
 	if report.Complete {
-		if err := r.readDocument(ctx, l.complete(n), kindRound, &record); err != nil {
+		if record, err = r.readRoundRecord(ctx, l, n); err != nil {
 			return Report{}, err
 		}
 	}
@@ -81,7 +90,8 @@ func (r *Repository) verify(ctx context.Context, incarnation int, n int64) (Repo
 		}
 		report.Tasks = append(report.Tasks, t)
 	}
-	return report, nil
+	report.Channels, err = v.channels(ctx)
+	return report, err
 }
 
 type verifier struct {
@@ -108,10 +118,30 @@ func (v *verifier) task(ctx context.Context, n int64, task partition.TaskID) (Ta
 		t.Problems = append(t.Problems, fmt.Errorf("%w: manifest %s has checksum %s, the round was completed with %s", ErrCorrupt, v.l.manifest(n, task), m.Checksum, want))
 	}
 	t.Files, t.Bytes = len(m.Files), m.Bytes()
-	problems := make([]error, len(m.Files))
+	problems, err := v.objects(ctx, m.Files)
+	t.Problems = append(t.Problems, problems...)
+	return t, err
+}
+
+func (v *verifier) channels(ctx context.Context) (ChannelReport, error) {
+	rep := ChannelReport{Channels: len(v.record.Channels)}
+	files := make([]File, len(v.record.Channels))
+	for i, c := range v.record.Channels {
+		files[i] = c.File
+		rep.Records += c.Records
+		rep.Bytes += c.File.Size
+	}
+	var err error
+	rep.Problems, err = v.objects(ctx, files)
+	return rep, err
+}
+
+// objects returns what is wrong with the objects of files.
+func (v *verifier) objects(ctx context.Context, files []File) ([]error, error) {
+	problems := make([]error, len(files))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(v.r.parallel)
-	for i, f := range m.Files {
+	for i, f := range files {
 		group.Go(func() error {
 			err := v.object(ctx, f)
 			if isDamage(err) {
@@ -121,9 +151,8 @@ func (v *verifier) task(ctx context.Context, n int64, task partition.TaskID) (Ta
 			return err
 		})
 	}
-	err = group.Wait()
-	t.Problems = append(t.Problems, slices.DeleteFunc(problems, func(err error) bool { return err == nil })...)
-	return t, err
+	err := group.Wait()
+	return slices.DeleteFunc(problems, func(err error) bool { return err == nil }), err
 }
 
 func (v *verifier) object(ctx context.Context, f File) error {

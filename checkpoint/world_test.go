@@ -125,6 +125,9 @@ func checkUsable(ctx context.Context, r *Repository) error {
 		if err != nil {
 			return err
 		}
+		for _, problem := range report.Channels.Problems {
+			return fmt.Errorf("round %d, in flight: %w", round.Number, problem)
+		}
 		for _, t := range report.Tasks {
 			for _, problem := range t.Problems {
 				if _, gone := r.Manifest(ctx, 1, round.Number, t.Task); errors.Is(gone, ErrMissing) && !report.Complete {
@@ -135,6 +138,19 @@ func checkUsable(ctx context.Context, r *Repository) error {
 		}
 	}
 	return nil
+}
+
+// completion is of a round without anything in flight.
+func completion(n int64, tasks []partition.TaskID) Completion {
+	return Completion{Incarnation: 1, Round: n, Tasks: tasks, Generation: "g"}
+}
+
+// withChannel adds to a completion what was in flight in one partition.
+func withChannel(c Completion, path string) Completion {
+	c.Channels = func(context.Context, []Manifest) ([]ChannelFile, error) {
+		return []ChannelFile{{Topic: "by-word", Partition: 3, Records: 1, Path: path}}, nil
+	}
+	return c
 }
 
 // objectNames lists state objects.

@@ -28,6 +28,7 @@ type Emission struct {
 	NullValue bool   // the value is null (a tombstone), not empty
 	Time      Time
 	Headers   []Header
+	Control   bool // an announcement of the task: the output adds ControlHeader
 }
 
 // Key returns the key bytes, nil for a null key. They alias Buf.

@@ -63,14 +63,19 @@ func (r *Resources) pebbleOptions(db *DB) *pebble.Options {
 		EventListener: db.events(),
 	}
 	o.Experimental.CompactionScheduler = &compactionSeat{slots: r.compactions}
-	// Point reads of absent keys are the common miss of a keyed aggregation:
-	// filters at every level, also at the bottom.
+	setTables(o)
+	return o
+}
+
+// setTables says how tables are written. Point reads of absent keys are the
+// common miss of a keyed aggregation: filters at every level, also at the
+// bottom.
+func setTables(o *pebble.Options) {
 	filter := bloom.FilterPolicy(10)
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = filter
 		o.Levels[i].Compression = levelCompression(i)
 	}
-	return o
 }
 
 // levelCompression: the first levels are rewritten soon, so compressing them

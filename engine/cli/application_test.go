@@ -4,7 +4,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json/v2"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -16,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/streamd/streamd/engine/kafka"
+	"github.com/streamd/streamd/engine/worker"
 )
 
 func TestAnApplicationIsLookedIntoReplayedAndReset(t *testing.T) {
@@ -43,36 +43,10 @@ func (w *world) lookInto(t *testing.T, round string) {
 	w.execute(counter(), "checkpoints", "verify", round).want(t, 0, "ok")
 	w.execute(nil, "checkpoints", "show", "latest", "--app-id", "counter").want(t, 0, "0_1")
 
-	w.execute(counter(), "state", "get", "per-word", "be").want(t, 0, "be", "3")
-	got := decode[[]entry](t, w.execute(counter(), "state", "get", "per-word", "to", "--checkpoint", round, "-o", "json").want(t, 0))
-	if len(got) != 1 || string(got[0].Key) != `"to"` || string(got[0].Value) != "2" || got[0].Time == nil {
-		t.Errorf("state is %+v", got)
-	}
-	counts := map[string]string{}
-	for line := range strings.Lines(w.execute(counter(), "state", "scan", "per-word", "-o", "json").want(t, 0).out) {
-		var e entry
-		if err := json.Unmarshal([]byte(line), &e); err != nil {
-			t.Fatalf("%v: %s", err, line)
-		}
-		counts[string(e.Key)] = string(e.Value)
-	}
-	want := map[string]string{`"to"`: "2", `"be"`: "3", `"or"`: "1", `"not"`: "1", `"quick"`: "1"}
-	if diff := cmp.Diff(want, counts); diff != "" {
-		t.Error(diff)
-	}
-	scan := w.execute(counter(), "state", "scan", "per-word", "--limit", "1").want(t, 0, "stopped after 1 entries")
-	if lines := strings.Count(scan.out, "\n"); lines != 2 {
-		t.Errorf("%d lines: %s", lines, scan.out)
-	}
-	if r := w.execute(counter(), "state", "scan", "per-word", "--prefix", "qu").want(t, 0, "quick"); strings.Contains(r.out, "not") {
-		t.Error(r.out)
-	}
-
-	w.execute(counter(), "state", "get", "per-word", "nowhere").want(t, exitNotFound, "has no key nowhere")
-	w.execute(counter(), "state", "get", "perword", "to").want(t, exitNotFound, "did you mean per-word?")
-	w.execute(counter(), "state", "get", "per-word", "to", "sub").want(t, exitUsage, "not a map")
+	w.looksAtState(t, round)
 	w.execute(counter(), "checkpoints", "show", "99999").want(t, exitNotFound, "no checkpoint 99999")
-	w.execute(counter(), "checkpoints", "show", "many").want(t, exitUsage)
+	w.execute(counter(), "checkpoints", "show", "0").want(t, exitUsage)
+	w.execute(counter(), "checkpoints", "show", "lates").want(t, exitNotFound, "nor a savepoint", "did you mean latest?")
 	w.execute(counter(), "checkpoints", "list", "--app-id", "nobody").want(t, exitNotFound, "no application nobody")
 	w.execute(counter(), "status", "--app-id", "nobody").want(t, exitNotFound, "no application nobody")
 	w.execute(counter(), "doctor").want(t, 0, "transaction.version", "create-if-absent", "all there: counts, words")
@@ -86,8 +60,8 @@ func (w *world) replays(t *testing.T, round string) {
 
 	dry := w.execute(counter(), "replay", "--from", round, "--as", "again", "--mute", "--dry-run", "-o", "json").want(t, 0, "nothing was done")
 	var behind int64
-	for _, task := range decode[[]plannedTask](t, dry) {
-		behind += task.RecordsBehind
+	for _, task := range decode[worker.Beginning](t, dry).Tasks {
+		behind += task.Behind
 	}
 	if behind < 2 {
 		t.Errorf("the plan is %d records behind, expected at least 2", behind)
@@ -100,7 +74,7 @@ func (w *world) replays(t *testing.T, round string) {
 		t.Fatal(err)
 	}
 	defer counts.Close()
-	w.execute(counter(), "replay", "--from", round, "--as", "again", "--output-prefix", "again.", "--until", "end").want(t, 0, "reset --app-id again")
+	w.execute(counter(), "replay", "--from", round, "--as", "again", "--prefix", "again.", "--until", "end").want(t, 0, "reset --app-id again")
 	if err := counts.CatchUp(w.ctx, func(m kafka.Message) { t.Errorf("the replay wrote to the original's topic: %s", m.Key) }); err != nil {
 		t.Fatal(err)
 	}
@@ -167,21 +141,75 @@ func TestResetIsRefusedWhileWorkersRun(t *testing.T) {
 	(<-ended).want(t, 0)
 }
 
-func TestPipelineWithARepartitionTopicIsNotReplayed(t *testing.T) {
+func TestSavepointsAreMadeForkedFromRolledBackToAndCarriedElsewhere(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.feed(t, "a", "b")
+	w.feed(t, "a", "b", "a")
 	ctx, stop := context.WithCancel(w.ctx)
+	defer stop()
 	ended := make(chan result, 1)
 	go func() { ended <- execute(ctx, regrouper(), w.settings, "run") }()
-	w.until(t, "a checkpoint is complete", func() bool {
-		return w.execute(regrouper(), "checkpoints", "show", "latest").code == 0
+	w.until(t, "the worker has joined", func() bool {
+		r := w.execute(regrouper(), "status", "-o", "json")
+		return r.code == 0 && len(decode[applicationStatus](t, r).Workers) == 1
 	})
-	stop()
+	w.execute(regrouper(), "savepoint", "create", "first", "--note", "before more", "--by", "ann").want(t, 0, "has begun", "first", "ann", "before more")
+	w.execute(regrouper(), "savepoint", "create", "first").want(t, exitPrecondition, "exists already")
+	w.execute(regrouper(), "savepoint", "create", "a b").want(t, exitUsage)
+	w.execute(regrouper(), "rollback", "--to", "first", "--yes", "regrouper").want(t, exitPrecondition, "stop its workers")
+	w.feed(t, "c")
+	w.execute(regrouper(), "savepoint", "create", "second", "--stop").want(t, 0, "is halted at savepoint second")
 	(<-ended).want(t, 0)
-	for _, more := range []string{"--dry-run", "--until=end"} {
-		w.execute(regrouper(), "replay", "--from", "latest", "--as", "x", "--mute", more).want(t, exitPrecondition, "repartition")
+
+	w.execute(regrouper(), "savepoint", "list").want(t, 0, "first", "second")
+	w.execute(regrouper(), "savepoint", "show", "secnd").want(t, exitNotFound, "did you mean second?")
+	if d := decode[savepointDetail](t, w.execute(regrouper(), "savepoint", "show", "second", "-o", "json").want(t, 0)); d.Tasks != 4 || d.Inputs["lines"] == nil {
+		t.Errorf("the savepoint is %+v", d)
 	}
+	w.execute(regrouper(), "resume").want(t, 0, "may go on")
+	w.execute(regrouper(), "resume").want(t, exitPrecondition, "not halted")
+	w.execute(regrouper(), "run", "--until", "end").want(t, 0)
+
+	w.execute(regrouper(), "fork", "--from", "second", "--as", "twin", "--prefix", "twin.", "--dry-run").want(t, 0, "can begin")
+	w.execute(regrouper(), "fork", "--from", "second", "--as", "twin", "--prefix", "twin.").want(t, 0, "run --app-id twin")
+	w.execute(regrouper(), "fork", "--from", "second", "--as", "twin", "--prefix", "twin.").want(t, 0, "had begun already")
+	w.execute(regrouper(), "run", "--app-id", "twin", "--until", "end").want(t, 0)
+
+	w.execute(regrouper(), "rollback", "--to", "first").want(t, exitPrecondition, "--yes regrouper")
+	w.execute(regrouper(), "rollback", "--to", "first", "--yes", "regrouper").want(t, 0, "life 2")
+	w.execute(regrouper(), "run", "--until", "end").want(t, 0)
+	w.execute(regrouper(), "state", "query", "SELECT count(*) FROM per-line", "--from", "1/second").want(t, 0, "count(*)")
+	w.execute(regrouper(), "checkpoints", "diff", "1/first", "1/second").want(t, 0, "per-line")
+	w.execute(regrouper(), "checkpoints", "show", "3/1").want(t, exitUsage, "lives 1 to 2")
+	w.execute(regrouper(), "rollback", "--to", "1/second", "--dry-run").want(t, 0, "life 3")
+	w.execute(regrouper(), "savepoint", "create", "kept", "--of", "latest").want(t, 0, "kept")
+
+	w.execute(regrouper(), "rescale", "--from", "kept", "--partitions", "3").want(t, exitPrecondition, "--yes regrouper")
+	w.execute(regrouper(), "rescale", "--from", "kept", "--partitions", "3", "--dry-run").want(t, 0, "2 tasks become 3", "nothing was done")
+	w.execute(regrouper(), "rescale", "--from", "kept", "--partitions", "3", "--yes", "regrouper").want(t, 0, "life 3")
+	w.execute(regrouper(), "run", "--until", "end").want(t, 0)
+	w.execute(regrouper(), "rescale", "--from", "1/second", "--partitions", "1", "--as", "small", "--mute").want(t, 0, "2 tasks become 1")
+	w.execute(regrouper(), "run", "--app-id", "small", "--until", "end").want(t, 0)
+
+	file := filepath.Join(t.TempDir(), "second.tar")
+	w.execute(regrouper(), "savepoint", "export", "second", "--to", file).want(t, 0, "is in")
+	w.execute(regrouper(), "savepoint", "export", "second", "--to", file).want(t, exitPrecondition, "exists already")
+	elsewhere := []string{"--app-id", "imported", "--store-url", "file://" + t.TempDir()}
+	w.execute(regrouper(), append([]string{"savepoint", "import", file}, elsewhere...)...).want(t, 0, "is stored")
+	w.execute(regrouper(), append([]string{"savepoint", "import", file}, elsewhere...)...).want(t, 0, "is stored")
+	w.execute(regrouper(), append([]string{"checkpoints", "verify", "latest"}, elsewhere...)...).want(t, 0, "ok")
+	w.execute(regrouper(), append([]string{"fork", "--from", "second", "--as", "offspring", "--mute"}, elsewhere[2:]...)...).want(t, exitNotFound)
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, content[:len(content)-2000], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.execute(regrouper(), "savepoint", "import", file, "--app-id", "broken", "--store-url", "file://"+t.TempDir()).want(t, exitFailure, "corrupt")
+
+	w.execute(regrouper(), "savepoint", "delete", "second").want(t, 0, "is deleted")
+	w.execute(regrouper(), "savepoint", "delete", "second").want(t, exitNotFound)
 }
 
 func TestDamagedCheckpointIsNamed(t *testing.T) {

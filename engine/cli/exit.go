@@ -20,6 +20,7 @@ import (
 	"github.com/streamd/streamd/checkpoint/objstore/open"
 	"github.com/streamd/streamd/engine/config"
 	"github.com/streamd/streamd/engine/devbroker"
+	"github.com/streamd/streamd/engine/inspect"
 	"github.com/streamd/streamd/engine/kafka"
 	"github.com/streamd/streamd/engine/worker"
 	"github.com/streamd/streamd/operators/topology"
@@ -76,8 +77,9 @@ var reactions = []struct {
 	{context.DeadlineExceeded, exitTimeout},
 	{devbroker.ErrInUse, exitPrecondition},
 	{kafka.ErrGroupBusy, exitPrecondition},
-	{worker.ErrReplayTaken, exitPrecondition},
-	{worker.ErrReplayRepartition, exitPrecondition},
+	{worker.ErrLifeTaken, exitPrecondition},
+	{worker.ErrRunning, exitPrecondition},
+	{worker.ErrOutputs, exitUsage},
 	{kafka.ErrOffsetExpired, exitPrecondition},
 	{worker.ErrNoOffset, exitPrecondition},
 	{worker.ErrForeignOffset, exitPrecondition},
@@ -88,6 +90,12 @@ var reactions = []struct {
 	{objstore.ErrUnsafe, exitPrecondition},
 	{crypt.ErrKey, exitPrecondition},
 	{crypt.ErrPlain, exitPrecondition},
+	{inspect.ErrSyntax, exitUsage},
+	{inspect.ErrKey, exitUsage},
+	{inspect.ErrForeign, exitInvalid},
+	{inspect.ErrTooLarge, exitPrecondition},
+	{inspect.ErrRescaled, exitPrecondition},
+	{inspect.ErrNoStore, exitNotFound},
 	{kafka.ErrUnknownTopic, exitNotFound},
 	{checkpoint.ErrMissing, exitNotFound},
 	{fs.ErrNotExist, exitNotFound},

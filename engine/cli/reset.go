@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -27,8 +28,8 @@ import (
 type leftovers struct {
 	Group  string   `json:"group"`  // with its committed offsets; empty: none
 	Topics []string `json:"topics"` // internal ones
-	// Objects ends with the application's own record: as long as it is there, a worker that starts meanwhile
-	// refuses to begin from empty.
+	// Objects ends with the records of the application's lives, the first last: as long as it is there, a worker that
+	// starts meanwhile refuses to begin from empty.
 	Objects []string `json:"objects"`
 	Folders []string `json:"folders"` // local state on this machine
 }
@@ -136,7 +137,7 @@ func findLeftovers(ctx context.Context, cfg *config.Config, adm *kafka.Admin, st
 			return nil, err
 		}
 		slices.SortStableFunc(left.Objects, func(a, b string) int {
-			return cmp.Or(depth(b)-depth(a), strings.Compare(b, a)) // application.json is before clock
+			return cmp.Or(cmp.Compare(lifeOf(b), lifeOf(a)), strings.Compare(a, b))
 		})
 	}
 	left.Folders, err = stateFolders(cfg)
@@ -162,8 +163,15 @@ func checkBorrowers(ctx context.Context, app string, store objstore.Store, objec
 	return nil
 }
 
-// depth helps to delete the application's record last: of the objects that lie highest it is the first by name.
-func depth(name string) int { return strings.Count(name, "/") }
+// lifeOf returns the number of the life that an object is the record of; above all if it is none.
+func lifeOf(name string) int {
+	if rest, ok := strings.CutSuffix(name, "/application.json"); ok {
+		if n, err := strconv.Atoi(rest[strings.LastIndex(rest, "/")+1:]); err == nil {
+			return n
+		}
+	}
+	return math.MaxInt
+}
 
 // stateFolders returns the folders of all lives of the application: "<app>-<incarnation>".
 func stateFolders(cfg *config.Config) ([]string, error) {

@@ -57,6 +57,7 @@ type Config struct {
 	StoreURL           string
 	StoreKeysFile      string
 	CheckpointInterval time.Duration
+	CheckpointTimeout  time.Duration
 	CheckpointsKept    int
 	DrainTimeout       time.Duration
 

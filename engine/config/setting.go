@@ -167,6 +167,8 @@ func stateSettings() []Setting {
 			bind: func(c *Config) pflag.Value { return (*textValue)(&c.StoreKeysFile) }},
 		{Name: "checkpoint.interval", Default: "30s", Doc: "How often state is checkpointed. Bounds how much changelog a recovery replays.",
 			bind: func(c *Config) pflag.Value { return (*durationValue)(&c.CheckpointInterval) }},
+		{Name: "checkpoint.timeout", Default: "10m", Doc: "How long a checkpoint may take before the next one is begun although it is not complete.",
+			bind: func(c *Config) pflag.Value { return (*durationValue)(&c.CheckpointTimeout) }},
 		{Name: "checkpoints.kept", Default: "3", Doc: "How many checkpoints are kept. Recovery falls back to an older one when an object of the newest is missing or corrupt.",
 			bind: func(c *Config) pflag.Value { return (*intValue)(&c.CheckpointsKept) }},
 		{Name: "drain.timeout", Default: "25s", Doc: "How long a worker may take to commit, checkpoint and leave after SIGTERM. Below Kubernetes' terminationGracePeriodSeconds.",

@@ -264,6 +264,7 @@ func (v *validator) state() {
 	}
 	v.store()
 	v.atLeast("checkpoint.interval", c.CheckpointInterval, 100*time.Millisecond)
+	v.atLeast("checkpoint.timeout", c.CheckpointTimeout, time.Second)
 	v.number("checkpoints.kept", int64(c.CheckpointsKept), 1, 10_000)
 	v.atLeast("drain.timeout", c.DrainTimeout, time.Second)
 }

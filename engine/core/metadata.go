@@ -22,6 +22,7 @@ type Metadata struct {
 	Epoch           uint64 // ordinal of the task's last commit
 	ChangelogOffset int64  // of the position record; -1: the task has no state, or has not committed yet
 	Round           int64  // newest durable checkpoint of the task; 0: none
+	Entered         int64  // newest round that the task has entered: its cut is the commit that first said so; 0: none
 	TransactionalID string // of the committing worker, so that a successor can fence it
 	// Watermark and Idle say how far the task has come in event time. They are for tasks that have nothing to read.
 	Watermark int64
@@ -31,7 +32,7 @@ type Metadata struct {
 
 // Encode gives the text that is committed.
 func (m Metadata) Encode() string {
-	text := fmt.Sprintf("streamd1 %d %d %d %d %s %d", m.Incarnation, m.Epoch, m.ChangelogOffset, m.Round, m.TransactionalID, m.Watermark)
+	text := fmt.Sprintf("streamd1 %d %d %d %d %d %s %d", m.Incarnation, m.Epoch, m.ChangelogOffset, m.Round, m.Entered, m.TransactionalID, m.Watermark)
 	if m.Idle {
 		text += " idle"
 	}
@@ -50,8 +51,8 @@ func DecodeMetadata(s string) (Metadata, error) {
 	}
 	rest, m.Finished, _ = strings.Cut(rest, " finished ")
 	rest, m.Idle = strings.CutSuffix(rest, " idle")
-	n, err := fmt.Sscanf(rest, "%d %d %d %d %s %d", &m.Incarnation, &m.Epoch, &m.ChangelogOffset, &m.Round, &m.TransactionalID, &m.Watermark)
-	if err != nil || n != 6 || m.Encode() != s {
+	n, err := fmt.Sscanf(rest, "%d %d %d %d %d %s %d", &m.Incarnation, &m.Epoch, &m.ChangelogOffset, &m.Round, &m.Entered, &m.TransactionalID, &m.Watermark)
+	if err != nil || n != 7 || m.Encode() != s {
 		return Metadata{}, fmt.Errorf("decode offset metadata %.40q: %w", s, ErrMetadata)
 	}
 	return m, nil

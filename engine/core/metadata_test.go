@@ -18,7 +18,7 @@ func TestMetadataSurvivesARoundTrip(t *testing.T) {
 		{Incarnation: 1, ChangelogOffset: -1, TransactionalID: "-"},
 		{Incarnation: 3, Epoch: 17, ChangelogOffset: 4711, Round: 12, TransactionalID: "spend-3-worker-7f"},
 		{Incarnation: 1, TransactionalID: "a", Watermark: math.MinInt64, Idle: true, Finished: "17"},
-		{Incarnation: math.MaxInt, Epoch: math.MaxUint64, ChangelogOffset: math.MaxInt64, Round: math.MaxInt64, TransactionalID: "ünusual%d\"id"},
+		{Incarnation: math.MaxInt, Epoch: math.MaxUint64, ChangelogOffset: math.MaxInt64, Round: math.MaxInt64, Entered: math.MaxInt64, TransactionalID: "ünusual%d\"id"},
 	} {
 		got, err := core.DecodeMetadata(m.Encode())
 		if err != nil || got != m {
@@ -30,8 +30,8 @@ func TestMetadataSurvivesARoundTrip(t *testing.T) {
 // The written form is in the group's offsets of every application that ever ran: it must stay readable.
 func TestMetadataFormatDoesNotChange(t *testing.T) {
 	t.Parallel()
-	m := core.Metadata{Incarnation: 3, Epoch: 17, ChangelogOffset: 4711, Round: 12, TransactionalID: "spend-3-a"}
-	if got, want := m.Encode(), "streamd1 3 17 4711 12 spend-3-a 0"; got != want {
+	m := core.Metadata{Incarnation: 3, Epoch: 17, ChangelogOffset: 4711, Round: 12, Entered: 13, TransactionalID: "spend-3-a"}
+	if got, want := m.Encode(), "streamd1 3 17 4711 12 13 spend-3-a 0"; got != want {
 		t.Errorf("encoded as %q, want %q", got, want)
 	}
 }
@@ -39,7 +39,7 @@ func TestMetadataFormatDoesNotChange(t *testing.T) {
 func TestMetadataFitsTheBrokersLimit(t *testing.T) {
 	t.Parallel()
 	m := core.Metadata{
-		Incarnation: math.MinInt, Epoch: math.MaxUint64, ChangelogOffset: math.MinInt64, Round: math.MinInt64,
+		Incarnation: math.MinInt, Epoch: math.MaxUint64, ChangelogOffset: math.MinInt64, Round: math.MinInt64, Entered: math.MinInt64,
 		TransactionalID: strings.Repeat("x", 3000),
 	}
 	if n := len(m.Encode()); n > core.MaxMetadataBytes {

@@ -151,9 +151,9 @@ func (a *Admin) GroupOf(ctx context.Context, app string) (GroupInfo, error) {
 const coordinatorPatience = 15 * time.Second
 
 // describeGroup returns the zero group for one that does not exist.
-func (a *Admin) describeGroup(ctx context.Context, app string) (kadm.DescribedGroup, error) {
+func (c *Cluster) describeGroup(ctx context.Context, app string) (kadm.DescribedGroup, error) {
 	for deadline := time.Now().Add(coordinatorPatience); ; {
-		described, err := a.adm.DescribeGroups(ctx, app)
+		described, err := c.adm.DescribeGroups(ctx, app)
 		if err == nil {
 			err = described.Error()
 		}

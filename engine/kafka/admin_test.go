@@ -79,7 +79,7 @@ func TestCommittedOffsetsAndMetadataAreListedAndDeleted(t *testing.T) {
 	ctx, a := admin(t, cfg)
 	tp := partition.TopicPartition{Topic: "in", Partition: 1}
 	p := producer(t, cfg, "initial")
-	if out, err := p.CommitInitial(ctx, []OffsetCommit{{tp, 7, "meta"}}); out != core.Confirmed {
+	if out, err := p.CommitInitial(ctx, []OffsetCommit{{tp, 7, "meta"}}, nil); out != core.Confirmed {
 		t.Fatal(out, err)
 	}
 	g, err := a.GroupOf(ctx, "app")

@@ -158,6 +158,12 @@ func (c *Cluster) fetchOffsetsOnce(ctx context.Context, req *kmsg.OffsetFetchReq
 	return got, nil
 }
 
+// Members returns how many members the group of an application has.
+func (c *Cluster) Members(ctx context.Context, app string) (int, error) {
+	d, err := c.describeGroup(ctx, app)
+	return len(d.Members), err
+}
+
 // OffsetCommit is one position to be committed, and what stands beside it.
 type OffsetCommit struct {
 	Partition partition.TopicPartition

@@ -76,7 +76,9 @@ type Batch struct {
 	Partition     partition.TopicPartition
 	HighWatermark int64
 	StableEnd     int64 // last stable offset: nothing beyond is committed yet
-	records       []*kgo.Record
+	// Internal says that it is of a repartition topic, whose keys begin with the origin of the record.
+	Internal bool
+	records  []*kgo.Record
 }
 
 // Len is the number of records, markers included.
@@ -96,20 +98,27 @@ func (b *Batch) TimeAt(i int) operators.Time {
 	return b.records[i].Timestamp.UnixMilli()
 }
 
-// Record fills r with record i. False: it is a transaction marker, which has an offset and no content.
-func (b *Batch) Record(i int, r *operators.Record) bool {
+// Record fills r with record i. False: it is a transaction marker, which has an offset and no content. ErrNotRepartition:
+// the topic is a repartition topic, and somebody else has written to it.
+func (b *Batch) Record(i int, r *operators.Record) (bool, error) {
 	k := b.records[i]
 	r.Topic, r.Partition, r.Offset = k.Topic, k.Partition, k.Offset
 	if k.Attrs.IsControl() {
-		return false
+		return false, nil
 	}
 	r.Time = k.Timestamp.UnixMilli()
 	r.Key, r.Value = k.Key, k.Value
+	if b.Internal {
+		var err error
+		if _, r.Key, err = cutOrigin(k.Key); err != nil {
+			return false, fmt.Errorf("%s/%d at offset %d: %w", k.Topic, k.Partition, k.Offset, err)
+		}
+	}
 	r.Headers = r.Headers[:0]
 	for _, h := range k.Headers {
 		r.Headers = append(r.Headers, operators.Header{Key: h.Key, Value: h.Value})
 	}
-	return true
+	return true, nil
 }
 
 // Poll waits for records and returns at most limit of them. Nothing and nil: ctx has ended. Errors that heal by

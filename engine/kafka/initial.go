@@ -13,16 +13,27 @@ import (
 	"github.com/streamd/streamd/engine/core"
 )
 
-// CommitInitial commits the offsets from which an application starts, as no member of its group. Of several processes
+// CommitInitial commits the offsets from which a life of an application starts, as no member of its group, and with them
+// what was in flight at the cut that it starts from. Of several processes
 // that do it at once with one transactional id only the one that has taken the id last can: whoever looks at what is
 // committed after it has taken the id, and then commits, changes nothing that was committed in between. The others are
 // Fenced. Without a transactional id the commit is Fenced, too, once the group has members. After Fenced and Unknown
 // the caller looks again; Refused is final.
-func (p *Producer) CommitInitial(ctx context.Context, commits []OffsetCommit) (out core.Outcome, err error) {
-	if p.id == "" {
+func (p *Producer) CommitInitial(ctx context.Context, commits []OffsetCommit, channels []SavedChannel) (out core.Outcome, err error) {
+	out, err = p.produceChannels(ctx, channels)
+	switch {
+	case out != core.Confirmed:
+	case p.id == "":
 		out, err = p.commitPlain(ctx, "", -1, commits)
-	} else if out, err = p.commitInTransaction(ctx, "", -1, commits); out == core.Confirmed {
-		out, err = p.endWithoutRecords(ctx)
+	default:
+		if out, err = p.commitInTransaction(ctx, "", -1, commits); out != core.Confirmed {
+			break
+		}
+		if p.sent.Load() {
+			out, err = p.End(ctx, true)
+		} else {
+			out, err = p.endWithoutRecords(ctx)
+		}
 	}
 	switch {
 	case isBusyGroup(err), errors.Is(err, kerr.InvalidTxnState): // the latter: who took the id has aborted it already

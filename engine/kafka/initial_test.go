@@ -31,10 +31,10 @@ func TestAnInitialCommitThatWasOvertakenChangesNothing(t *testing.T) {
 	ctx, a := admin(t, cfg)
 	tp := partition.TopicPartition{Topic: "in"}
 	late, early := producer(t, cfg, "initial"), producer(t, cfg, "initial")
-	if out, err := early.CommitInitial(ctx, []OffsetCommit{{tp, 0, "early"}}); out != core.Confirmed {
+	if out, err := early.CommitInitial(ctx, []OffsetCommit{{tp, 0, "early"}}, nil); out != core.Confirmed {
 		t.Fatal(out, err)
 	}
-	if out, err := late.CommitInitial(ctx, []OffsetCommit{{tp, 0, "late"}}); out != core.Fenced {
+	if out, err := late.CommitInitial(ctx, []OffsetCommit{{tp, 0, "late"}}, nil); out != core.Fenced {
 		t.Errorf("the late commit is %v, %v", out, err)
 	}
 	got, err := a.StableOffsets(ctx, "app", []partition.TopicPartition{tp})
@@ -48,7 +48,7 @@ func TestOffsetsOfATransactionAreThereOnceItsEndIsConfirmed(t *testing.T) {
 	t.Parallel()
 	cfg := fake(t, kfake.SeedTopics(1, "in", "out"))
 	ctx, a := admin(t, cfg)
-	tp, p, box := partition.TopicPartition{Topic: "in"}, producer(t, cfg, "app.1"), NewOutbox("0_0", nil)
+	tp, p, box := partition.TopicPartition{Topic: "in"}, producer(t, cfg, "app.1"), NewOutbox(partition.TaskID{}, nil)
 	box.Use(p)
 	for n := range int64(200) {
 		if err := p.Begin(); err != nil {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 	"unsafe"
 
@@ -20,6 +21,7 @@ import (
 type Topic struct {
 	Name       string
 	Partitions int32
+	Internal   bool   // a repartition topic: its records name the task that wrote them, see frame.go
 	Muted      bool   // what is emitted is thrown away
 	Step       string // that writes to it, for errors
 }
@@ -34,7 +36,8 @@ const (
 // uses it again once the epoch has ended: nothing is allocated per record. One goroutine at a time.
 type Outbox struct {
 	p       *Producer
-	task    string
+	task    partition.TaskID
+	origin  []byte // what the keys of repartition records begin with
 	topics  []Topic
 	promise func(*kgo.Record, error)
 
@@ -45,13 +48,14 @@ type Outbox struct {
 	emitted int64
 	bytes   int64
 
-	bytesBefore int64 // bytes when the epoch began
+	bytesBefore int64         // bytes when the epoch began
+	controls    []*kgo.Record // announcements of the epoch
 	hashed      func(key []byte, partitions int32) int32
 }
 
 // NewOutbox returns the outbox of a task that writes to topics, in the order of its sub-topology's outputs.
-func NewOutbox(task string, topics []Topic) *Outbox {
-	return &Outbox{task: task, topics: topics, hashed: partition.ForKey}
+func NewOutbox(task partition.TaskID, topics []Topic) *Outbox {
+	return &Outbox{task: task, origin: appendOrigin(nil, task), topics: topics, hashed: partition.ForKey}
 }
 
 // Use directs the outbox to a producer. Before the first record, and after the producer was replaced.
@@ -70,7 +74,7 @@ func (o *Outbox) Use(p *Producer) {
 
 // attributed names who wrote the record that a broker, or the client, did not take.
 func (o *Outbox) attributed(r *kgo.Record, err error) error {
-	who := "task " + o.task
+	who := "task " + o.task.String()
 	for _, t := range o.topics {
 		if t.Name == r.Topic && t.Step != "" {
 			who += ", step " + t.Step
@@ -95,6 +99,7 @@ func (o *Outbox) Reset() {
 	o.records = keep(o.records, 2*o.cur+1)
 	o.chunks = keep(o.chunks, 2*o.chunk+1)
 	o.cur, o.n, o.chunk, o.bytesBefore = 0, 0, 0, o.bytes
+	o.controls = o.controls[:0]
 }
 
 // keep lets go of what an epoch like the last one does not use: a burst must not be held for ever.
@@ -108,7 +113,7 @@ func keep[T any](list []T, n int) []T {
 
 // Drop forgets the memory of the epoch altogether, where the producer may still hold records of it.
 func (o *Outbox) Drop() {
-	o.records, o.chunks = nil, nil
+	o.records, o.chunks, o.controls = nil, nil, nil
 	o.cur, o.n, o.chunk, o.bytesBefore = 0, 0, 0, o.bytes
 }
 
@@ -120,16 +125,22 @@ func (o *Outbox) Held() int64 {
 // Emitted returns how many records and bytes were emitted since the outbox was made.
 func (o *Outbox) Emitted() (records, bytes int64) { return o.emitted, o.bytes }
 
-// Buffer implements operators.Output.
+// Buffer implements operators.Output. Before what it returns lies the origin, so that a repartition record's key can
+// begin with it at no cost.
 func (o *Outbox) Buffer() []byte {
 	for o.chunk < len(o.chunks) {
 		if c := o.chunks[o.chunk]; cap(c)-len(c) >= outboxChunkBytes/16 {
-			return c[len(c):]
+			return o.behindOrigin(c)
 		}
 		o.chunk++
 	}
 	o.chunks = append(o.chunks, make([]byte, 0, outboxChunkBytes))
-	return o.chunks[o.chunk]
+	return o.behindOrigin(o.chunks[o.chunk])
+}
+
+func (o *Outbox) behindOrigin(chunk []byte) []byte {
+	b := append(chunk, o.origin...)
+	return b[len(b):]
 }
 
 // Emit implements operators.Output.
@@ -138,9 +149,7 @@ func (o *Outbox) Emit(e operators.Emission) {
 	if t.Muted {
 		return
 	}
-	if c := o.chunks[o.chunk]; len(c)+len(e.Buf) <= cap(c) && len(e.Buf) > 0 && &e.Buf[0] == &c[:cap(c)][len(c)] {
-		o.chunks[o.chunk] = c[:len(c)+len(e.Buf)]
-	} // else: the record has outgrown the chunk and has memory of its own, or is empty
+	framed := o.take(e.Buf)
 	r := o.next()
 	*r = kgo.Record{Topic: t.Name, Partition: e.Partition, Timestamp: time.UnixMilli(e.Time)}
 	value := e.Buf
@@ -162,7 +171,43 @@ func (o *Outbox) Emit(e operators.Emission) {
 			r.Partition = int32(o.emitted % int64(t.Partitions))
 		}
 	}
+	if t.Internal {
+		if framed == nil {
+			framed = append(slices.Clone(o.origin), r.Key...)
+		}
+		r.Key = framed[: len(o.origin)+len(r.Key) : len(o.origin)+len(r.Key)]
+		markNullKey(r.Key, e.KeyLen < 0)
+	}
+	if e.Control {
+		r.Headers = append(r.Headers, kgo.RecordHeader{Key: operators.ControlHeader})
+		o.controls = append(o.controls, r)
+	}
 	o.send(r)
+}
+
+// take keeps what was written behind the last Buffer, and returns it with the origin before it. Nil: the record has
+// outgrown the chunk and has memory of its own.
+func (o *Outbox) take(buf []byte) []byte {
+	c := o.chunks[o.chunk]
+	begin, end := len(c)+len(o.origin), len(c)+len(o.origin)+len(buf)
+	if end > cap(c) || len(buf) > 0 && &buf[0] != &c[:cap(c)][begin] {
+		return nil
+	}
+	o.chunks[o.chunk] = c[:end]
+	return c[len(c):end]
+}
+
+// Announced returns, by topic and partition, the offset of the newest announcement of the epoch. Valid after a flush
+// that was confirmed, until Reset.
+func (o *Outbox) Announced() map[string]map[int32]int64 {
+	at := map[string]map[int32]int64{}
+	for _, r := range o.controls {
+		if at[r.Topic] == nil {
+			at[r.Topic] = map[int32]int64{}
+		}
+		at[r.Topic][r.Partition] = r.Offset
+	}
+	return at
 }
 
 // Append produces one record to a partition: a changelog entry. The slices must stay unchanged until Reset.

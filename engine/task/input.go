@@ -4,6 +4,7 @@ package task
 
 import (
 	"math"
+	"slices"
 	"sort"
 	"time"
 
@@ -17,6 +18,7 @@ const noStop = math.MaxInt64
 // input is one partition with what waits of it.
 type input struct {
 	tp         partition.TopicPartition
+	source     string // topic of the source in the topology: what the task's position calls the input
 	internal   bool
 	outOfOrder int64              // milliseconds
 	writers    []partition.TaskID // of a repartition topic
@@ -30,6 +32,12 @@ type input struct {
 	caughtUp time.Time // since when all that there is has been processed; zero: it has not
 }
 
+// writtenBy says whether a task writes to the repartition topic. One that did when there were more tasks does no more, and
+// is not waited for.
+func (in *input) writtenBy(id partition.TaskID) bool {
+	return len(in.writers) == 0 || slices.Contains(in.writers, id)
+}
+
 // cut takes off a batch what a bounded run does not process, and says whether there was any.
 func (in *input) cut(b Batch) (Batch, bool) {
 	if b.Last() < in.stop {
@@ -37,7 +45,7 @@ func (in *input) cut(b Batch) (Batch, bool) {
 	}
 	var r operators.Record
 	n := sort.Search(b.Len(), func(i int) bool {
-		b.Record(i, &r)
+		_, _ = b.Record(i, &r) // the offset is there in any case
 		return r.Offset >= in.stop
 	})
 	return head{b, n}, true
@@ -55,7 +63,7 @@ func (h head) Len() int { return h.n }
 // Last implements Batch.
 func (h head) Last() int64 {
 	var r operators.Record
-	h.Record(h.n-1, &r)
+	_, _ = h.Record(h.n-1, &r)
 	return r.Offset
 }
 

@@ -6,8 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 
 	"github.com/streamd/streamd/operators"
 	"github.com/streamd/streamd/partition"
@@ -19,35 +17,115 @@ var ErrPosition = errors.New("not a task position of this version")
 // Position is where a task stands in its inputs: for each partition the offset of the next record to process.
 type Position map[partition.TopicPartition]int64
 
-const positionFormat = 2
+const positionFormat = 3
 
-// Point is what a task's position record says: where it stands in its inputs, and in event time.
+// Point is what a task's position record says: where it stands in its inputs, and in event time. Inputs go by their names in
+// the topology, so that the record means the same in another life of the application, whose repartition topics have
+// other names on the cluster.
 type Point struct {
-	Position Position
-	time     map[string]inputTime // by topic
-	reached  operators.Time       // the task's watermark
+	inputs  []pointInput   // in the order of the sub-topology's sources
+	reached operators.Time // the task's watermark
+}
+
+type pointInput struct {
+	source    string
+	internal  bool
+	partition int32
+	next      int64
+	time      inputTime
+}
+
+// Position is where the point stands; name gives the name on the cluster of a topic of the topology.
+func (p *Point) Position(name func(topic string, internal bool) string) Position {
+	at := make(Position, len(p.inputs))
+	for _, in := range p.inputs {
+		at[partition.TopicPartition{Topic: name(in.source, in.internal), Partition: in.partition}] = in.next
+	}
+	return at
+}
+
+// Transplant sets the point to the begin of all repartition topics: those of another life of the application begin with
+// what was in flight at the point.
+func (p *Point) Transplant() {
+	for i := range p.inputs {
+		if p.inputs[i].internal {
+			p.inputs[i].next = 0
+		}
+	}
+}
+
+func (p *Point) input(source string, internal bool) (inputTime, bool) {
+	for i := range p.inputs {
+		if in := &p.inputs[i]; in.source == source && in.internal == internal {
+			return in.time, true
+		}
+	}
+	return inputTime{}, false
+}
+
+// InputAt is a position in one input of a task.
+type InputAt struct {
+	Source    string // as the topology names it
+	Internal  bool
+	Partition int32
+	Next      int64
+}
+
+// Rescale returns where a task begins whose keys lay in several tasks before. Event time is where the task stood that had
+// come least far: the others see what they have acted on already once more, and none of what is still to come is late. What
+// upstream tasks have said is forgotten: they say it again.
+func Rescale(points []Point, inputs []InputAt) Point {
+	p := Point{reached: operators.MaxTime}
+	for i := range points {
+		p.reached = min(p.reached, points[i].reached)
+	}
+	if len(points) == 0 {
+		p.reached = operators.MinTime
+	}
+	for _, at := range inputs {
+		in := pointInput{at.Source, at.Internal, at.Partition, at.Next, inputTime{newest: operators.MinTime}}
+		for i := range points {
+			for _, was := range points[i].inputs {
+				if was.source == at.Source && was.internal == at.Internal && was.partition == at.Partition {
+					in.time.newest = was.time.newest
+				}
+			}
+		}
+		p.inputs = append(p.inputs, in)
+	}
+	return p
 }
 
 // AppendTo encodes the point.
 func (p *Point) AppendTo(dst []byte) []byte {
 	dst = append(dst, positionFormat)
-	dst = p.Position.appendTo(dst)
 	dst = binary.AppendVarint(dst, p.reached)
-	dst = binary.AppendUvarint(dst, uint64(len(p.time)))
-	for _, topic := range slices.Sorted(maps.Keys(p.time)) {
-		in := p.time[topic]
-		dst = binary.AppendUvarint(dst, uint64(len(topic)))
-		dst = append(dst, topic...)
-		dst = binary.AppendVarint(dst, in.newest)
-		dst = binary.AppendUvarint(dst, uint64(len(in.upstream)))
-		for _, u := range in.upstream {
-			dst = binary.AppendUvarint(dst, uint64(u.task.SubTopology))
-			dst = binary.AppendUvarint(dst, uint64(u.task.Partition))
-			dst = binary.AppendVarint(dst, u.heard.watermark)
-			dst = append(dst, byte(u.heard.status))
-			dst = binary.AppendUvarint(dst, uint64(len(u.heard.run)))
-			dst = append(dst, u.heard.run...)
-		}
+	dst = binary.AppendUvarint(dst, uint64(len(p.inputs)))
+	for i := range p.inputs {
+		dst = p.inputs[i].appendTo(dst)
+	}
+	return dst
+}
+
+func (in *pointInput) appendTo(dst []byte) []byte {
+	internal := byte(0)
+	if in.internal {
+		internal = 1
+	}
+	dst = append(dst, internal)
+	dst = binary.AppendUvarint(dst, uint64(len(in.source)))
+	dst = append(dst, in.source...)
+	dst = binary.AppendUvarint(dst, uint64(in.partition))
+	dst = binary.AppendVarint(dst, in.next)
+	dst = binary.AppendVarint(dst, in.time.newest)
+	dst = binary.AppendUvarint(dst, uint64(len(in.time.upstream)))
+	for _, u := range in.time.upstream {
+		dst = binary.AppendUvarint(dst, uint64(u.task.SubTopology))
+		dst = binary.AppendUvarint(dst, uint64(u.task.Partition))
+		dst = binary.AppendVarint(dst, u.heard.watermark)
+		dst = append(dst, byte(u.heard.status))
+		dst = binary.AppendUvarint(dst, uint64(len(u.heard.run)))
+		dst = append(dst, u.heard.run...)
 	}
 	return dst
 }
@@ -58,20 +136,13 @@ func DecodePoint(b []byte) (Point, error) {
 		return Point{}, fmt.Errorf("decode position of %d bytes: %w", len(b), ErrPosition)
 	}
 	r := reader{b: b[1:]}
-	p := Point{Position: decodePosition(&r), reached: r.varint(), time: map[string]inputTime{}}
+	p := Point{reached: r.varint()}
 	for n := r.uvarint(); n > 0 && !r.bad; n-- {
-		topic := string(r.take(r.uvarint()))
-		in := inputTime{newest: r.varint()}
-		for m := r.uvarint(); m > 0 && !r.bad; m-- {
-			id := partition.TaskID{SubTopology: int32(r.uvarint()), Partition: int32(r.uvarint())}
-			heard := reading{watermark: r.varint()}
-			if b := r.take(1); b != nil {
-				heard.status = min(Status(b[0]), Finished)
-			}
-			heard.run = string(r.take(r.uvarint()))
-			in.hear(id, heard)
+		in := decodePointInput(&r)
+		if _, twice := p.input(in.source, in.internal); twice {
+			r.bad = true
 		}
-		p.time[topic] = in
+		p.inputs = append(p.inputs, in)
 	}
 	if r.bad || len(r.b) > 0 {
 		return Point{}, fmt.Errorf("decode position of %d bytes: %w", len(b), ErrPosition)
@@ -79,33 +150,24 @@ func DecodePoint(b []byte) (Point, error) {
 	return p, nil
 }
 
-// appendTo encodes count, then topic, partition and offset of each, in order.
-func (p Position) appendTo(dst []byte) []byte {
-	tps := make([]partition.TopicPartition, 0, len(p))
-	for tp := range p {
-		tps = append(tps, tp)
+func decodePointInput(r *reader) (in pointInput) {
+	if b := r.take(1); b != nil {
+		in.internal = b[0] == 1
+		r.bad = r.bad || b[0] > 1
 	}
-	slices.SortFunc(tps, partition.TopicPartition.Compare)
-	dst = binary.AppendUvarint(dst, uint64(len(tps)))
-	for _, tp := range tps {
-		dst = binary.AppendUvarint(dst, uint64(len(tp.Topic)))
-		dst = append(dst, tp.Topic...)
-		dst = binary.AppendUvarint(dst, uint64(tp.Partition))
-		dst = binary.AppendVarint(dst, p[tp])
-	}
-	return dst
-}
-
-func decodePosition(r *reader) Position {
-	p := Position{}
-	for n := r.uvarint(); n > 0 && !r.bad; n-- {
-		tp := partition.TopicPartition{Topic: string(r.take(r.uvarint())), Partition: int32(r.uvarint())}
-		if _, twice := p[tp]; twice {
-			r.bad = true
+	in.source = string(r.take(r.uvarint()))
+	in.partition, in.next = int32(r.uvarint()), r.varint()
+	in.time.newest = r.varint()
+	for m := r.uvarint(); m > 0 && !r.bad; m-- {
+		id := partition.TaskID{SubTopology: int32(r.uvarint()), Partition: int32(r.uvarint())}
+		heard := reading{watermark: r.varint()}
+		if b := r.take(1); b != nil {
+			heard.status = min(Status(b[0]), Finished)
 		}
-		p[tp] = r.varint()
+		heard.run = string(r.take(r.uvarint()))
+		in.time.hear(id, heard)
 	}
-	return p
+	return in
 }
 
 // reader takes values off the front of b; bad is set once b was too short.

@@ -36,10 +36,10 @@ func (in *input) unheard() inputTime {
 	return it
 }
 
-// Restart sets the task to a commit: its position, and what the position record says of event time. Without a record, as
-// in a task without state, event time is that of the last commit of this task, or nothing is known of it. Inputs of
-// users are active until they are seen to be otherwise.
-func (t *Task) Restart(at Position, record []byte) (err error) {
+// Restart sets the task to a commit: its position, the round that it has entered, and what the position record says of
+// event time. Without a record, as in a task without state, event time is that of the last commit of this task, or
+// nothing is known of it. Inputs of users are active until they are seen to be otherwise.
+func (t *Task) Restart(at Position, round int64, record []byte) (err error) {
 	defer t.contain(&err)
 	if len(record) > 0 {
 		p, err := DecodePoint(record)
@@ -48,6 +48,7 @@ func (t *Task) Restart(at Position, record []byte) (err error) {
 		}
 		t.restore(p)
 	}
+	t.time.round, t.confirmed.round = round, round
 	t.Seek(at)
 	return t.proc.Restart()
 }
@@ -56,12 +57,14 @@ func (t *Task) restore(p Point) {
 	t.startTime()
 	for i := range t.inputs {
 		in := &t.time.inputs[i]
-		was, ok := p.time[t.inputs[i].tp.Topic]
+		was, ok := p.input(t.inputs[i].source, t.inputs[i].internal)
 		if !ok || t.inputs[i].tp.Topic == "" {
 			continue
 		}
 		for _, u := range was.upstream {
-			in.hear(u.task, u.heard.in(t.run))
+			if t.inputs[i].writtenBy(u.task) {
+				in.hear(u.task, u.heard.in(t.run))
+			}
 		}
 		in.newest = was.newest
 		if t.inputs[i].internal {
@@ -77,10 +80,10 @@ func (t *Task) restore(p Point) {
 
 // Point returns where the task stands.
 func (t *Task) Point() Point {
-	p := Point{Position: t.Position(), reached: t.time.now.watermark, time: map[string]inputTime{}}
+	p := Point{reached: t.time.now.watermark}
 	for i := range t.inputs {
 		if in := &t.inputs[i]; in.tp.Topic != "" {
-			p.time[in.tp.Topic] = t.time.inputs[i]
+			p.inputs = append(p.inputs, pointInput{in.source, in.internal, in.tp.Partition, in.next, t.time.inputs[i]})
 		}
 	}
 	return p
@@ -110,9 +113,15 @@ func (t *Task) awake(i int) {
 
 // hear takes the announcement in t.record.
 func (t *Task) hear(i int) error {
-	from, r, err := decodeAnnouncement(t.record.Value)
+	from, r, round, err := decodeAnnouncement(t.record.Value)
 	if err != nil {
 		return fmt.Errorf("task %v: %v at offset %d: %w", t.id, t.inputs[i].tp, t.record.Offset, err)
+	}
+	if round > max(t.time.round, t.time.barrier) {
+		t.time.barrier = round
+	}
+	if !t.inputs[i].writtenBy(from) {
+		return nil
 	}
 	t.time.inputs[i].hear(from, r.in(t.run))
 	t.time.inputs[i].combine()
@@ -303,18 +312,28 @@ func (a *announcer) due(t *Task, now time.Time) bool {
 	return a.timed && is.watermark > said.watermark && now.UnixMilli()-said.at >= a.every.Milliseconds()
 }
 
+// Barrier is the round of a checkpoint that an upstream task has entered before it wrote what comes next: 0 if there is
+// none. The task processes nothing more until it has entered the round itself, and committed.
+func (t *Task) Barrier() int64 { return t.time.barrier }
+
+// Round is the newest checkpoint round that the task has entered.
+func (t *Task) Round() int64 { return t.time.round }
+
+// Enter makes the next commit the task's cut of a round, and Prepare tell those downstream. A round that is not newer than
+// the one entered last changes nothing.
+func (t *Task) Enter(round int64) { t.time.round, t.time.barrier = max(t.time.round, round), 0 }
+
 // announce writes r to every partition of every repartition topic that the task feeds.
 func (a *announcer) announce(t *Task, r reading) {
 	a.quiet = r.status != Active
 	t.time.announced = announcement{reading: r, made: true, at: t.now().UnixMilli()}
-	headers := []operators.Header{{Key: operators.ControlHeader}}
 	for _, i := range a.outputs {
 		own := reading{operators.Later(r.watermark, -a.holds[i]), r.status, t.run}
 		for p := range a.partitions[i] {
-			buf := appendAnnouncement(a.output.Buffer(), t.id, own)
+			buf := appendAnnouncement(a.output.Buffer(), t.id, own, t.time.round)
 			// Stamped with event time, so that it takes its place between the records of the other inputs.
 			a.output.Emit(operators.Emission{
-				Topic: i, Partition: p, Buf: buf, KeyLen: -1, Time: max(0, min(own.watermark, operators.MaxTime-1)), Headers: headers,
+				Topic: i, Partition: p, Buf: buf, KeyLen: -1, Time: max(0, min(own.watermark, operators.MaxTime-1)), Control: true,
 			})
 		}
 	}

@@ -24,8 +24,9 @@ type Batch interface {
 	Last() int64
 	// TimeAt is the timestamp of record i; operators.MinTime if it is a transaction marker.
 	TimeAt(i int) operators.Time
-	// Record fills r with record i. False: it is a transaction marker, which has an offset but no content.
-	Record(i int, r *operators.Record) bool
+	// Record fills r with record i. False: it is a transaction marker, which has an offset but no content. The offset is
+	// filled in any case.
+	Record(i int, r *operators.Record) (bool, error)
 }
 
 // Options make a Task.
@@ -91,9 +92,10 @@ type Task struct {
 func New(o Options) (*Task, error) {
 	t := &Task{id: o.ID, db: o.DB, source: map[partition.TopicPartition]int{}, idleAfter: o.IdleAfter, now: o.Now, run: o.Run, others: operators.MinTime}
 	for i, tp := range o.Inputs {
-		in := input{tp: tp, end: -1, stop: noStop}
+		in := input{tp: tp, source: tp.Topic, end: -1, stop: noStop}
 		if i < len(o.SubTopology.Sources) {
-			in.internal, in.outOfOrder = o.SubTopology.Sources[i].Internal, o.SubTopology.Sources[i].OutOfOrder
+			src := o.SubTopology.Sources[i]
+			in.source, in.internal, in.outOfOrder = src.Topic, src.Internal, src.OutOfOrder
 		}
 		if in.internal && i < len(o.Upstream) {
 			in.writers = o.Upstream[i]
@@ -209,10 +211,10 @@ func (t *Task) Processed() int64 { return t.counted }
 func (t *Task) Last() (step string, r *operators.Record) { return t.ctx.Node, t.ctx.Record }
 
 // Process processes up to limit waiting records. Of several inputs the one with the earliest record goes first; where
-// one has more that is not here yet, the task may stop and wait for it.
+// one has more that is not here yet, the task may stop and wait for it. It also stops at a Barrier.
 func (t *Task) Process(limit int) (n int, err error) {
 	defer t.contain(&err)
-	for n < limit && t.waiting > 0 {
+	for n < limit && t.waiting > 0 && t.time.barrier == 0 {
 		if t.Full() {
 			if !t.calls.waiting() {
 				return n, nil
@@ -236,19 +238,21 @@ func (t *Task) Process(limit int) (n int, err error) {
 	return n, nil
 }
 
-// take processes records of the first batch of input i: those before the time until, and at least one.
+// take processes records of the first batch of input i: those before the time until and up to a barrier, and at least one.
 func (t *Task) take(i, limit int, until operators.Time) (n int, err error) {
 	in := &t.inputs[i]
 	b := in.queue[0]
 	end := min(b.Len(), in.at+limit)
 	for in.at < end {
-		if n > 0 && (until != operators.MaxTime && b.TimeAt(in.at) > until || t.Full()) {
+		if n > 0 && (until != operators.MaxTime && b.TimeAt(in.at) > until || t.Full() || t.time.barrier > 0) {
 			break
 		}
-		if b.Record(in.at, &t.record) {
-			if err := t.one(i); err != nil {
-				return n, err
-			}
+		ok, err := b.Record(in.at, &t.record)
+		if err == nil && ok {
+			err = t.one(i)
+		}
+		if err != nil {
+			return n, err
 		}
 		in.next = t.record.Offset + 1
 		in.at++
@@ -323,8 +327,8 @@ func (t *Task) contain(err *error) {
 	}
 }
 
-// Prepare ends the epoch's processing: operators emit what they have held back, event time is announced, and every
-// state entry changed is encoded once. Each delta is at most maxRecordBytes long and stays valid until Confirm or
+// Prepare ends the epoch's processing: operators emit what they have held back, event time and a round just entered are
+// announced, and every state entry changed is encoded once. Each delta is at most maxRecordBytes long and stays valid until Confirm or
 // Abort.
 func (t *Task) Prepare(maxRecordBytes int) (deltas [][]byte, err error) {
 	defer t.contain(&err)
@@ -332,7 +336,7 @@ func (t *Task) Prepare(maxRecordBytes int) (deltas [][]byte, err error) {
 	if err := t.proc.Flush(); err != nil {
 		return nil, err
 	}
-	if t.out.due(t, t.now()) {
+	if t.time.round > t.confirmed.round || t.out.due(t, t.now()) {
 		t.out.announce(t, t.outward())
 	}
 	t.prepared, t.acted = t.time.clone(), false

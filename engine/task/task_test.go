@@ -28,9 +28,9 @@ func (b batch) First() int64       { return b.first }
 func (b batch) Last() int64        { return b.first + int64(len(b.times)) - 1 }
 func (b batch) TimeAt(i int) int64 { return b.times[i] }
 
-func (b batch) Record(i int, r *operators.Record) bool {
+func (b batch) Record(i int, r *operators.Record) (bool, error) {
 	r.Offset, r.Time = b.first+int64(i), b.times[i]
-	return r.Offset != b.marker
+	return r.Offset != b.marker, nil
 }
 
 // script is a processor that notes what it is given and fails where it is told to.
@@ -235,9 +235,11 @@ func TestASourceWithoutThePartitionIsLeftOut(t *testing.T) {
 }
 
 func FuzzPositionIsReadAsItWasWrittenOrRefused(f *testing.F) {
-	known := Point{Position: Position{at("orders"): 42, {Topic: "x", Partition: 7}: -1}, reached: 12, time: map[string]inputTime{
-		"orders": {newest: 15},
-		"x":      {newest: operators.MinTime, upstream: []upstream{{partition.TaskID{SubTopology: 1, Partition: 3}, reading{watermark: 9, status: Finished, run: "r"}}}},
+	known := Point{reached: 12, inputs: []pointInput{
+		{source: "orders", next: 42, time: inputTime{newest: 15}},
+		{source: "x", internal: true, partition: 7, next: -1, time: inputTime{
+			newest: operators.MinTime, upstream: []upstream{{partition.TaskID{SubTopology: 1, Partition: 3}, reading{watermark: 9, status: Finished, run: "r"}}},
+		}},
 	}}
 	f.Add(known.AppendTo(nil))
 	f.Add([]byte{1, 0})
@@ -254,7 +256,7 @@ func FuzzPositionIsReadAsItWasWrittenOrRefused(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(p, again, cmp.AllowUnexported(Point{}, inputTime{}, upstream{}, reading{})); diff != "" {
+		if diff := cmp.Diff(p, again, cmp.AllowUnexported(Point{}, pointInput{}, inputTime{}, upstream{}, reading{})); diff != "" {
 			t.Fatal(diff)
 		}
 	})

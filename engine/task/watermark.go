@@ -122,6 +122,8 @@ type eventTime struct {
 	inputs    []inputTime
 	now       reading // of the task
 	announced announcement
+	round     int64 // newest checkpoint round that the task has entered
+	barrier   int64 // a newer one that an upstream task has announced; 0: none
 }
 
 func (e *eventTime) clone() eventTime {
@@ -146,14 +148,15 @@ func (e *eventTime) combine() bool {
 	return changed
 }
 
-const announcementFormat = 1
+const announcementFormat = 2
 
-// appendAnnouncement encodes what a task says of itself.
-func appendAnnouncement(dst []byte, id partition.TaskID, r reading) []byte {
+// appendAnnouncement encodes what a task says of itself, and which round it has entered.
+func appendAnnouncement(dst []byte, id partition.TaskID, r reading, round int64) []byte {
 	dst = append(dst, announcementFormat, byte(r.status))
 	dst = binary.AppendUvarint(dst, uint64(id.SubTopology))
 	dst = binary.AppendUvarint(dst, uint64(id.Partition))
 	dst = binary.AppendVarint(dst, r.watermark)
+	dst = binary.AppendUvarint(dst, uint64(round))
 	return append(dst, r.run...)
 }
 
@@ -163,16 +166,17 @@ func isControl(r *operators.Record) bool {
 }
 
 // decodeAnnouncement reads what appendAnnouncement has written.
-func decodeAnnouncement(b []byte) (partition.TaskID, reading, error) {
+func decodeAnnouncement(b []byte) (id partition.TaskID, heard reading, round int64, err error) {
 	if len(b) < 2 || b[0] != announcementFormat || Status(b[1]) > Finished {
-		return partition.TaskID{}, reading{}, fmt.Errorf("decode announcement of %d bytes: %w", len(b), ErrPosition)
+		return id, heard, 0, fmt.Errorf("decode announcement of %d bytes: %w", len(b), ErrPosition)
 	}
 	r := reader{b: b[2:]}
-	id := partition.TaskID{SubTopology: int32(r.uvarint()), Partition: int32(r.uvarint())}
-	heard := reading{watermark: r.varint(), status: Status(b[1])}
+	id = partition.TaskID{SubTopology: int32(r.uvarint()), Partition: int32(r.uvarint())}
+	heard = reading{watermark: r.varint(), status: Status(b[1])}
+	round = int64(r.uvarint())
 	heard.run = string(r.b)
-	if r.bad {
-		return id, heard, fmt.Errorf("decode announcement of %d bytes: %w", len(b), ErrPosition)
+	if r.bad || round < 0 {
+		return id, heard, 0, fmt.Errorf("decode announcement of %d bytes: %w", len(b), ErrPosition)
 	}
-	return id, heard, nil
+	return id, heard, round, nil
 }

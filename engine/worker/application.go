@@ -24,7 +24,9 @@ type application struct {
 	topicIDs    map[string]string // recorded at the first start
 	initial     map[partition.TopicPartition]int64
 	internal    map[string]kafka.TopicInfo // as found now
-	origin      string                     // the checkpoint that this life began from; empty: it began with nothing
+	origin      *checkpoint.Origin         // the cut that this life began from; nil: it began with nothing
+	outputs     checkpoint.Outputs
+	partitions  map[string]int32 // of repartition topics, as recorded; by step
 }
 
 // openStore opens the object store and proves that it is safe to use. Without one there are no checkpoints, and the
@@ -65,16 +67,13 @@ func (w *Worker) loadApplication(ctx context.Context) error {
 	if err := w.checkTopology(rec); err != nil {
 		return err
 	}
-	if err := w.checkOrigin(ctx, rec); err != nil {
-		return err
-	}
 	w.app.initialized, err = w.repo.Initialized(ctx, rec.Incarnation)
 	return err
 }
 
 func (w *Worker) adopt(rec checkpoint.Application) {
 	w.names.Incarnation = rec.Incarnation
-	w.app.topicIDs, w.app.origin = rec.TopicIDs, rec.Origin
+	w.app.topicIDs, w.app.origin, w.app.outputs, w.app.partitions = rec.TopicIDs, rec.Origin, rec.Outputs, rec.Partitions
 	w.app.initial = map[partition.TopicPartition]int64{}
 	for topic, ps := range rec.InitialOffsets {
 		for p, at := range ps {
@@ -85,7 +84,7 @@ func (w *Worker) adopt(rec checkpoint.Application) {
 
 // createApplication records what the application starts from. Of several workers that do it at once, the first wins
 // and all use its record.
-func (w *Worker) createApplication(ctx context.Context, user map[string]kafka.TopicInfo, starts map[partition.TopicPartition]int64) error {
+func (w *Worker) createApplication(ctx context.Context, starts map[partition.TopicPartition]int64) error {
 	if w.repo == nil {
 		return nil
 	}
@@ -95,10 +94,11 @@ func (w *Worker) createApplication(ctx context.Context, user map[string]kafka.To
 	}
 	rec := checkpoint.Application{
 		Topology: described.String(),
-		App:      w.names.App, Incarnation: w.names.Incarnation, Fingerprint: w.topology.Fingerprint(), Created: time.Now(), Origin: w.origin,
+		App:      w.names.App, Incarnation: w.names.Incarnation, Fingerprint: w.topology.Fingerprint(), Created: time.Now(),
+		Origin: w.app.origin, Outputs: w.app.outputs, Partitions: w.repartitionCounts(),
 		TopicIDs: map[string]string{}, InitialOffsets: map[string]map[int32]int64{},
 	}
-	for _, topics := range []map[string]kafka.TopicInfo{user, w.app.internal} {
+	for _, topics := range []map[string]kafka.TopicInfo{w.user, w.app.internal} {
 		for name, info := range topics {
 			rec.TopicIDs[name] = info.ID
 		}
@@ -113,25 +113,10 @@ func (w *Worker) createApplication(ctx context.Context, user map[string]kafka.To
 	if err != nil {
 		return err
 	}
+	if own := w.app.origin; (own == nil) != (winner.Origin == nil) || own != nil && *own != *winner.Origin {
+		return fmt.Errorf("application %s: %w: meanwhile it has begun %s", winner.App, ErrLifeTaken, beganFrom(winner))
+	}
 	w.adopt(winner)
-	return w.checkOrigin(ctx, winner)
-}
-
-// checkOrigin refuses to mix a replay with an application that began otherwise.
-func (w *Worker) checkOrigin(ctx context.Context, rec checkpoint.Application) error {
-	if w.replay == nil {
-		if rec.Origin != "" {
-			return fmt.Errorf("application %s: %w: it is a replay of %s, whose outputs it must not write; go on with it by replay", rec.App, ErrReplayTaken, rec.Origin)
-		}
-		return nil
-	}
-	original, err := checkpoint.NewRepository(w.store, w.replay.App).LoadApplication(ctx)
-	if err != nil {
-		return err
-	}
-	if want := w.replay.origin(original.Incarnation); rec.Origin != want {
-		return fmt.Errorf("application %s: %w: it began from %q, this replay is from %q", rec.App, ErrReplayTaken, rec.Origin, want)
-	}
 	return nil
 }
 
@@ -144,14 +129,27 @@ func (w *Worker) markInitialized(ctx context.Context) error {
 
 // checkTopicIDs compares source topics with those that the application was started with: a topic created again has
 // other records at the same offsets.
-func (w *Worker) checkTopicIDs(user map[string]kafka.TopicInfo) error {
+func (w *Worker) checkTopicIDs() error {
 	for _, name := range w.sourceTopics() {
-		recorded, info := w.app.topicIDs[name], user[name]
+		recorded, info := w.app.topicIDs[name], w.user[name]
 		if recorded != "" && info.ID != "" && recorded != info.ID {
 			return fmt.Errorf("source topic %s: %w: its id is %s, the application was started with %s; use another application id, or reset this one", name, kafka.ErrTopicGone, info.ID, recorded)
 		}
 	}
 	return nil
+}
+
+// repartitionCounts returns how many partitions each repartition topic has, by step.
+func (w *Worker) repartitionCounts() map[string]int32 {
+	counts := map[string]int32{}
+	for _, s := range w.topology.SubTopologies {
+		for _, src := range s.Sources {
+			if src.Internal {
+				counts[src.Topic] = w.counts[w.names.Repartition(src.Topic)]
+			}
+		}
+	}
+	return counts
 }
 
 // ErrTopologyChanged refuses a pipeline whose stored state it cannot read, or would lose.

@@ -72,39 +72,31 @@ func (w *Worker) prepareApplication(ctx context.Context) error {
 	if err := w.loadApplication(ctx); err != nil {
 		return err
 	}
+	if err := w.awaitResume(ctx); err != nil {
+		return err
+	}
 	if err := w.lockState(); err != nil {
 		return err
 	}
 	if err := w.createOutputs(ctx); err != nil {
 		return err
 	}
-	user, err := w.userTopics(ctx)
-	if err != nil {
+	if err := w.resolveTopics(ctx, w.userTopics()); err != nil {
 		return err
 	}
-	if err := w.planTopics(user); err != nil {
-		return err
-	}
-	tasks, err := partition.Tasks(w.topology.Partition(w.topicName), w.counts)
-	if err != nil {
-		return err
-	}
-	if err := w.ensureInternal(ctx); err != nil {
-		return err
-	}
-	w.all, w.owner, w.subs = map[partition.TaskID]partition.Task{}, map[partition.TopicPartition]partition.TaskID{}, map[int32]*topology.SubTopology{}
-	w.first = tasks[0].ID
-	for _, t := range tasks {
-		w.all[t.ID] = t
-		for _, tp := range t.Inputs {
-			w.owner[tp] = t.ID
+	if w.app.initialized {
+		if err := w.ensureInternal(ctx); err != nil {
+			return err
 		}
+		return w.checkTopicIDs()
 	}
-	for i := range w.topology.SubTopologies {
-		s := &w.topology.SubTopologies[i]
-		w.subs[s.ID] = s
+	if w.app.origin != nil {
+		if _, err := w.verifyLife(ctx); err != nil {
+			return err
+		}
+		return w.beginLife(ctx)
 	}
-	return w.firstStart(ctx, user)
+	return w.firstStart(ctx)
 }
 
 // topicName is the name on the cluster of a topic of the topology.
@@ -115,8 +107,8 @@ func (w *Worker) topicName(topic string, internal bool) string {
 	return topic
 }
 
-// userTopics looks up the topics that the pipeline reads and writes and that are the user's.
-func (w *Worker) userTopics(ctx context.Context) (map[string]kafka.TopicInfo, error) {
+// userTopics returns the topics that the pipeline reads and writes and that are the user's.
+func (w *Worker) userTopics() []string {
 	var names []string
 	for _, s := range w.topology.SubTopologies {
 		for _, src := range s.Sources {
@@ -131,11 +123,11 @@ func (w *Worker) userTopics(ctx context.Context) (map[string]kafka.TopicInfo, er
 		}
 	}
 	slices.Sort(names)
-	return w.waitForTopics(ctx, slices.Compact(names))
+	return slices.Compact(names)
 }
 
 // planTopics decides how many partitions each topic has. A repartition topic has as many as the topics it must be
-// co-partitioned with, else as many as configured, else as many as the widest input of the step that writes it.
+// co-partitioned with, else as many as it had when the application began, else as many as configured, else as many as the widest input of the step that writes it.
 func (w *Worker) planTopics(user map[string]kafka.TopicInfo) error {
 	w.counts = map[string]int32{}
 	for name, info := range user {
@@ -168,6 +160,9 @@ func (w *Worker) planOutputs(s *topology.SubTopology) {
 			continue
 		}
 		n := w.coPartitioned(out.Topic)
+		if n == 0 {
+			n = w.app.partitions[out.Topic]
+		}
 		if n == 0 {
 			n = int32(w.cfg.RepartitionPartitions)
 		}
@@ -268,23 +263,20 @@ func (w *Worker) waitForTopics(ctx context.Context, names []string) (map[string]
 }
 
 // ErrPartitionsChanged marks a topic whose number of partitions no longer fits the state that was built with it.
-var ErrPartitionsChanged = errors.New("the number of partitions has changed; keys would be looked up where they are not: replay into a new application id")
+var ErrPartitionsChanged = errors.New("the number of partitions has changed; keys would be looked up where they are not; take a savepoint, and rescale from it")
 
 // firstStart records what the application starts from and commits the initial offsets, before anything is
-// processed. A later start finds it recorded and does nothing.
-func (w *Worker) firstStart(ctx context.Context, user map[string]kafka.TopicInfo) error {
-	if w.app.initialized {
-		return w.checkTopicIDs(user)
-	}
-	if w.replay != nil {
-		return w.startReplay(ctx, user)
+// processed.
+func (w *Worker) firstStart(ctx context.Context) error {
+	if err := w.ensureInternal(ctx); err != nil {
+		return err
 	}
 	topics := w.sourceTopics()
 	starts, err := w.cluster.StartOffsets(ctx, topics...)
 	if err != nil {
 		return err
 	}
-	if err := w.createApplication(ctx, user, starts); err != nil {
+	if err := w.createApplication(ctx, starts); err != nil {
 		return err
 	}
 	var commits []kafka.OffsetCommit
@@ -296,18 +288,19 @@ func (w *Worker) firstStart(ctx context.Context, user map[string]kafka.TopicInfo
 		}
 		commits = append(commits, kafka.OffsetCommit{Partition: tp, Offset: at, Metadata: metadata})
 	}
-	if err := w.commitInitial(ctx, commits); err != nil {
+	if err := w.commitInitial(ctx, commits, nil); err != nil {
 		return err
 	}
 	return w.markInitialized(ctx)
 }
 
-// commitInitial commits where to start for those inputs of which nothing is committed. Another worker may do the same
+// commitInitial commits where to start for those inputs of which nothing is committed in this life, and in the same
+// transaction fills repartition topics with what was in flight at the cut that the life begins from. Another worker may do the same
 // and begin to work, even end, meanwhile: so the transactional id is taken first and what is committed is looked at
 // afterwards, and a worker that was overtaken in between is fenced and looks again.
-func (w *Worker) commitInitial(ctx context.Context, commits []kafka.OffsetCommit) error {
+func (w *Worker) commitInitial(ctx context.Context, commits []kafka.OffsetCommit, channels []kafka.SavedChannel) error {
 	for attempt := 0; ; attempt++ {
-		done, err := w.tryCommitInitial(ctx, commits)
+		done, err := w.tryCommitInitial(ctx, commits, channels)
 		if done || ctx.Err() != nil {
 			return err
 		}
@@ -319,12 +312,15 @@ func (w *Worker) commitInitial(ctx context.Context, commits []kafka.OffsetCommit
 }
 
 // tryCommitInitial says whether there is nothing more to try: all is committed, or the error is final.
-func (w *Worker) tryCommitInitial(ctx context.Context, commits []kafka.OffsetCommit) (done bool, err error) {
-	id := w.names.InitialTransactionalID()
+func (w *Worker) tryCommitInitial(ctx context.Context, commits []kafka.OffsetCommit, channels []kafka.SavedChannel) (done bool, err error) {
+	id, cfg := w.names.InitialTransactionalID(), *w.cfg
 	if w.atLeastOnce() {
 		id = ""
 	}
-	p, err := kafka.NewProducer(ctx, w.cfg, w.names.App, id)
+	if len(channels) > 0 {
+		cfg.TransactionTimeout = max(cfg.TransactionTimeout, seedTimeout)
+	}
+	p, err := kafka.NewProducer(ctx, &cfg, w.names.App, id)
 	if err != nil {
 		return true, err
 	}
@@ -337,14 +333,14 @@ func (w *Worker) tryCommitInitial(ctx context.Context, commits []kafka.OffsetCom
 	if err != nil {
 		return true, err
 	}
-	absent := slices.DeleteFunc(slices.Clone(commits), func(c kafka.OffsetCommit) bool { return committed[c.Partition].Offset >= 0 })
+	absent := slices.DeleteFunc(slices.Clone(commits), func(c kafka.OffsetCommit) bool { return w.ofThisLife(committed[c.Partition]) })
 	if len(absent) == 0 {
 		return true, nil
 	}
 	if err := w.refuseLateStart(ctx, absent, len(commits)); err != nil {
 		return true, err
 	}
-	switch out, err := p.CommitInitial(ctx, absent); out {
+	switch out, err := p.CommitInitial(ctx, absent, channels); out {
 	case core.Confirmed:
 		return true, nil
 	case core.Refused:
@@ -352,6 +348,13 @@ func (w *Worker) tryCommitInitial(ctx context.Context, commits []kafka.OffsetCom
 	default:
 		return false, err
 	}
+}
+
+// ofThisLife says whether an offset was committed in this life of the application. One of an earlier life counts as none;
+// one of something else counts, so that the restore refuses it.
+func (w *Worker) ofThisLife(c kafka.Committed) bool {
+	m, err := core.DecodeMetadata(c.Metadata)
+	return c.Offset >= 0 && (err != nil || m.Incarnation >= w.names.Incarnation)
 }
 
 // refuseLateStart tells a first start from one whose offsets have gone, where no object store keeps a record of it.

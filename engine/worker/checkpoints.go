@@ -5,6 +5,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/streamd/streamd/checkpoint"
 	"github.com/streamd/streamd/engine/core"
 	"github.com/streamd/streamd/engine/task"
+	"github.com/streamd/streamd/operators/topology"
 	"github.com/streamd/streamd/partition"
 	"github.com/streamd/streamd/statestore"
 )
@@ -36,87 +38,50 @@ type stored struct {
 	position checkpoint.Position
 }
 
-// watchRounds starts a round when the interval has passed since the last, and tells the loop of the newest.
-func (w *Worker) watchRounds() {
+// seenRound is the newest round that the loop knows of.
+type seenRound struct {
+	number int64
+	at     time.Time // when the loop saw it first
+}
+
+// markerPatience is how long a task without a user's topic among its inputs waits for the marker of a round. By then what
+// was on its way is mostly processed, and little of it must be stored with the round. It enters by itself if its inputs
+// are so far behind that the round would wait for them.
+const markerPatience = 5 * time.Second
+
+// noteRound lets the loop see the newest round.
+func (w *Worker) noteRound() {
+	if n := w.round.Load(); n > w.seen.number {
+		w.seen = seenRound{n, w.now()}
+	}
+}
+
+// roundToEnter returns the round that a task has to enter with its next commit, 0 if there is none. A marker in its
+// input leaves no choice. Else tasks that read users' topics begin, and the others follow when the marker comes to them. A
+// task that still stores its part of another round begins later.
+func (w *Worker) roundToEnter(rt *runningTask) int64 {
+	round := rt.task.Barrier()
+	if begins := rt.begins || w.stopping || w.now().Sub(w.seen.at) >= markerPatience; begins && rt.storing == 0 {
+		round = max(round, w.seen.number)
+	}
+	if round <= rt.task.Round() {
+		return 0
+	}
+	return round
+}
+
+// beginCut stores the state of a task, which has just entered a round with the commit that was confirmed last. The files
+// that make up the checkpoint are frozen and sent in the background; processing goes on.
+func (w *Worker) beginCut(rt *runningTask) {
 	if w.repo == nil {
 		return
 	}
-	began, interval := time.Now(), w.cfg.CheckpointInterval
-	tick := time.NewTicker(max(50*time.Millisecond, min(time.Second, interval/5)))
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-		case <-w.hard.Done():
-			return
-		}
-		if err := w.advanceRound(began); err != nil && w.hard.Err() == nil {
-			w.listener.background("look for a new checkpoint round", err)
-		}
-	}
-}
-
-func (w *Worker) advanceRound(began time.Time) error {
-	ctx, cancel := context.WithTimeout(w.hard, 30*time.Second)
-	defer cancel()
-	latest, err := w.repo.LatestRound(ctx, w.names.Incarnation)
-	if err != nil {
-		return err
-	}
-	due := false
-	if latest.Number == 0 {
-		due = time.Since(began) >= w.cfg.CheckpointInterval
-	} else if time.Since(began) >= w.cfg.CheckpointInterval/2 {
-		now, err := w.repo.StoreTime(ctx)
-		if err != nil {
-			return err
-		}
-		due = now.Sub(latest.Started) >= w.cfg.CheckpointInterval
-	}
-	if due {
-		if _, err := w.repo.StartRound(ctx, w.names.Incarnation, latest.Number+1); err != nil {
-			return err
-		}
-		latest.Number++
-	}
-	w.raiseRound(latest.Number)
-	return w.completeRound(ctx)
-}
-
-// completeRound records a round of which the last manifest has come. Every worker tries, once it has published its
-// own part.
-func (w *Worker) completeRound(ctx context.Context) error {
-	n := w.publishedRound.Load()
-	if n <= w.completedRound {
-		return nil
-	}
-	ids := make([]partition.TaskID, 0, len(w.all))
-	for id := range w.all {
-		ids = append(ids, id)
-	}
-	err := w.repo.CompleteRound(ctx, w.names.Incarnation, n, ids)
-	if errors.Is(err, checkpoint.ErrIncomplete) {
-		return nil
-	}
-	if err != nil && !errors.Is(err, checkpoint.ErrSuperseded) {
-		return err
-	}
-	w.completedRound = n
-	if !w.collects.Load() {
-		return nil
-	}
-	_, err = w.repo.Collect(ctx, w.names.Incarnation, w.cfg.CheckpointsKept)
-	return err
-}
-
-// beginCut enters the newest round with a task that stands at a commit boundary. The files that make up the
-// checkpoint are frozen and sent in the background; processing goes on.
-func (w *Worker) beginCut(rt *runningTask) {
-	round := w.round.Load()
-	if w.repo == nil || rt.cutting || round <= rt.cutRound {
+	round := rt.committed.Entered
+	if rt.freezing() {
+		w.abandon(round, fmt.Sprintf("task %v has not frozen its part of an earlier round yet", rt.id))
 		return
 	}
-	rt.cutRound, rt.cutting = round, true
+	rt.storing++
 	u := checkpoint.Upload{Manifest: w.manifest(rt, round), Known: rt.known, KnownRound: rt.knownRound}
 	ctx, cancel := context.WithCancel(w.hard)
 	rt.cancelCut, rt.cutDone = cancel, make(chan struct{})
@@ -131,14 +96,22 @@ func (w *Worker) beginCut(rt *runningTask) {
 			cut, err = rt.db.Cut(ctx, u.Dir)
 		}
 	}
+	frozen := rt.cutDone
+	w.listener.paused(rt.pause + w.now().Sub(began))
 	w.routines.Go(func() {
-		defer cancel()
 		d := published{rt: rt, db: rt.db, round: round, err: err, changelogBytes: held}
 		if err == nil {
-			d.manifest, d.uploaded, d.err = w.publish(ctx, cut, u)
+			d.err = freeze(ctx, cut, &u)
+		}
+		cancel()
+		close(frozen)
+		if d.err == nil {
+			d.manifest, d.uploaded, d.err = w.publish(w.hard, u)
+		}
+		if d.err != nil && !errors.Is(d.err, checkpoint.ErrSuperseded) {
+			w.abandonRound(round, fmt.Sprintf("task %v: %v", rt.id, d.err))
 		}
 		d.took = w.now().Sub(began)
-		close(rt.cutDone)
 		select {
 		case w.published <- d:
 		case <-w.hard.Done():
@@ -146,44 +119,71 @@ func (w *Worker) beginCut(rt *runningTask) {
 	})
 }
 
-// publish waits for the frozen files and sends them.
-func (w *Worker) publish(ctx context.Context, cut *statestore.Cut, u checkpoint.Upload) (checkpoint.Manifest, int64, error) {
+// abandon tells the others, in the background, that a round will not be complete.
+func (w *Worker) abandon(round int64, why string) {
+	w.routines.Go(func() { w.abandonRound(round, why) })
+}
+
+func (w *Worker) abandonRound(round int64, why string) {
+	ctx, cancel := context.WithTimeout(w.hard, storeCallTimeout)
+	defer cancel()
+	if err := w.repo.Abandon(ctx, w.names.Incarnation, round, why); err != nil && w.hard.Err() == nil {
+		w.listener.background("abandon a checkpoint round", err)
+	}
+}
+
+// freeze waits until the files are there that do not change any more.
+func freeze(ctx context.Context, cut *statestore.Cut, u *checkpoint.Upload) error {
 	if cut == nil {
+		return nil
+	}
+	select {
+	case err := <-cut.Done():
+		if err != nil {
+			return err
+		}
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	for _, f := range cut.Files() {
+		u.Files = append(u.Files, f.Name)
+	}
+	return nil
+}
+
+// publish sends the frozen files. The task may have moved on to another owner by now: what it was at its cut does not
+// change.
+func (w *Worker) publish(ctx context.Context, u checkpoint.Upload) (checkpoint.Manifest, int64, error) {
+	if u.Dir == "" {
 		dir, err := os.MkdirTemp("", "streamd-cut-")
 		if err != nil {
 			return checkpoint.Manifest{}, 0, err
 		}
-		defer os.RemoveAll(dir)
 		u.Dir = dir
-	} else {
-		defer os.RemoveAll(u.Dir)
-		select {
-		case err := <-cut.Done():
-			if err != nil {
-				return checkpoint.Manifest{}, 0, err
-			}
-		case <-ctx.Done():
-			return checkpoint.Manifest{}, 0, context.Cause(ctx)
-		}
-		for _, f := range cut.Files() {
-			u.Files = append(u.Files, f.Name)
-		}
 	}
+	defer os.RemoveAll(u.Dir)
 	m, stats, err := w.repo.Publish(ctx, u)
 	return m, stats.Bytes, err
 }
 
 // manifest describes a task at its last confirmed commit.
 func (w *Worker) manifest(rt *runningTask, round int64) checkpoint.Manifest {
-	m := checkpoint.Manifest{
-		App: w.names.App, Incarnation: w.names.Incarnation, Round: round, Task: rt.id,
-		Generation: w.transactionalID, Fingerprint: w.topology.Fingerprint(),
-		Codecs: map[string][]string{}, Stores: map[string]uint16{},
-		Position: checkpoint.Position{
-			Epoch: rt.committed.Epoch, ChangelogOffset: rt.committed.ChangelogOffset, Inputs: inputsByTopic(rt.committedPosition),
-		},
+	m := w.newManifest(rt.sub, rt.id, round)
+	m.Generation = w.transactionalID
+	m.Position = checkpoint.Position{
+		Epoch: rt.committed.Epoch, ChangelogOffset: rt.committed.ChangelogOffset, Inputs: inputsByTopic(rt.committedPosition),
+		Produced: rt.announced, Watermark: rt.committed.Watermark,
 	}
-	for _, s := range rt.sub.Stores {
+	return m
+}
+
+// newManifest names a task and its stores.
+func (w *Worker) newManifest(sub *topology.SubTopology, id partition.TaskID, round int64) checkpoint.Manifest {
+	m := checkpoint.Manifest{
+		App: w.names.App, Incarnation: w.names.Incarnation, Round: round, Task: id, Fingerprint: w.topology.Fingerprint(),
+		Codecs: map[string][]string{}, Stores: map[string]uint16{},
+	}
+	for _, s := range sub.Stores {
 		m.Codecs[s.Name], m.Stores[s.Name] = s.Codecs(), s.ID
 	}
 	return m
@@ -200,10 +200,30 @@ func inputsByTopic(p task.Position) map[string]map[int32]int64 {
 	return m
 }
 
-// stopCut ends a checkpoint in progress, before the store it reads from is closed.
+// stopCut gives up files that are not frozen yet, before the store they come from is replaced.
 func (rt *runningTask) stopCut() {
 	if rt.cancelCut != nil {
 		rt.cancelCut()
+		rt.awaitCut()
+	}
+}
+
+// freezing says whether the files of a checkpoint are not frozen yet.
+func (rt *runningTask) freezing() bool {
+	if rt.cutDone == nil {
+		return false
+	}
+	select {
+	case <-rt.cutDone:
+		return false
+	default:
+		return true
+	}
+}
+
+// awaitCut waits until the files of a checkpoint in progress are frozen, before the store they come from is closed.
+func (rt *runningTask) awaitCut() {
+	if rt.cancelCut != nil {
 		<-rt.cutDone
 		rt.cancelCut = nil
 	}
@@ -219,9 +239,9 @@ func (w *Worker) checkpointed(d published) {
 		w.early = append(w.early, d) // the task is in the hands of its restore
 		return
 	}
-	rt.cutting = false
+	rt.storing--
 	if errors.Is(d.err, checkpoint.ErrSuperseded) {
-		return // an earlier owner has stored this task's part of the round; the next round is ours
+		return // an earlier owner of the task has stored the same
 	}
 	w.listener.checkpointed(rt.id, d)
 	if d.err != nil {
@@ -234,7 +254,6 @@ func (w *Worker) checkpointed(d published) {
 	if !slices.ContainsFunc(rt.stored, func(s stored) bool { return s.round == d.round }) {
 		rt.stored = append(rt.stored, stored{d.round, d.manifest.Position})
 	}
-	w.publishedRound.Store(w.lowestDurable())
 }
 
 // tables are the files of a checkpoint that a later one of the same directory need not send again: a table's number
@@ -249,51 +268,42 @@ func tables(m checkpoint.Manifest) map[string]checkpoint.File {
 	return known
 }
 
-// lowestDurable is the newest round that all tasks of this worker have published.
-func (w *Worker) lowestDurable() int64 {
-	lowest := int64(1<<63 - 1)
-	for id, rt := range w.tasks {
-		if w.machine.Restoring(id) {
-			return 0
-		}
-		lowest = min(lowest, rt.durableRound)
-	}
-	return lowest
-}
-
 // housekeep does what has no event of its own.
 func (w *Worker) housekeep() {
 	w.status.publish()
-	// One worker collects what no checkpoint needs any more: the owner of the first task, as long as it owns it.
-	w.collects.Store(w.machine.Running(w.first))
+	w.noteRound()
+	// One worker completes rounds and collects what no checkpoint needs any more: the owner of the first task, as long as it
+	// owns it.
+	w.completes.Store(w.machine.Running(w.first))
 	if p := w.machine.Phase(); p != core.Idle && p != core.Processing {
 		return
 	}
 	for id, rt := range w.tasks {
-		if !w.machine.Running(id) {
-			continue
+		if w.machine.Running(id) {
+			w.trim(rt)
 		}
-		if !w.machine.Touched(id) {
-			w.beginCut(rt)
-		}
-		w.trim(rt)
 	}
-	w.nameCheckpoints()
+	w.commitIdle()
+	w.endIfHalted()
 }
 
 // namingPause is the shortest time between two commits that only name checkpoints: those of many tasks arrive one
 // after the other, and are named together.
 const namingPause = time.Second
 
-// nameCheckpoints lets tasks commit that have a checkpoint which no commit names yet. A busy task names it with its
-// next commit; an idle one would never, and what it makes superfluous would never be deleted.
-func (w *Worker) nameCheckpoints() {
-	if !w.machine.MayProcess() || w.now().Sub(w.named) < namingPause {
+// commitIdle lets tasks commit that have nothing to process but a round to enter, or a checkpoint that no commit names
+// yet. A busy task does both with its next commit.
+func (w *Worker) commitIdle() {
+	if !w.machine.MayProcess() || w.repo == nil {
 		return
 	}
+	named := w.now().Sub(w.named) < namingPause
 	var ids []partition.TaskID
 	for id, rt := range w.tasks {
-		if w.machine.Running(id) && !w.machine.Touched(id) && rt.durableRound > rt.committed.Round {
+		if !w.machine.Running(id) || w.machine.Touched(id) {
+			continue
+		}
+		if w.roundToEnter(rt) > 0 || !named && rt.durableRound > rt.committed.Round {
 			ids = append(ids, id)
 		}
 	}
@@ -301,6 +311,11 @@ func (w *Worker) nameCheckpoints() {
 		return
 	}
 	w.named = w.now()
+	w.touch(ids)
+}
+
+// touch makes tasks part of the epoch although they have not processed anything.
+func (w *Worker) touch(ids []partition.TaskID) {
 	if w.machine.Phase() == core.Idle {
 		w.epoch.began, w.epoch.dry = w.now(), true
 	}

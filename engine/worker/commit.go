@@ -24,20 +24,23 @@ func (w *Worker) prepare(ids []partition.TaskID) error {
 }
 
 func (w *Worker) prepareTask(rt *runningTask) error {
+	rt.task.Enter(w.roundToEnter(rt))
+	if rt.pause = 0; !rt.barredAt.IsZero() {
+		rt.pause, rt.barredAt = w.now().Sub(rt.barredAt), time.Time{}
+	}
 	deltas, err := rt.task.Prepare(int(w.cfg.ChangelogMaxRecordBytes))
 	if err != nil {
 		return err
 	}
 	rt.next = rt.committed
 	rt.next.Epoch++
-	rt.next.Round = rt.durableRound
+	rt.next.Round, rt.next.Entered = rt.durableRound, rt.task.Round()
 	rt.next.TransactionalID = w.transactionalID
 	rt.next.Watermark, rt.next.Idle, rt.next.Finished = rt.task.Watermark(), rt.task.Status() == task.Idle, ""
 	if w.bounded != nil && rt.task.Status() == task.Finished {
 		rt.next.Finished = w.bounded.name
 	}
-	point := rt.task.Point()
-	rt.nextPosition = point.Position
+	rt.nextPosition = rt.task.Position()
 	if rt.db == nil {
 		return nil
 	}
@@ -49,6 +52,7 @@ func (w *Worker) prepareTask(rt *runningTask) error {
 		rt.changelogBytes += int64(len(d))
 	}
 	key.Kind = kafka.PositionEntry
+	point := rt.task.Point()
 	rt.detail = point.AppendTo(nil)
 	rt.appended = rt.outbox.Append(changelog, key.AppendTo(nil), rt.detail)
 	return nil
@@ -96,10 +100,13 @@ func (w *Worker) endTransaction(commit bool) core.Event {
 	return core.Ended{Outcome: outcome}
 }
 
-// apply makes the prepared state of the tasks the confirmed one, and begins checkpoints that are due: this is a
-// commit boundary.
+// apply makes the prepared state of the tasks the confirmed one, and begins the checkpoints of those that have entered a
+// round by this commit.
 func (w *Worker) apply(ids []partition.TaskID) {
 	err := w.onLanes(ids, func(rt *runningTask) error {
+		if rt.entered = rt.next.Entered > rt.committed.Entered; rt.entered {
+			rt.announced = rt.outbox.Announced()
+		}
 		rt.committed, rt.committedPosition = rt.next, rt.nextPosition
 		rt.outbox.Reset()
 		return rt.task.Confirm(statestore.Position{Epoch: rt.next.Epoch, Offset: rt.next.ChangelogOffset, Detail: rt.detail})
@@ -111,7 +118,10 @@ func (w *Worker) apply(ids []partition.TaskID) {
 	w.listener.committed(w.now().Sub(w.epoch.lastCommit), w.epoch.records, len(ids))
 	w.epoch.records, w.epoch.bytes, w.aborts = 0, 0, 0
 	for _, id := range ids {
-		w.beginCut(w.tasks[id])
+		if rt := w.tasks[id]; rt.entered {
+			w.beginCut(rt)
+			w.halt(rt)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ package worker
 import (
 	"context"
 
+	"github.com/streamd/streamd/checkpoint"
 	"github.com/streamd/streamd/engine/core"
 	"github.com/streamd/streamd/partition"
 )
@@ -19,82 +20,89 @@ const drainTail = 1 << 20 // bytes
 // tail is how much of the changelog that this ownership has written is in no stored checkpoint, in bytes.
 func (rt *runningTask) tail() int64 { return rt.changelogBytes - rt.cutBytes }
 
-// saveTails begins a round of its own for the tasks that have a long tail. A worker without one starts none, since
-// a round makes every worker of the application store checkpoints.
-func (w *Worker) saveTails(ids []partition.TaskID) core.Event {
+// stop ends the work, after one more commit. If a task has a long tail, a round is started first, which all tasks of this
+// worker enter with that commit. Processing goes on until the round is there. A worker without a long tail starts none,
+// since a round makes every worker of the application store checkpoints.
+func (w *Worker) stop() {
 	long := false
-	for _, id := range ids {
-		long = long || w.tasks[id].tail() > drainTail
+	for _, rt := range w.tasks {
+		long = long || rt.tail() > drainTail
 	}
-	if w.repo == nil || !long {
-		return core.Checkpointed{}
+	if w.repo == nil || !long || w.haltRound.Load() > 0 {
+		w.step(core.Stop{})
+		return
 	}
 	w.routines.Go(func() { w.lastRound <- w.startLastRound() })
-	return nil
 }
 
 func (w *Worker) startLastRound() error {
-	ctx, cancel := context.WithTimeout(w.hard, w.cfg.DrainTimeout/2)
+	ctx, cancel := context.WithTimeout(w.hard, w.cfg.DrainTimeout/4)
 	defer cancel()
 	latest, err := w.repo.LatestRound(ctx, w.names.Incarnation)
 	if err != nil {
 		return err
 	}
-	if _, err := w.repo.StartRound(ctx, w.names.Incarnation, latest.Number+1); err != nil {
+	if _, err := w.repo.StartRound(ctx, w.names.Incarnation, latest.Number+1, checkpoint.GoOn); err != nil {
+		return err
+	}
+	if err := w.noteHalt(ctx, latest.Number+1); err != nil {
 		return err
 	}
 	w.raiseRound(latest.Number + 1)
 	return nil
 }
 
-// saveBegun enters the last round with every task that has a long tail.
-func (w *Worker) saveBegun(err error) {
+// lastRoundBegun enters the last round with all tasks.
+func (w *Worker) lastRoundBegun(err error) {
 	if err != nil {
 		w.listener.background("start a checkpoint before leaving", err)
-		w.leaveUnsaved()
+		w.step(core.Stop{})
 		return
 	}
-	w.saving = map[partition.TaskID]bool{}
-	for id := range w.tasks {
-		w.saving[id] = true
+	w.noteRound()
+	w.stopping = true
+	if w.machine.MayProcess() {
+		var ids []partition.TaskID
+		for id := range w.tasks {
+			if w.machine.Running(id) {
+				ids = append(ids, id)
+			}
+		}
+		if len(ids) > 0 {
+			w.touch(ids)
+		}
 	}
-	w.goOnSaving()
+	w.step(core.Stop{})
 }
 
-// goOnSaving is called for each checkpoint that ends. One that was under way when the worker was asked to stop may
-// have left a long tail.
-func (w *Worker) goOnSaving() {
-	if w.saving == nil {
-		return
+// saveTails waits for the checkpoints that are being stored.
+func (w *Worker) saveTails() core.Event {
+	if w.saving() {
+		return nil
 	}
-	for id := range w.saving {
-		rt := w.tasks[id]
-		if w.machine.Running(id) && rt.db != nil && !rt.cutting && rt.tail() > drainTail {
-			w.beginCut(rt)
-		}
-		if rt == nil || !rt.cutting {
-			delete(w.saving, id)
+	return core.Checkpointed{}
+}
+
+// saving says whether a checkpoint of any task is being stored.
+func (w *Worker) saving() bool {
+	for _, rt := range w.tasks {
+		if rt.storing > 0 {
+			return true
 		}
 	}
-	if len(w.saving) == 0 {
+	return false
+}
+
+// saved goes on with the end once nothing is being stored any more.
+func (w *Worker) saved() {
+	if !w.saving() {
 		w.leaveUnsaved()
 	}
 }
 
 // leaveUnsaved goes on with the end, whatever is not stored: it is in the changelog.
 func (w *Worker) leaveUnsaved() {
-	w.saving = nil
 	if w.machine.Phase() == core.Draining {
 		w.step(core.Checkpointed{})
-	}
-}
-
-// raiseRound notes a round that was started. The watcher of rounds and a drain may do so at the same time.
-func (w *Worker) raiseRound(n int64) {
-	for {
-		old := w.round.Load()
-		if n <= old || w.round.CompareAndSwap(old, n) {
-			return
-		}
 	}
 }

@@ -110,7 +110,11 @@ func (w *Worker) applyGlobals(batches []kafka.Batch) error {
 	var rec operators.Record
 	for i := range batches {
 		for r := range batches[i].Len() {
-			if !batches[i].Record(r, &rec) {
+			ok, err := batches[i].Record(r, &rec)
+			if err != nil {
+				return err
+			}
+			if !ok {
 				continue
 			}
 			if err := w.globals[rec.Topic].Apply(&rec); err != nil {

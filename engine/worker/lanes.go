@@ -66,7 +66,7 @@ func (w *Worker) run(work []partition.TaskID, behind bool) {
 	switch {
 	case t.err != nil:
 		w.step(core.TaskFailed{Err: t.err})
-	case full || alone || w.now().Sub(w.epoch.began) >= w.cfg.CommitInterval:
+	case full || alone || t.barrier.Load() || w.now().Sub(w.epoch.began) >= w.cfg.CommitInterval:
 		w.step(core.CommitDue{})
 	}
 }
@@ -89,6 +89,7 @@ type turn struct {
 	until          time.Time
 	next           atomic.Int64 // index of the next task that a lane takes
 	records, bytes atomic.Int64
+	barrier        atomic.Bool   // a task stands at a barrier: the epoch is to end soon
 	ended          chan struct{} // one for each lane
 	once           sync.Once
 	err            error // the first; not to be read while lanes run
@@ -131,7 +132,7 @@ func (w *Worker) lane(t *turn) {
 		pprof.Do(w.hard, pprof.Labels(laneLabel, rt.id.String()), func(context.Context) {
 			defer close(rt.lane)
 			before := rt.outbox.Held()
-			n, err := w.processUntil(rt, t.until)
+			n, err := w.processUntil(rt, t)
 			after := rt.outbox.Held()
 			t.records.Add(int64(n))
 			t.bytes.Add(after - before)
@@ -159,9 +160,9 @@ func (t *turn) abandon() (stuck []partition.TaskID) {
 	return stuck
 }
 
-// processUntil processes a task's waiting records in slices. The length of a slice is chosen so that it takes about an
-// eighth of the commit interval at most.
-func (w *Worker) processUntil(rt *runningTask, until time.Time) (n int, err error) {
+// processUntil processes a task's waiting records in slices, until the turn is to end. The length of a slice is chosen so
+// that it takes about an eighth of the commit interval at most.
+func (w *Worker) processUntil(rt *runningTask, t *turn) (n int, err error) {
 	share := w.cfg.CommitInterval / 8
 	rt.more = false
 	for began := w.now(); ; {
@@ -182,10 +183,16 @@ func (w *Worker) processUntil(rt *runningTask, until time.Time) (n int, err erro
 		case took < share/2:
 			rt.slice = min(maxSlice, 2*slice)
 		}
+		if rt.task.Barrier() > 0 {
+			t.barrier.Store(true)
+			rt.barredAt = ended
+			rt.more = rt.task.Waiting() > 0
+			return n, nil
+		}
 		if k < slice {
 			return n, nil
 		}
-		if !ended.Before(until) {
+		if t.barrier.Load() || !ended.Before(t.until) {
 			rt.more = rt.task.Waiting() > 0
 			return n, nil
 		}
@@ -246,7 +253,7 @@ func (w *Worker) runBacklog() {
 	var together, alone []partition.TaskID
 	for _, id := range w.backlog {
 		switch {
-		case !w.machine.Running(id):
+		case !w.machine.Running(id) || w.tasks[id].halted:
 		case w.tasks[id].alone:
 			alone = append(alone, id)
 		default:
@@ -286,6 +293,15 @@ func (w *Worker) noteBacklog(worked []partition.TaskID) {
 		}
 	}
 	w.backlog = slices.DeleteFunc(w.backlog, func(id partition.TaskID) bool { return w.tasks[id] == nil || !w.tasks[id].more })
+}
+
+// noteBarred takes note of tasks that stand at a barrier with records left.
+func (w *Worker) noteBarred(ids []partition.TaskID) {
+	for _, id := range ids {
+		if w.tasks[id].more {
+			w.noteBacklog([]partition.TaskID{id})
+		}
+	}
 }
 
 // stackOf returns where the goroutine is that processes a task; empty if none does. It holds function names and lines,

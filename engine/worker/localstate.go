@@ -12,6 +12,7 @@ import (
 	"strconv"
 
 	"github.com/streamd/streamd/checkpoint"
+	"github.com/streamd/streamd/engine/task"
 	"github.com/streamd/streamd/partition"
 	"github.com/streamd/streamd/statestore"
 )
@@ -31,6 +32,15 @@ func (w *Worker) stateFolder() string {
 // stateDir is where a task's state lies on this machine.
 func (w *Worker) stateDir(id partition.TaskID) string {
 	return filepath.Join(w.stateFolder(), id.String())
+}
+
+// channelDir makes an empty folder for what is in flight at the cut of a round.
+func (w *Worker) channelDir() (string, error) {
+	dir := filepath.Join(w.stateFolder(), "cuts", "channels")
+	if err := os.RemoveAll(dir); err != nil {
+		return "", err
+	}
+	return dir, os.MkdirAll(dir, 0o755)
 }
 
 // cutDir is where the files of a checkpoint wait until they are sent.
@@ -103,9 +113,7 @@ func (w *Worker) download(ctx context.Context, rt *runningTask, m checkpoint.Man
 	}
 	have, _ := rt.db.Position()
 	if m.Position.ChangelogOffset < 0 && have.Epoch == m.Position.Epoch {
-		// Of another life: its files name a place in a changelog that this life does not have.
-		have.Offset = -1
-		if err := rt.db.Apply(nil, have); err != nil {
+		if have, err = w.transplant(rt, have); err != nil {
 			return err
 		}
 	}
@@ -115,6 +123,18 @@ func (w *Worker) download(ctx context.Context, rt *runningTask, m checkpoint.Man
 	rt.restore = restoreStats{source: "checkpoint", round: m.Round, bytes: stats.Bytes}
 	rt.known, rt.knownRound, rt.durableRound = tables(m), m.Round, m.Round
 	return nil
+}
+
+// transplant makes the state of another life that of this one: its files name places in a changelog and in repartition
+// topics that this life does not have.
+func (w *Worker) transplant(rt *runningTask, have statestore.Position) (statestore.Position, error) {
+	point, err := task.DecodePoint(have.Detail)
+	if err != nil {
+		return have, err
+	}
+	point.Transplant()
+	have.Offset, have.Detail = -1, point.AppendTo(nil)
+	return have, rt.db.Apply(nil, have)
 }
 
 // replaceLocal closes the store, puts the files of a folder in place of its directory, or nothing if next is empty,

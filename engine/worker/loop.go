@@ -24,7 +24,7 @@ func (w *Worker) loop(ctx context.Context) error {
 	drain := context.AfterFunc(ctx, func() {
 		select {
 		case <-time.After(w.cfg.DrainTimeout):
-			w.halt(errDrain)
+			w.cease(errDrain)
 		case <-w.hard.Done():
 		}
 	})
@@ -61,9 +61,9 @@ func (w *Worker) loop(ctx context.Context) error {
 			w.step(core.CommitDue{})
 		case d := <-w.published:
 			w.checkpointed(d)
-			w.goOnSaving()
+			w.saved()
 		case err := <-w.lastRound:
-			w.saveBegun(err)
+			w.lastRoundBegun(err)
 		case o := <-w.observed:
 			w.observations(o)
 		case <-w.woken:
@@ -73,7 +73,7 @@ func (w *Worker) loop(ctx context.Context) error {
 			w.tick()
 		case <-stop:
 			stop = nil
-			w.step(core.Stop{})
+			w.stop()
 		case <-late:
 			w.leaveUnsaved()
 		}
@@ -145,7 +145,7 @@ func (w *Worker) do(e core.Effect) core.Event {
 	case core.Ack:
 		w.group.Ack(e.Ack)
 	case core.Checkpoint:
-		return w.saveTails(e.Tasks)
+		return w.saveTails()
 	case core.Rejoin:
 		return w.rejoin()
 	case core.Leave:
@@ -234,10 +234,11 @@ func (w *Worker) enqueue(batches []kafka.Batch) (work []partition.TaskID, behind
 	for i := range batches {
 		b := &batches[i]
 		id, ok := w.owner[b.Partition]
-		if !ok || !w.machine.Running(id) {
-			continue // revoked while the batch was on its way
+		if !ok || !w.machine.Running(id) || w.tasks[id].halted {
+			continue // revoked while the batch was on its way, or not to go on
 		}
 		rt := w.tasks[id]
+		b.Internal = w.repartition[b.Partition.Topic]
 		if err := rt.task.Enqueue(b.Partition, b); err != nil {
 			w.step(core.TaskFailed{Err: err})
 			return nil, false

@@ -17,6 +17,7 @@ type metrics struct {
 	checkpointBytes, restoreBytes                                         prometheus.Counter
 	aborts, dropped, retried                                              *prometheus.CounterVec
 	commitSeconds, epochRecords, checkpointSeconds, restoreSeconds        prometheus.Histogram
+	checkpointPause                                                       prometheus.Histogram
 }
 
 func newMetrics(w *Worker) *metrics {
@@ -49,6 +50,7 @@ func newMetrics(w *Worker) *metrics {
 	m.checkpointErrors = counter("checkpoint_errors_total", "Task checkpoints that could not be stored.")
 	m.checkpointBytes = counter("checkpoint_uploaded_bytes_total", "Bytes uploaded for checkpoints.")
 	m.checkpointSeconds = histogram("checkpoint_seconds", "From the cut to the stored manifest, per task.", seconds)
+	m.checkpointPause = histogram("checkpoint_pause_seconds", "How long a checkpoint kept a task from processing, beyond the commit that is its cut.", prometheus.ExponentialBuckets(0.0001, 2, 16))
 	m.fallbacks = counter("checkpoint_fallbacks_total", "Checkpoints that a restore could not use.")
 	m.restoreBytes = counter("restore_downloaded_bytes_total", "Bytes downloaded to restore tasks.")
 	m.restoreSeconds = histogram("restore_seconds", "From a task's assignment to its first record.", seconds)

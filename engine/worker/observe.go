@@ -126,6 +126,17 @@ func (o *observer) checkpointed(id partition.TaskID, d published) {
 	o.log.Info("checkpoint stored", zap.Stringer(keyTask, id), zap.Int64(keyRound, d.round), zap.Int64(keyBytes, d.uploaded), zap.Duration(keyDuration, d.took))
 }
 
+func (o *observer) halted(round int64) {
+	o.log.Info("halted at a checkpoint; the worker ends", zap.Int64(keyRound, round))
+}
+
+func (o *observer) waitsForResume(round int64) {
+	o.log.Info("the application is halted at a checkpoint; waiting for: resume", zap.Int64(keyRound, round))
+}
+
+// paused says for how long a checkpoint has kept a task from processing, beyond the commit that is its cut.
+func (o *observer) paused(took time.Duration) { o.m.checkpointPause.Observe(took.Seconds()) }
+
 func (o *observer) background(what string, err error) {
 	o.log.Warn("background work failed; it is tried again", zap.String(keyStep, what), zap.Error(err))
 }

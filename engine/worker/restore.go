@@ -91,8 +91,8 @@ func (w *Worker) startRestore(e core.Restore) {
 	rt := w.tasks[e.Task]
 	if rt == nil {
 		info := w.all[e.Task]
-		rt = &runningTask{id: e.Task, info: info, sub: w.subs[e.Task.SubTopology], lags: map[partition.TopicPartition]int64{}}
-		rt.inputs = info.Inputs
+		rt = &runningTask{id: e.Task, info: info, sub: w.subs[e.Task.SubTopology], inputs: info.Inputs, lags: map[partition.TopicPartition]int64{}}
+		rt.begins = slices.ContainsFunc(rt.sub.Sources, func(src topology.Source) bool { return !src.Internal })
 		w.tasks[e.Task] = rt
 	}
 	ctx, cancel := context.WithCancel(w.hard)
@@ -176,11 +176,29 @@ func (w *Worker) takeover(ctx context.Context, rt *runningTask, fence *fence, be
 	}
 	rt.committed, rt.committedPosition = to.Metadata, to.at
 	rt.durableRound = max(rt.durableRound, to.Round)
-	rt.cutRound = max(rt.cutRound, rt.durableRound)
-	if err := w.buildTask(rt, to.at); err != nil {
+	n := w.haltRound.Load()
+	rt.halted = n > 0 && to.Entered >= n
+	w.abandonLost(rt)
+	if err := w.buildTask(rt, to.at, to.Entered); err != nil {
 		return err
 	}
 	return w.expect(ctx, rt)
+}
+
+// abandonLost looks whether the owner that has entered the newest round has also stored the task's part of it. If not, it
+// will not be stored: the state as of that commit is gone.
+func (w *Worker) abandonLost(rt *runningTask) {
+	round := rt.committed.Entered
+	if w.repo == nil || round <= rt.durableRound {
+		return
+	}
+	w.routines.Go(func() {
+		ctx, cancel := context.WithTimeout(w.hard, storeCallTimeout)
+		defer cancel()
+		if _, err := w.repo.Manifest(ctx, w.names.Incarnation, round, rt.id); errors.Is(err, checkpoint.ErrMissing) {
+			w.abandonRound(round, fmt.Sprintf("task %v was moved before its part was stored", rt.id))
+		}
+	})
 }
 
 func fenceDone(f *fence) chan struct{} {
@@ -191,14 +209,14 @@ func fenceDone(f *fence) chan struct{} {
 }
 
 // buildTask makes the processors, unless a rewind has left them, and sets the position.
-func (w *Worker) buildTask(rt *runningTask, at task.Position) error {
+func (w *Worker) buildTask(rt *runningTask, at task.Position, round int64) error {
 	if rt.task == nil {
 		topics := make([]kafka.Topic, len(rt.sub.Outputs))
 		for i, out := range rt.sub.Outputs {
 			name := w.outputName(out.Topic, out.Internal)
-			topics[i] = kafka.Topic{Name: name, Partitions: w.counts[name], Muted: w.muted(out.Internal), Step: writers(rt.sub, out.Topic)}
+			topics[i] = kafka.Topic{Name: name, Partitions: w.counts[name], Internal: out.Internal, Muted: w.muted(out.Internal), Step: writers(rt.sub, out.Topic)}
 		}
-		rt.outbox = kafka.NewOutbox(rt.id.String(), topics)
+		rt.outbox = kafka.NewOutbox(rt.id, topics)
 		o := task.Options{
 			ID: rt.id, SubTopology: rt.sub, Inputs: w.sourcesOf(rt), DB: rt.db, Output: rt.outbox, Now: w.now,
 			Listener: w.listener.operatorListener(), Globals: w.globals, Go: w.routines.Go, Wake: w.wake,
@@ -221,7 +239,7 @@ func (w *Worker) buildTask(rt *runningTask, at task.Position) error {
 		have, _ := rt.db.Position()
 		record = have.Detail
 	}
-	return rt.task.Restart(at, record)
+	return rt.task.Restart(at, round, record)
 }
 
 // writers names the steps that write to a topic.
@@ -273,7 +291,7 @@ func (w *Worker) restoreState(ctx context.Context, rt *runningTask, to target) e
 	}
 	rt.restore = restoreStats{source: "local"}
 	if have, ok := rt.db.Position(); ok && have.Offset == to.ChangelogOffset && have.Epoch == to.Epoch {
-		return checkPosition(have, to.at)
+		return w.checkPosition(have, to.at)
 	}
 	facts, err := w.facts(ctx, rt, to.Metadata)
 	if err != nil {
@@ -320,7 +338,7 @@ func fallsBack(err error) bool {
 // facts gathers what recovery is decided by.
 func (w *Worker) facts(ctx context.Context, rt *runningTask, meta core.Metadata) (checkpoint.Facts, error) {
 	f := checkpoint.Facts{
-		Initialized: true, Seeded: w.app.origin != "",
+		Initialized: true, Seeded: w.app.origin != nil,
 		Committed: &checkpoint.Committed{Reached: checkpoint.Reached{Epoch: meta.Epoch, ChangelogOffset: meta.ChangelogOffset}, Round: meta.Round},
 	}
 	if have, ok := rt.db.Position(); ok {
@@ -410,17 +428,17 @@ func (w *Worker) catchUp(ctx context.Context, rt *runningTask, to target) error 
 	if !ok || have.Offset != to.ChangelogOffset || have.Epoch != to.Epoch {
 		return fmt.Errorf("%w: the offsets name epoch %d at changelog offset %d, the store is at epoch %d, offset %d", ErrUnrecoverable, to.Epoch, to.ChangelogOffset, have.Epoch, have.Offset)
 	}
-	return checkPosition(have, to.at)
+	return w.checkPosition(have, to.at)
 }
 
 // checkPosition compares what the state says of its inputs with what is committed for them.
-func checkPosition(have statestore.Position, at task.Position) error {
+func (w *Worker) checkPosition(have statestore.Position, at task.Position) error {
 	stored, err := task.DecodePoint(have.Detail)
 	if err != nil {
 		return err
 	}
-	if !maps.Equal(stored.Position, at) {
-		return fmt.Errorf("%w: the state belongs to input offsets %v, committed are %v", ErrUnrecoverable, stored.Position, at)
+	if is := stored.Position(w.topicName); !maps.Equal(is, at) {
+		return fmt.Errorf("%w: the state belongs to input offsets %v, committed are %v", ErrUnrecoverable, is, at)
 	}
 	return nil
 }
@@ -456,7 +474,7 @@ func (w *Worker) shut(rt *runningTask) {
 		rt.cancel()
 		<-rt.restoreDone
 	}
-	rt.stopCut()
+	rt.awaitCut()
 	if !w.laneIsBack(rt) {
 		w.abandoned.Store(true)
 		return

@@ -127,7 +127,7 @@ func (w *Worker) tick() {
 	now := w.now()
 	var due []partition.TaskID
 	for id, rt := range w.tasks {
-		if w.machine.Running(id) && rt.task.Due(now) {
+		if w.machine.Running(id) && !rt.halted && rt.task.Due(now) {
 			due = append(due, id)
 		}
 	}
@@ -138,6 +138,7 @@ func (w *Worker) tick() {
 		return
 	}
 	var records, emitted atomic.Int64
+	var barrier atomic.Bool
 	err := w.onLanes(due, func(rt *runningTask) error {
 		before := rt.outbox.Held()
 		err := rt.task.Tick(now)
@@ -145,6 +146,10 @@ func (w *Worker) tick() {
 			var n int
 			n, err = rt.task.Process(1 << 30) // what has waited for calls
 			records.Add(int64(n))
+		}
+		if rt.task.Barrier() > 0 {
+			barrier.Store(true)
+			rt.more = rt.task.Waiting() > 0
 		}
 		after := rt.outbox.Held()
 		emitted.Add(after - before)
@@ -154,9 +159,13 @@ func (w *Worker) tick() {
 	w.epoch.bytes += emitted.Load()
 	w.pace(due)
 	w.epoch.dry = true
+	w.noteBarred(due)
 	w.step(core.Touched{Tasks: due})
-	if err != nil {
+	switch {
+	case err != nil:
 		w.step(core.TaskFailed{Err: err})
+	case barrier.Load():
+		w.step(core.CommitDue{})
 	}
 }
 

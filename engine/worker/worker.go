@@ -34,8 +34,6 @@ type Options struct {
 	// UntilEnd makes the run a bounded one: it ends, with nil, when all tasks of the application have processed
 	// what the source topics held at its start.
 	UntilEnd bool
-	// Replay, if not nil, begins from another application's checkpoint.
-	Replay *Replay
 	// Store, if not nil, is an opened object store to be used in place of the one that the configuration names.
 	Store objstore.Store
 	// Ready is called once, when the first task begins to read.
@@ -47,28 +45,32 @@ type Worker struct {
 	cfg      *config.Config
 	topology *topology.Topology
 	untilEnd bool
-	replay   *Replay
 	ready    func()
 	now      func() time.Time
 	listener *observer
 	status   *Status
 
 	// set by bootstrap, unchanged afterwards
-	names     Names
-	cluster   *kafka.Cluster
-	store     objstore.Store
-	origin    string                 // of a replay
-	repo      *checkpoint.Repository // nil: no object store is configured
-	app       application
-	all       map[partition.TaskID]partition.Task
-	first     partition.TaskID
-	owner     map[partition.TopicPartition]partition.TaskID
-	subs      map[int32]*topology.SubTopology
-	counts    map[string]int32 // partitions of every topic, by its name on the cluster
-	stateLock *statestore.DirLock
-	resources *statestore.Resources
-	budget    int64 // bytes
-	balancer  *groupbalance.Balancer
+	names       Names
+	cluster     *kafka.Cluster
+	store       objstore.Store
+	repo        *checkpoint.Repository // nil: no object store is configured
+	app         application
+	user        map[string]kafka.TopicInfo         // the user's topics, as found now
+	cut         checkpoint.Cut                     // that a life which is not begun yet begins from
+	begins      map[partition.TopicPartition]int64 // and where it begins in users\' topics
+	rescales    bool                               // it may have other numbers of tasks than at the cut
+	rescaled    []Rescaled
+	all         map[partition.TaskID]partition.Task
+	first       partition.TaskID
+	owner       map[partition.TopicPartition]partition.TaskID
+	subs        map[int32]*topology.SubTopology
+	counts      map[string]int32 // partitions of every topic, by its name on the cluster
+	repartition map[string]bool  // names on the cluster of the repartition topics
+	stateLock   *statestore.DirLock
+	resources   *statestore.Resources
+	budget      int64 // bytes
+	balancer    *groupbalance.Balancer
 
 	// owned by the loop
 	machine         *core.Machine
@@ -91,18 +93,20 @@ type Worker struct {
 	aborts          int // epochs in a row that were not committed
 	fence           *fence
 	closing         map[partition.TaskID]chan struct{}
-	named           time.Time                 // when idle tasks last committed, to name their checkpoints
-	early           []published               // checkpoints that were stored while their tasks were being restored
-	saving          map[partition.TaskID]bool // tasks whose last checkpoint is yet to be stored
+	seen            seenRound
+	stopping        bool        // the tasks enter the last round, all of them
+	named           time.Time   // when idle tasks last committed, to name their checkpoints
+	early           []published // checkpoints that were stored while their tasks were being restored
 	left            bool
 	failure         error
 	bounded         *bounded
 
 	// shared with the round watcher
 	round          atomic.Int64 // newest round started
-	publishedRound atomic.Int64 // newest round that all tasks of this worker have published
+	haltRound      atomic.Int64 // round at which the application is to halt; 0: none
+	halted         atomic.Bool  // that round is over
 	completedRound int64        // the watcher's own
-	collects       atomic.Bool  // this worker owns the first task
+	completes      atomic.Bool  // this worker owns the first task
 	follows        atomic.Bool  // some task is idle and waits for the others' event time
 
 	membership chan kafka.MembershipEvent
@@ -118,7 +122,7 @@ type Worker struct {
 	progress   atomic.Int64
 	routines   sync.WaitGroup
 	hard       context.Context // ends when nothing may be waited for any more
-	halt       context.CancelCauseFunc
+	cease      context.CancelCauseFunc
 }
 
 // runningTask is one task of this worker, from its assignment until it is closed.
@@ -151,11 +155,16 @@ type runningTask struct {
 	appended     *kafka.Appended
 
 	// checkpoints
-	cutRound     int64 // newest round that this task has entered
-	cutting      bool
+	begins       bool                       // it reads a topic of the user, so that it enters rounds without being told
+	entered      bool                       // it has entered a round by its last commit
+	halted       bool                       // it stands at its cut of a halt and does not go on
+	announced    map[string]map[int32]int64 // by topic and partition, the marker of the round that was entered last
+	barredAt     time.Time                  // when a lane has come to a barrier in the epoch
+	pause        time.Duration              // from there to the commit
+	storing      int                        // checkpoints that are being stored
 	cancelCut    context.CancelFunc
-	cutDone      chan struct{}
-	durableRound int64 // newest round whose manifest is in the store
+	cutDone      chan struct{} // closed when its files are frozen
+	durableRound int64         // newest round whose manifest is in the store
 	durableAt    time.Time
 	known        map[string]checkpoint.File // tables that the manifest of knownRound names
 	knownRound   int64
@@ -184,7 +193,7 @@ func New(o Options) (*Worker, error) {
 		cfg.Lanes = defaultLanes()
 	}
 	w := &Worker{
-		cfg: &cfg, topology: o.Topology, untilEnd: o.UntilEnd, replay: o.Replay, ready: o.Ready, store: o.Store, now: time.Now,
+		cfg: &cfg, topology: o.Topology, untilEnd: o.UntilEnd, ready: o.Ready, store: o.Store, now: time.Now,
 		machine:     core.New(core.Options{AtLeastOnce: cfg.Guarantee == config.AtLeastOnce}),
 		tasks:       map[partition.TaskID]*runningTask{},
 		closing:     map[partition.TaskID]chan struct{}{},
@@ -201,10 +210,10 @@ func New(o Options) (*Worker, error) {
 		lastRound:   make(chan error, 1),
 	}
 	w.commitTimer.Stop()
-	w.hard, w.halt = context.WithCancelCause(context.Background())
+	w.hard, w.cease = context.WithCancelCause(context.Background())
 	w.status = newStatus(cfg.AppID, w)
 	w.listener = newObserver(o.Logger, w)
-	return w, w.checkReplay()
+	return w, nil
 }
 
 func (w *Worker) atLeastOnce() bool { return w.cfg.Guarantee == config.AtLeastOnce }
@@ -217,7 +226,7 @@ var errHalted = errors.New("the worker has ended")
 // back (ErrStuck): the process should end.
 func (w *Worker) Run(ctx context.Context) error {
 	defer func() {
-		w.halt(errHalted)
+		w.cease(errHalted)
 		w.routines.Wait()
 		w.release()
 	}()
@@ -340,7 +349,7 @@ func (w *Worker) depart() {
 		w.producer.Close()
 	}
 	// A lane that is stuck must not hold the process.
-	deadline := time.AfterFunc(w.cfg.DrainTimeout, func() { w.halt(errDrain) })
+	deadline := time.AfterFunc(w.cfg.DrainTimeout, func() { w.cease(errDrain) })
 	defer deadline.Stop()
 	for _, done := range w.closing {
 		<-done

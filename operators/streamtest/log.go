@@ -83,14 +83,14 @@ func (b *batch) TimeAt(i int) operators.Time {
 }
 
 // Record implements task.Batch. The slices are valid until the next call, as a fetch buffer's are.
-func (b *batch) Record(i int, r *operators.Record) bool {
+func (b *batch) Record(i int, r *operators.Record) (bool, error) {
 	e := &b.entries[i]
 	b.scratch.scribble()
 	*r = operators.Record{
 		Topic: b.tp.Topic, Partition: b.tp.Partition, Offset: b.first + int64(i), Time: e.time,
 		Key: b.scratch.copy(e.key), Value: b.scratch.copy(e.value), Headers: e.headers,
 	}
-	return !e.marker
+	return !e.marker, nil
 }
 
 // scratch holds the bytes of the one record that a task processes.
@@ -134,6 +134,9 @@ func (o *outbox) Buffer() []byte { return o.buf[:0] }
 // Emit implements operators.Output.
 func (o *outbox) Emit(e operators.Emission) {
 	o.buf = e.Buf
+	if e.Control {
+		e.Headers = []operators.Header{{Key: operators.ControlHeader}}
+	}
 	r := emitted{topic: o.topics[e.Topic], partition: e.Partition, entry: entry{
 		sequence: o.d.nextSequence(), time: e.Time, headers: cloneHeaders(e.Headers),
 		key: cloneBytes(e.Key()), value: cloneBytes(e.Value()),

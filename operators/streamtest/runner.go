@@ -152,8 +152,8 @@ func (r *runner) restore() error {
 	if err != nil {
 		return err
 	}
-	if !maps.Equal(at.Position, r.committed.position) {
-		return fmt.Errorf("the restored state belongs to the input offsets %v, committed are %v", at.Position, r.committed.position)
+	if is := at.Position(r.d.topicName); !maps.Equal(is, r.committed.position) {
+		return fmt.Errorf("the restored state belongs to the input offsets %v, committed are %v", is, r.committed.position)
 	}
 	return nil
 }
@@ -191,7 +191,7 @@ func (r *runner) restart() error {
 	for i, tp := range r.inputs {
 		r.fetched[i] = r.committed.position[tp]
 	}
-	return r.task.Restart(r.committed.position, r.record())
+	return r.task.Restart(r.committed.position, 0, r.record())
 }
 
 // record is the position record that the state goes with.
@@ -276,7 +276,7 @@ func (r *runner) prepare() error {
 		r.deltas = append(r.deltas, cloneBytes(delta))
 	}
 	point := r.task.Point()
-	r.coming = commit{epoch: r.committed.epoch + 1, changelogOffset: -1, position: point.Position, detail: point.AppendTo(nil)}
+	r.coming = commit{epoch: r.committed.epoch + 1, changelogOffset: -1, position: r.task.Position(), detail: point.AppendTo(nil)}
 	return nil
 }
 

@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package checkpoint
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/streamd/streamd/checkpoint/objstore"
+	"github.com/streamd/streamd/partition"
+)
+
+// Cut is a complete round: one consistent state of a whole pipeline. Any life of any application can begin from it.
+type Cut struct {
+	App         string
+	Incarnation int
+	Round       int64
+	Manifests   []Manifest // in order of their tasks
+	Channels    []Channel  // in order of topic and partition
+}
+
+// String names the cut as "application/incarnation@round".
+func (c Cut) String() string { return Origin{c.App, c.Incarnation, c.Round}.String() }
+
+// Origin names the cut that a life began from.
+type Origin struct {
+	App         string `json:"app"`
+	Incarnation int    `json:"incarnation"`
+	Round       int64  `json:"round"`
+}
+
+// String gives "application/incarnation@round".
+func (o Origin) String() string { return fmt.Sprintf("%s/%d@%d", o.App, o.Incarnation, o.Round) }
+
+// Channel is what was on its way in one partition of a repartition topic: written by upstream tasks before their cut,
+// and not read by the downstream task before its own. Where nothing was there is no Channel.
+type Channel struct {
+	Topic     string `json:"topic"` // as the topology names it
+	Partition int32  `json:"partition"`
+	Records   int64  `json:"records"`
+	File      File   `json:"file"`
+}
+
+// ChannelFile is a channel's content on its way to the store.
+type ChannelFile struct {
+	Topic     string
+	Partition int32
+	Records   int64
+	Path      string // of the local file
+}
+
+// maxChannels bounds a round record.
+const maxChannels = 100_000
+
+func (c Channel) validate() error {
+	if err := CheckID(c.Topic); err != nil {
+		return err
+	}
+	if c.Partition < 0 || c.Records < 1 || c.File.Size < 0 || c.File.Size > MaxFileBytes {
+		return fmt.Errorf("channel %s/%d has %d records in %d bytes", c.Topic, c.Partition, c.Records, c.File.Size)
+	}
+	if err := checkFileName(c.File.Name); err != nil {
+		return err
+	}
+	if err := checkHash(c.File.SHA256); err != nil {
+		return err
+	}
+	return checkObjectName(c.File.Object, c.File.SHA256)
+}
+
+func (rec roundRecord) validate() error {
+	if len(rec.Channels) > maxChannels {
+		return fmt.Errorf("%d channels, more than %d", len(rec.Channels), maxChannels)
+	}
+	for _, c := range rec.Channels {
+		if err := c.validate(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *Repository) readRoundRecord(ctx context.Context, l life, n int64) (roundRecord, error) {
+	var rec roundRecord
+	if err := r.readDocument(ctx, l.complete(n), kindRound, &rec); err != nil {
+		return rec, err
+	}
+	if rec.Round != n {
+		return rec, fmt.Errorf("%w: object %s is of round %d", ErrCorrupt, l.complete(n), rec.Round)
+	}
+	if err := rec.validate(); err != nil {
+		return rec, fmt.Errorf("%w: object %s: %w", ErrCorrupt, l.complete(n), err)
+	}
+	return rec, nil
+}
+
+// LoadCut reads a complete round: its record, and the manifests that the record names, each compared with the checksum
+// that it had when the round was completed. ErrIncomplete says that not all tasks have stored theirs; ErrMissing that the
+// round does not exist, was dropped, or has lost a manifest.
+func (r *Repository) LoadCut(ctx context.Context, incarnation int, n int64) (Cut, error) {
+	cut, err := r.loadCut(ctx, incarnation, n)
+	if err != nil {
+		return Cut{}, fmt.Errorf("checkpoint %d of application %s: %w", n, r.app, err)
+	}
+	return cut, nil
+}
+
+func (r *Repository) loadCut(ctx context.Context, incarnation int, n int64) (Cut, error) {
+	l, err := r.lifeRound(incarnation, n)
+	if err != nil {
+		return Cut{}, err
+	}
+	rounds, err := r.listRounds(ctx, l)
+	if err != nil {
+		return Cut{}, err
+	}
+	i := slices.IndexFunc(rounds, func(x Round) bool { return x.Number == n })
+	switch {
+	case i < 0:
+		return Cut{}, fmt.Errorf("%w; list what there is with: checkpoints list", ErrMissing)
+	case !rounds[i].Complete:
+		return Cut{}, fmt.Errorf("%w: %d tasks have stored theirs; list what there is with: checkpoints list", ErrIncomplete, len(rounds[i].Tasks))
+	}
+	rec, err := r.readRoundRecord(ctx, l, n)
+	if err != nil {
+		return Cut{}, err
+	}
+	cut := Cut{App: r.app, Incarnation: incarnation, Round: n, Channels: rec.Channels, Manifests: make([]Manifest, len(rec.Manifests))}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(r.parallel)
+	for i, task := range slices.SortedFunc(maps.Keys(rec.Manifests), partition.TaskID.Compare) {
+		group.Go(func() (err error) {
+			cut.Manifests[i], err = r.readManifest(ctx, l, n, task)
+			if err == nil && cut.Manifests[i].Checksum != rec.Manifests[task] {
+				err = fmt.Errorf("%w: manifest %s has checksum %s, the round was completed with %s", ErrCorrupt, l.manifest(n, task), cut.Manifests[i].Checksum, rec.Manifests[task])
+			}
+			return err
+		})
+	}
+	return cut, group.Wait()
+}
+
+// Adopt makes a cut of any application the first checkpoint of a new life of this one, under the number of its round and
+// by reference: manifests are new, objects stay where they are. manifests are those to be stored, of this application
+// and of the life that begins. Adopt may be repeated after any failure. The owners' collections spare the objects from
+// then on; an object that one of them has condemned or deleted already is ErrMissing.
+func (r *Repository) Adopt(ctx context.Context, cut Cut, manifests []Manifest) error {
+	stored, err := r.AdoptManifests(ctx, manifests)
+	if err == nil {
+		err = r.adoptRecord(ctx, cut, stored)
+	}
+	if err != nil {
+		return fmt.Errorf("begin application %s from %v: %w", r.app, cut, err)
+	}
+	return nil
+}
+
+// AdoptManifests is the part of Adopt that concerns the tasks: the round is begun, and not complete. It returns the
+// manifests as they are stored.
+func (r *Repository) AdoptManifests(ctx context.Context, manifests []Manifest) ([]Manifest, error) {
+	if len(manifests) == 0 {
+		return nil, nil
+	}
+	l, err := r.lifeRound(manifests[0].Incarnation, manifests[0].Round)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := r.StartRound(ctx, l.incarnation, manifests[0].Round, GoOn); err != nil {
+		return nil, err
+	}
+	stored := make([]Manifest, len(manifests))
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(r.parallel)
+	for i, m := range manifests {
+		group.Go(func() (err error) {
+			stored[i], err = r.adoptManifest(groupCtx, l, m)
+			return err
+		})
+	}
+	return stored, group.Wait()
+}
+
+func (r *Repository) adoptRecord(ctx context.Context, cut Cut, stored []Manifest) error {
+	if len(stored) == 0 {
+		return fmt.Errorf("%w: no manifest", ErrInvalid)
+	}
+	l := life{r.app, stored[0].Incarnation}
+	rec := roundRecord{Round: cut.Round, Manifests: map[partition.TaskID]string{}, Channels: cut.Channels}
+	for _, m := range stored {
+		rec.Manifests[m.Task] = m.Checksum
+	}
+	// See doc.go on I3: beyond this time collection may not have seen the record.
+	ctx, cancel := context.WithTimeout(ctx, r.grace/2)
+	defer cancel()
+	files := make([]File, len(cut.Channels))
+	for i, c := range cut.Channels {
+		files[i] = c.File
+	}
+	if err := r.borrow(ctx, l, files); err != nil {
+		return err
+	}
+	err := r.createDocument(ctx, l.complete(cut.Round), kindRound, rec)
+	if errors.Is(err, objstore.ErrExists) {
+		return nil
+	}
+	return err
+}
+
+func (r *Repository) adoptManifest(ctx context.Context, l life, m Manifest) (Manifest, error) {
+	if m.App != l.app || m.Incarnation != l.incarnation {
+		return Manifest{}, fmt.Errorf("%w: manifest of task %v is of application %s/%d", ErrInvalid, m.Task, m.App, m.Incarnation)
+	}
+	m.Created = storedTime(time.Now())
+	if standing, ok, err := r.standing(ctx, l, m); ok || err != nil {
+		return standing, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.grace/2)
+	defer cancel()
+	if err := r.borrow(ctx, l, m.Files); err != nil {
+		return Manifest{}, fmt.Errorf("checkpoint of task %s: %w", m.Task, err)
+	}
+	return r.createManifest(ctx, l, m)
+}
+
+// storeChannels sends the files of channels.
+func (r *Repository) storeChannels(ctx context.Context, s sender, files []ChannelFile) ([]Channel, error) {
+	channels := make([]Channel, len(files))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(r.parallel)
+	for i, f := range files {
+		group.Go(func() error {
+			root, err := os.OpenRoot(filepath.Dir(f.Path))
+			if err != nil {
+				return err
+			}
+			defer root.Close()
+			sent, err := s.send(ctx, root, filepath.Base(f.Path), nil)
+			if err != nil {
+				return fmt.Errorf("store what was in flight in %s/%d: %w", f.Topic, f.Partition, err)
+			}
+			channels[i] = Channel{f.Topic, f.Partition, f.Records, sent}
+			return nil
+		})
+	}
+	return channels, group.Wait()
+}
+
+// FetchChannel brings a channel's content into a local file, which must not exist, and verifies it. ErrCorrupt and
+// ErrMissing name the object.
+func (r *Repository) FetchChannel(ctx context.Context, c Channel, path string) error {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("fetch what was in flight in %s/%d: %w", c.Topic, c.Partition, err)
+	}
+	defer file.Close()
+	if err := r.readInto(ctx, c.File, file); err != nil {
+		return fmt.Errorf("fetch what was in flight in %s/%d: %w", c.Topic, c.Partition, err)
+	}
+	return nil
+}

@@ -1,0 +1,418 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/user"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/streamd/streamd/checkpoint"
+)
+
+func (p *program) savepointCommand() *cobra.Command {
+	return family(&cobra.Command{
+		Use:   "savepoint",
+		Short: "Keep checkpoints by name",
+		Long: "A savepoint is a complete checkpoint that is kept until it is deleted by name. An application can be forked from it,\n" +
+			"replayed from it, and rolled back to it.",
+		Example: p.example("savepoint create before-release", "savepoint list"),
+	}, p.savepointCreate(), p.savepointList(), p.savepointShow(), p.savepointDelete(), p.savepointExport(), p.savepointImport())
+}
+
+// savedPoint is a savepoint with its life.
+type savedPoint struct {
+	checkpoint.Savepoint
+	Life int `json:"life"`
+}
+
+// savepointOptions are the flags of savepoint create.
+type savepointOptions struct {
+	of, note, by string
+	stop         bool
+}
+
+func (p *program) savepointCreate() *cobra.Command {
+	var o savepointOptions
+	cmd := &cobra.Command{
+		Use:   "create NAME",
+		Short: "Take a checkpoint and keep it under a name",
+		Long: "Begins a checkpoint, waits until all tasks have stored their part, and keeps it under the name. The application\n" +
+			"goes on processing. With --stop every task stops at its cut instead, and the workers end: nothing is emitted beyond\n" +
+			"the savepoint. Workers that start afterwards wait until resume lets the application go on.\n\n" +
+			"With --of a checkpoint that there is already is kept; no worker need run for that.",
+		Example: p.example("savepoint create before-release --note 'before 2.0'", "savepoint create end-of-day --stop", "savepoint create good --of 12"),
+		Args:    args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, names []string) error {
+			_, a, err := p.openArchive(cmd)
+			if err != nil {
+				return err
+			}
+			return a.createSavepoint(cmd, names[0], o)
+		},
+	}
+	cmd.Flags().StringVar(&o.of, "of", "", cutHelp)
+	cmd.Flags().StringVar(&o.note, "note", "", "what it is for")
+	cmd.Flags().StringVar(&o.by, "by", userName(), "who made it")
+	cmd.Flags().BoolVar(&o.stop, "stop", false, "stop the application at the savepoint")
+	return withSettings(withTimeout(withOutput(cmd, "table", "json"), 10*time.Minute), false)
+}
+
+func userName() string {
+	u, err := user.Current()
+	if err != nil {
+		return ""
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return u.Username
+	}
+	return u.Username + "@" + host
+}
+
+func (a *archive) createSavepoint(cmd *cobra.Command, name string, o savepointOptions) error {
+	ctx := cmd.Context()
+	if err := checkpoint.CheckID(name); err != nil {
+		return failf(exitUsage, "%w", err)
+	}
+	if o.of != "" && o.stop {
+		return failf(exitUsage, "--stop and --of exclude each other: an application can only stop at a new checkpoint")
+	}
+	// A name that is taken is better found out before the application stops.
+	if taken, err := a.takenBy(ctx, name); err != nil || taken != nil && o.of == "" {
+		if err == nil {
+			err = failf(exitPrecondition, "savepoint %s exists already, it keeps checkpoint %d: choose another name, or delete it", name, taken.Round)
+		}
+		return err
+	}
+	from := checkpoint.Origin{App: a.repo.App(), Incarnation: a.app.Incarnation}
+	var err error
+	if o.of != "" {
+		from, err = a.cut(ctx, o.of)
+	} else {
+		from.Round, err = a.takeCheckpoint(cmd, o.stop)
+	}
+	if err != nil {
+		return err
+	}
+	s := checkpoint.Savepoint{Name: name, Round: from.Round, Created: time.Now(), By: o.by, Note: o.note}
+	if err := a.repo.CreateSavepoint(ctx, from.Incarnation, s); err != nil {
+		return err
+	}
+	if err := printSavepoints(cmd, []savedPoint{{s, from.Incarnation}}); err != nil {
+		return err
+	}
+	if o.stop {
+		say(cmd, "application %s is halted at savepoint %s; it goes on after: resume --app-id %s", from.App, name, from.App)
+	}
+	return nil
+}
+
+func (a *archive) takenBy(ctx context.Context, name string) (*savedPoint, error) {
+	all, err := a.savepoints(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if i := slices.IndexFunc(all, func(s savedPoint) bool { return s.Name == name && s.Life == a.app.Incarnation }); i >= 0 {
+		return &all[i], nil
+	}
+	return nil, nil
+}
+
+// takeCheckpoint begins a round and waits until it is complete.
+func (a *archive) takeCheckpoint(cmd *cobra.Command, stop bool) (int64, error) {
+	ctx := cmd.Context()
+	how := checkpoint.GoOn
+	if stop {
+		how = checkpoint.Halt
+	}
+	n := int64(0)
+	for n == 0 {
+		latest, err := a.repo.LatestRound(ctx, a.app.Incarnation)
+		if err != nil {
+			return 0, err
+		}
+		if latest.Number > 0 {
+			// One at a time: a task that still stores its part of one round may be unable to take part in the next.
+			if over, err := a.repo.Over(ctx, a.app.Incarnation, latest.Number); err != nil || !over && time.Since(latest.Started) < otherRound {
+				if err == nil {
+					err = pause(ctx, waitForRound)
+				}
+				if err != nil {
+					return 0, err
+				}
+				continue
+			}
+		}
+		created, err := a.repo.StartRound(ctx, a.app.Incarnation, latest.Number+1, how)
+		if err != nil {
+			return 0, err
+		}
+		if created { // else somebody was faster, and a halt must be said from the start
+			n = latest.Number + 1
+		}
+	}
+	say(cmd, "checkpoint %d of %s has begun", n, a.repo.App())
+	return n, a.awaitRound(cmd, n)
+}
+
+// otherRound is how long a checkpoint that is in progress is waited for before another is begun.
+const otherRound = time.Minute
+
+// pause waits, unless ctx ends.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (a *archive) awaitRound(cmd *cobra.Command, n int64) error {
+	ctx := cmd.Context()
+	tick := time.NewTicker(waitForRound)
+	defer tick.Stop()
+	for stored := -1; ; {
+		for r, err := range a.repo.Rounds(ctx, a.app.Incarnation) {
+			switch {
+			case ctx.Err() != nil:
+			case err != nil:
+				return err
+			case r.Number == n && r.Complete:
+				return nil
+			case r.Number == n && r.Abandoned:
+				return failf(exitFailure, "checkpoint %d of %s was abandoned: a task could not store its part; try again, and see the workers' logs", n, a.repo.App())
+			case r.Number == n && len(r.Tasks) != stored:
+				stored = len(r.Tasks)
+				say(cmd, "  %d tasks have stored their part", stored)
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("checkpoint %d of %s is not complete, %d tasks have stored their part; are all workers running? %w", n, a.repo.App(), stored, context.Cause(ctx))
+		}
+	}
+}
+
+// savepoints returns those of all lives, newest life first.
+func (a *archive) savepoints(ctx context.Context) ([]savedPoint, error) {
+	all := []savedPoint{}
+	for life := a.app.Incarnation; life > 0; life-- {
+		saved, err := a.repo.Savepoints(ctx, life)
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range saved {
+			all = append(all, savedPoint{s, life})
+		}
+	}
+	return all, nil
+}
+
+func printSavepoints(cmd *cobra.Command, all []savedPoint) error {
+	t := newTable("NAME", "LIFE", "CHECKPOINT", "CREATED", "BY", "NOTE")
+	for _, s := range all {
+		t.row(s.Name, s.Life, s.Round, timeText(s.Created), dash(s.By), s.Note)
+	}
+	return printOut(cmd, all, t)
+}
+
+func (p *program) savepointList() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "list",
+		Short:   "List the savepoints of an application",
+		Example: p.example("savepoint list --app-id flights"),
+		Args:    args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, a, err := p.openArchive(cmd)
+			if err != nil {
+				return err
+			}
+			all, err := a.savepoints(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return printSavepoints(cmd, all)
+		},
+	}
+	return withSettings(withTimeout(withOutput(cmd, "table", "json"), time.Minute), false)
+}
+
+// find looks for a savepoint by name, in the newest life first.
+func (a *archive) find(ctx context.Context, name string) (savedPoint, error) {
+	all, err := a.savepoints(ctx)
+	if err != nil {
+		return savedPoint{}, err
+	}
+	var names []string
+	for _, s := range all {
+		if s.Name == name {
+			return s, nil
+		}
+		names = append(names, s.Name)
+	}
+	return savedPoint{}, failf(exitNotFound, "application %s has no savepoint %q%s", a.repo.App(), name, didYouMean(name, names))
+}
+
+// savepointDetail is the output of savepoint show.
+type savepointDetail struct {
+	savedPoint
+	Tasks       int                        `json:"tasks"`
+	StateBytes  int64                      `json:"stateBytes"`
+	InFlight    int64                      `json:"inFlight"`    // records
+	Fingerprint string                     `json:"fingerprint"` // of the topology
+	Inputs      map[string]map[int32]int64 `json:"inputs"`      // next offset by topic and partition
+}
+
+func (p *program) savepointShow() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "show NAME",
+		Short:   "Show what a savepoint holds",
+		Example: p.example("savepoint show before-release"),
+		Args:    args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, names []string) error {
+			_, a, err := p.openArchive(cmd)
+			if err != nil {
+				return err
+			}
+			d, err := a.detail(cmd.Context(), names[0])
+			if err != nil {
+				return err
+			}
+			return d.print(cmd)
+		},
+	}
+	return withSettings(withTimeout(withOutput(cmd, "table", "json"), time.Minute), false)
+}
+
+func (a *archive) detail(ctx context.Context, name string) (savepointDetail, error) {
+	s, err := a.find(ctx, name)
+	if err != nil {
+		return savepointDetail{}, err
+	}
+	cut, err := a.repo.LoadCut(ctx, s.Life, s.Round)
+	if err != nil {
+		return savepointDetail{}, err
+	}
+	d := savepointDetail{savedPoint: s, Tasks: len(cut.Manifests), Inputs: map[string]map[int32]int64{}}
+	for _, m := range cut.Manifests {
+		d.StateBytes += m.Bytes()
+		d.Fingerprint = m.Fingerprint
+		for topic, offsets := range m.Position.Inputs {
+			for n, at := range offsets {
+				if d.Inputs[topic] == nil {
+					d.Inputs[topic] = map[int32]int64{}
+				}
+				d.Inputs[topic][n] = at
+			}
+		}
+	}
+	for _, c := range cut.Channels {
+		d.InFlight += c.Records
+	}
+	return d, nil
+}
+
+func (d savepointDetail) print(cmd *cobra.Command) error {
+	t := newTable("FIELD", "VALUE")
+	t.row("name", d.Name)
+	t.row("life", d.Life)
+	t.row("checkpoint", d.Round)
+	t.row("created", timeText(d.Created))
+	t.row("by", dash(d.By))
+	t.row("note", dash(d.Note))
+	t.row("tasks", d.Tasks)
+	t.row("state", sizeText(d.StateBytes))
+	t.row("records in flight", d.InFlight)
+	var topics []string
+	for topic := range d.Inputs {
+		topics = append(topics, topic)
+	}
+	slices.Sort(topics)
+	for _, topic := range topics {
+		var offsets []string
+		for n := range int32(len(d.Inputs[topic])) {
+			offsets = append(offsets, fmt.Sprint(d.Inputs[topic][n]))
+		}
+		t.row("offsets of "+topic, strings.Join(offsets, " "))
+	}
+	return printOut(cmd, d, t)
+}
+
+func (p *program) savepointDelete() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "delete NAME",
+		Short: "Let go of a savepoint",
+		Long: "Deletes the name. The checkpoint goes by the next garbage collection, unless it is among the newest, or an\n" +
+			"application that was forked from it still needs its objects.",
+		Example: p.example("savepoint delete before-release"),
+		Args:    args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, names []string) error {
+			_, a, err := p.openArchive(cmd)
+			if err != nil {
+				return err
+			}
+			s, err := a.find(cmd.Context(), names[0])
+			if err != nil {
+				return err
+			}
+			if err := a.repo.DeleteSavepoint(cmd.Context(), s.Life, s.Name); err != nil {
+				return err
+			}
+			say(cmd, "savepoint %s of %s is deleted", s.Name, a.repo.App())
+			return nil
+		},
+	}
+	return withSettings(withTimeout(cmd, time.Minute), false)
+}
+
+func (p *program) resumeCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "resume",
+		Short: "Let an application go on that was stopped at a savepoint",
+		Long: "Ends the halt of savepoint create --stop. Workers that wait begin at once, others when they are started. They go on\n" +
+			"exactly where the application stopped.",
+		Example: p.example("resume --app-id flights"),
+		Args:    args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, a, err := p.openArchive(cmd)
+			if err != nil {
+				return err
+			}
+			return a.resume(cmd)
+		},
+	}
+	return withSettings(withTimeout(cmd, time.Minute), false)
+}
+
+func (a *archive) resume(cmd *cobra.Command) error {
+	ctx := cmd.Context()
+	latest, err := a.repo.LatestRound(ctx, a.app.Incarnation)
+	if err != nil {
+		return err
+	}
+	halted := false
+	if latest.Number > 0 {
+		if halted, err = a.repo.Halted(ctx, a.app.Incarnation, latest.Number); err != nil {
+			return err
+		}
+	}
+	if !halted {
+		return failf(exitPrecondition, "application %s is not halted", a.repo.App())
+	}
+	if err := a.repo.Resume(ctx, a.app.Incarnation, latest.Number); err != nil {
+		return err
+	}
+	say(cmd, "application %s may go on from checkpoint %d", a.repo.App(), latest.Number)
+	return nil
+}
