@@ -283,7 +283,7 @@ func (s *storm) run() {
 }
 
 func (s *storm) repository(hook fault.Hook) *Repository {
-	store := objstore.NewRetry(fault.New(s.mem, hook), objstore.Policy{Base: time.Second, Cap: time.Minute})
+	store := objstore.NewRetry(fault.New(s.mem, hook), objstore.Policy{Base: time.Second, Cap: time.Minute, Stall: 2 * testGrace})
 	return NewRepository(store, testApp, WithGrace(testGrace), WithParallel(2))
 }
 

@@ -55,6 +55,7 @@ type Config struct {
 	StateDir           string
 	Memory             int64 // bytes; 0: from the limit of the process, see MemoryBudget
 	StoreURL           string
+	StoreKeysFile      string
 	CheckpointInterval time.Duration
 	CheckpointTimeout  time.Duration
 	CheckpointsKept    int

@@ -318,6 +318,7 @@ func TestValidateNamesEverySettingThatDoesNotFit(t *testing.T) {
 		"state dir":         {func(c *Config) { c.StateDir = "" }, "state.dir"},
 		"memory":            {func(c *Config) { c.Memory = 1 << 20 }, "memory"},
 		"store scheme":      {func(c *Config) { c.StoreURL = "ftp://x" }, "store.url"},
+		"keys alone":        {func(c *Config) { c.StoreURL, c.StoreKeysFile = "", "keys" }, "store.encryption-keys-file"},
 		"kept":              {func(c *Config) { c.CheckpointsKept = 0 }, "checkpoints.kept"},
 		"http":              {func(c *Config) { c.HTTPAddress = "0.0.0.0:8080" }, "http.address"},
 		"http without host": {func(c *Config) { c.HTTPAddress = ":8080" }, "http.address"},
