@@ -314,7 +314,7 @@ func (r *Repository) readManifest(ctx context.Context, l life, round int64, task
 	switch {
 	case errors.Is(err, objstore.ErrNotFound):
 		return Manifest{}, fmt.Errorf("read manifest: %w: %w", ErrMissing, err)
-	case errors.Is(err, objstore.ErrTooLarge):
+	case errors.Is(err, objstore.ErrTooLarge), errors.Is(err, objstore.ErrDamaged):
 		return Manifest{}, fmt.Errorf("read manifest %s: %w: %w", name, ErrCorrupt, err)
 	case err != nil:
 		return Manifest{}, fmt.Errorf("read manifest: %w", err)

@@ -109,7 +109,7 @@ func (r *Repository) createDocument(ctx context.Context, name, kind string, body
 // readDocument reads a document into body. An absent one is objstore.ErrNotFound.
 func (r *Repository) readDocument(ctx context.Context, name, kind string, body any) error {
 	document, err := objstore.ReadAll(ctx, r.store, name, maxDocumentBytes)
-	if errors.Is(err, objstore.ErrTooLarge) {
+	if errors.Is(err, objstore.ErrTooLarge) || errors.Is(err, objstore.ErrDamaged) {
 		return fmt.Errorf("%w: object %s: %w", ErrCorrupt, name, err)
 	}
 	if err != nil {
