@@ -33,6 +33,7 @@ type Driver struct {
 	standbys   *vfs.MemFS                       // where State keeps its copies
 	kept       map[partition.TaskID]*checkpoint // the last Checkpoint
 	frozen     int                              // checkpoints of tasks made so far
+	generation int32                            // of processes
 	round      int64                            // newest that was begun
 	complete   *pipelineCut                     // of the last complete round; nil: there is none
 	now        time.Time
@@ -150,6 +151,7 @@ func (d *Driver) nextSequence() int64 {
 // start begins a process on what is on the disk.
 func (d *Driver) start() {
 	d.t.Helper()
+	d.generation++
 	d.startGlobals()
 	for _, r := range d.tasks {
 		if err := r.start(); err != nil {
@@ -425,7 +427,7 @@ func (d *Driver) transact() ([]*runner, error) {
 	}
 	var marked []written
 	for _, e := range records {
-		if e.control {
+		if e.entry.control {
 			d.announced(e)
 		}
 		e.topic.append(e.partition, e.entry)

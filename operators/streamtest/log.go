@@ -26,6 +26,7 @@ type entry struct {
 	headers    []operators.Header
 	marker     bool
 	origin     partition.TaskID // of what a task has written
+	control    bool             // it is an announcement
 }
 
 // arrival is where a record lies in a topic.
@@ -128,7 +129,6 @@ type emitted struct {
 	topic     *topic
 	partition int32
 	entry     entry
-	control   bool
 }
 
 // Buffer implements operators.Output.
@@ -140,8 +140,8 @@ func (o *outbox) Emit(e operators.Emission) {
 	if e.Control {
 		e.Headers = []operators.Header{{Key: operators.ControlHeader}}
 	}
-	r := emitted{topic: o.topics[e.Topic], partition: e.Partition, control: e.Control, entry: entry{
-		origin: o.task, sequence: o.d.nextSequence(), time: e.Time, headers: cloneHeaders(e.Headers),
+	r := emitted{topic: o.topics[e.Topic], partition: e.Partition, entry: entry{
+		origin: o.task, control: e.Control, sequence: o.d.nextSequence(), time: e.Time, headers: cloneHeaders(e.Headers),
 		key: cloneBytes(e.Key()), value: cloneBytes(e.Value()),
 	}}
 	switch n := int32(len(r.topic.partitions)); {

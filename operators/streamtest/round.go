@@ -93,7 +93,7 @@ func (c *pipelineCut) keepInFlight(reader int32, t *topic) {
 		at := c.tasks[partition.TaskID{SubTopology: reader, Partition: int32(p)}].commit.position[partition.TopicPartition{Topic: t.name, Partition: int32(p)}]
 		of := partitionOf{t.name, int32(p)}
 		for offset := at; offset < int64(len(t.partitions[p])); offset++ {
-			if e := t.partitions[p][offset]; !e.marker && offset < c.tasks[e.origin].announced[of] {
+			if e := t.partitions[p][offset]; !e.marker && !e.control && offset < c.tasks[e.origin].announced[of] {
 				c.inFlight[of] = append(c.inFlight[of], e)
 			}
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/streamd/streamd/operators/codec"
 	"github.com/streamd/streamd/operators/stream"
 	"github.com/streamd/streamd/operators/streamtest"
+	"github.com/streamd/streamd/partition"
 )
 
 // staged counts, mixes the counts over other keys, and sums them up in windows: three stages with two shuffles.
@@ -108,4 +109,52 @@ func ExampleDriver_Rollback() {
 	// true
 	// home 1
 	// home 2
+}
+
+// A task that was idle before a restart may have records afterwards. Those downstream wait for it, although the others are
+// heard first.
+func TestWhatWasIdleBeforeARestartIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	p := stream.NewPipeline("idle")
+	stream.From(p, "in", codec.String, codec.Int64).
+		KeyBy("one", func(int64) string { return "all" }).
+		Group().Window(stream.Tumbling(time.Minute).EmitOnClose()).Count("count").
+		Stream().Map(func(_ stream.Windowed[string], n int64) int64 { return n }).
+		WithValue(codec.Int64).
+		To("out")
+	last := func(n int) int { return n - 1 } // tasks downstream first
+	d := streamtest.New(t, p, streamtest.Partitions(2), streamtest.Order(last))
+	in := d.In("in", codec.String, codec.Int64)
+	keys := keysOf(2)
+	for _, k := range keys {
+		in.SendAt(time.Unix(0, 0), k, 1)
+	}
+	d.Run() // both are idle
+	d.Crash()
+	in.SendAt(time.Unix(30, 0), keys[0], 1)
+	for i := range 10 {
+		in.SendAt(time.Unix(int64(1000+i), 0), keys[1], 1) // far ahead
+	}
+	for range 6 { // of partition 1 first, and what comes of them
+		d.Process(2)
+		d.Commit()
+	}
+	d.Finish()
+	var got []int64
+	for _, r := range d.Out("out", codec.String, codec.Int64).Read() {
+		got = append(got, r.Value)
+	}
+	if diff := cmp.Diff([]int64{3, 10}, got); diff != "" {
+		t.Errorf("windows closed too early:\n%s", diff)
+	}
+}
+
+// keysOf returns a key of each partition.
+func keysOf(partitions int32) []string {
+	keys := make([]string, partitions)
+	for i := range 100 {
+		k := fmt.Sprint("k", i)
+		keys[partition.ForKey([]byte(k), partitions)] = k
+	}
+	return keys
 }

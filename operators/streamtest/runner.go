@@ -96,6 +96,7 @@ func (r *runner) start() error {
 	if err != nil {
 		return err
 	}
+	r.task.SetGeneration(r.d.generation)
 	if r.d.finishing {
 		r.finish()
 	}
