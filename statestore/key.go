@@ -155,6 +155,14 @@ func SplitKey(entryKey []byte) (id StoreID, key, sub []byte, err error) {
 	return id &^ layoutBits, key, sub, nil
 }
 
+// EntryTime returns the time in the entry key of a window store, and false for a key of another store.
+func EntryTime(entryKey []byte) (int64, bool) {
+	if len(entryKey) < storeIDLen+timeLen || StoreID(binary.BigEndian.Uint16(entryKey))&layoutBits != windowLayout {
+		return 0, false
+	}
+	return timeOf(entryKey[storeIDLen:]), true
+}
+
 // keyAfter appends the smallest key above every key with the prefix, or
 // returns nil if there is none.
 func keyAfter(dst, prefix []byte) []byte {

@@ -74,16 +74,6 @@ func (r *Reader) Position() (Position, bool, error) {
 	return p, err == nil, err
 }
 
-// Get returns the encoded value of a value store's key.
-func (r *Reader) Get(id StoreID, key []byte) (value []byte, found bool, err error) {
-	return r.read(append(appendStoreID(nil, id), key...))
-}
-
-// GetSub returns the encoded value of a map store's (key, sub).
-func (r *Reader) GetSub(id StoreID, key, sub []byte) (value []byte, found bool, err error) {
-	return r.read(appendMapTail(appendStoreID(nil, id|mapLayout), key, sub))
-}
-
 func (r *Reader) read(key []byte) ([]byte, bool, error) {
 	raw, done, err := r.pebble.Get(key)
 	if errors.Is(err, pebble.ErrNotFound) {
@@ -107,30 +97,63 @@ func (r *Reader) Scan(id StoreID, prefix []byte) (iter.Seq2[[]byte, []byte], fun
 	return r.walk(lower, keyAfter(nil, lower), storeIDLen)
 }
 
-// ScanSub is Scan over the sub-keys of one key of a map store.
-func (r *Reader) ScanSub(id StoreID, key []byte) (iter.Seq2[[]byte, []byte], func() error) {
-	prefix := appendMapTail(appendStoreID(nil, id|mapLayout), key, nil)
-	return r.walk(prefix, keyAfter(nil, prefix), len(prefix))
+// EntriesOf is Entries over one store of any layout: those whose user key begins with prefix, in the order of whole
+// entry keys. In a value store the others are not read; in other stores they are passed over.
+func (r *Reader) EntriesOf(id StoreID, prefix []byte) (iter.Seq2[[]byte, []byte], func() error) {
+	value, mapped, window := appendStoreID(nil, id), appendStoreID(nil, id|mapLayout), appendStoreID(nil, id|windowLayout)
+	value = append(value, prefix...)
+	begins := func(key []byte) bool { return bytes.HasPrefix(key, prefix) }
+	return r.chain(
+		span{value, keyAfter(nil, value), nil},
+		span{mapped, keyAfter(nil, mapped), begins},
+		span{window, keyAfter(nil, window), begins},
+	)
 }
 
-// ScanWindow is Scan over all entries of a window store, in the order of time.
-func (r *Reader) ScanWindow(id StoreID) (iter.Seq2[WindowKey, []byte], func() error) {
-	prefix := appendStoreID(nil, id|windowLayout)
-	rows, ended := r.walk(prefix, keyAfter(nil, prefix), storeIDLen)
+// EntriesOfKey is EntriesOf with one user key. Only in a window store entries of others are passed over.
+func (r *Reader) EntriesOfKey(id StoreID, key []byte) (iter.Seq2[[]byte, []byte], func() error) {
+	value, window := append(appendStoreID(nil, id), key...), appendStoreID(nil, id|windowLayout)
+	mapped := appendMapTail(appendStoreID(nil, id|mapLayout), key, nil)
+	return r.chain(
+		span{value, append(bytes.Clone(value), 0), nil},
+		span{mapped, keyAfter(nil, mapped), nil},
+		span{window, keyAfter(nil, window), func(k []byte) bool { return bytes.Equal(k, key) }},
+	)
+}
+
+// span is a range of entry keys, and which user keys in it are wanted; all if want is nil.
+type span struct {
+	lower, upper []byte
+	want         func(key []byte) bool
+}
+
+// chain yields the entries of one span after the other, with whole entry keys.
+func (r *Reader) chain(spans ...span) (iter.Seq2[[]byte, []byte], func() error) {
 	var failed error
-	seq := func(yield func(WindowKey, []byte) bool) {
-		for tail, value := range rows {
-			k, ok := cutWindowTail(tail)
-			if !ok {
-				failed = fmt.Errorf("read key of %d bytes in store %d: %w", len(tail), id, ErrCorrupt)
-				return
+	seq := func(yield func([]byte, []byte) bool) {
+		for _, s := range spans {
+			rows, ended := r.walk(s.lower, s.upper, 0)
+			for key, value := range rows {
+				if s.want != nil {
+					_, userKey, _, err := SplitKey(key)
+					if err != nil {
+						failed = r.wrap(err)
+						return
+					}
+					if !s.want(userKey) {
+						continue
+					}
+				}
+				if !yield(key, value) {
+					return
+				}
 			}
-			if !yield(k, value) {
+			if failed = ended(); failed != nil {
 				return
 			}
 		}
 	}
-	return seq, func() error { return firstError(failed, ended()) }
+	return seq, func() error { return failed }
 }
 
 // Entries is Scan over all entries of all stores, with whole entry keys, which

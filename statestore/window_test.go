@@ -5,6 +5,7 @@ package statestore
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -419,9 +420,14 @@ func TestReaderScansWindowsInTheOrderOfTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got []string
-	rows, ended := r.ScanWindow(1)
-	for k, v := range rows {
-		got = append(got, fmt.Sprintf("%d/%s/%s=%x", k.Time, k.Key, k.Sub, v[7:]))
+	rows, ended := r.EntriesOf(1, nil)
+	for whole, v := range rows {
+		_, key, sub, err := SplitKey(whole)
+		at, windowed := EntryTime(whole)
+		if err != nil || !windowed {
+			t.Fatalf("entry key %x: %v", whole, err)
+		}
+		got = append(got, fmt.Sprintf("%d/%s/%s=%x", at, key, sub, v[7:]))
 	}
 	if err := firstError(ended(), r.Close()); err != nil {
 		t.Fatal(err)
@@ -459,5 +465,72 @@ func TestRangeKeepsToItsTimeAndKey(t *testing.T) {
 				t.Errorf("sub-keys of key %d at %d (-want +got):\n%s", n, at, diff)
 			}
 		}
+	}
+}
+
+func TestEntriesOfAStoreAreThoseOfItsLayoutAndPrefix(t *testing.T) {
+	t.Parallel()
+	fsys := vfs.NewMem()
+	db := testOpen(t, fsys)
+	value, mapped, window := NewValue(db, 1, numbers{}), NewMap(db, 2, numbers{}), NewWindow(db, 3, numbers{})
+	for n, key := range []string{"a", "ab", "b"} {
+		err := errors.Join(value.Put([]byte(key), uint64(n)), mapped.Put([]byte(key), []byte("sub"), uint64(n)), window.Put(int64(n), []byte(key), nil, uint64(n)))
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	testCommit(t, db, 1)
+	c, err := db.Cut(context.Background(), "cut")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := <-c.Done(); err != nil {
+		t.Fatal(err)
+	}
+	r, err := openReadOnly(fsys, "cut")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		id     StoreID
+		prefix string
+		want   []string
+	}{
+		{1, "", []string{"a", "ab", "b"}}, {1, "a", []string{"a", "ab"}}, {1, "c", nil},
+		{2, "a", []string{"a", "ab"}}, {3, "a", []string{"a", "ab"}}, {3, "b", []string{"b"}}, {4, "", nil},
+	} {
+		var got []string
+		rows, ended := r.EntriesOf(c.id, []byte(c.prefix))
+		for whole := range rows {
+			id, key, _, err := SplitKey(whole)
+			if _, windowed := EntryTime(whole); err != nil || id != c.id || windowed != (id == 3) {
+				t.Errorf("entry key %x: %v", whole, err)
+			}
+			got = append(got, string(key))
+		}
+		if diff := cmp.Diff(c.want, got); diff != "" || ended() != nil {
+			t.Errorf("store %d, prefix %q (-want +got), %v:\n%s", c.id, c.prefix, ended(), diff)
+		}
+	}
+	for id := range StoreID(4) {
+		var got []string
+		rows, ended := r.EntriesOfKey(id, []byte("a"))
+		for whole := range rows {
+			_, key, _, err := SplitKey(whole)
+			if err != nil {
+				t.Error(err)
+			}
+			got = append(got, string(key))
+		}
+		if want := min(int(id), 1); len(got) != want || want > 0 && got[0] != "a" || ended() != nil {
+			t.Errorf("store %d has of one key %q, %v", id, got, ended())
+		}
+	}
+	rows, ended := r.EntriesOf(2, nil)
+	for range rows {
+		break
+	}
+	if err := firstError(ended(), r.Close()); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -83,6 +83,8 @@ var outside = map[string]struct{ code, tests []string }{
 	"github.com/google/go-cmp":        {testKits, []string{"."}},
 	"go.uber.org/goleak":              {testKits, []string{"."}},
 	"pgregory.net/rapid":              {testKits, []string{"."}},
+	// State is exported for other tools.
+	"github.com/parquet-go/parquet-go": {[]string{"engine/inspect"}, []string{"engine"}},
 }
 
 // testKits are the folders whose ordinary code is there for tests.

@@ -4,7 +4,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json/v2"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -44,36 +43,10 @@ func (w *world) lookInto(t *testing.T, round string) {
 	w.execute(counter(), "checkpoints", "verify", round).want(t, 0, "ok")
 	w.execute(nil, "checkpoints", "show", "latest", "--app-id", "counter").want(t, 0, "0_1")
 
-	w.execute(counter(), "state", "get", "per-word", "be").want(t, 0, "be", "3")
-	got := decode[[]entry](t, w.execute(counter(), "state", "get", "per-word", "to", "--checkpoint", round, "-o", "json").want(t, 0))
-	if len(got) != 1 || string(got[0].Key) != `"to"` || string(got[0].Value) != "2" || got[0].Time == nil {
-		t.Errorf("state is %+v", got)
-	}
-	counts := map[string]string{}
-	for line := range strings.Lines(w.execute(counter(), "state", "scan", "per-word", "-o", "json").want(t, 0).out) {
-		var e entry
-		if err := json.Unmarshal([]byte(line), &e); err != nil {
-			t.Fatalf("%v: %s", err, line)
-		}
-		counts[string(e.Key)] = string(e.Value)
-	}
-	want := map[string]string{`"to"`: "2", `"be"`: "3", `"or"`: "1", `"not"`: "1", `"quick"`: "1"}
-	if diff := cmp.Diff(want, counts); diff != "" {
-		t.Error(diff)
-	}
-	scan := w.execute(counter(), "state", "scan", "per-word", "--limit", "1").want(t, 0, "stopped after 1 entries")
-	if lines := strings.Count(scan.out, "\n"); lines != 2 {
-		t.Errorf("%d lines: %s", lines, scan.out)
-	}
-	if r := w.execute(counter(), "state", "scan", "per-word", "--prefix", "qu").want(t, 0, "quick"); strings.Contains(r.out, "not") {
-		t.Error(r.out)
-	}
-
-	w.execute(counter(), "state", "get", "per-word", "nowhere").want(t, exitNotFound, "has no key nowhere")
-	w.execute(counter(), "state", "get", "perword", "to").want(t, exitNotFound, "did you mean per-word?")
-	w.execute(counter(), "state", "get", "per-word", "to", "sub").want(t, exitUsage, "not a map")
+	w.looksAtState(t, round)
 	w.execute(counter(), "checkpoints", "show", "99999").want(t, exitNotFound, "no checkpoint 99999")
-	w.execute(counter(), "checkpoints", "show", "many").want(t, exitUsage)
+	w.execute(counter(), "checkpoints", "show", "0").want(t, exitUsage)
+	w.execute(counter(), "checkpoints", "show", "lates").want(t, exitNotFound, "nor a savepoint", "did you mean latest?")
 	w.execute(counter(), "checkpoints", "list", "--app-id", "nobody").want(t, exitNotFound, "no application nobody")
 	w.execute(counter(), "status", "--app-id", "nobody").want(t, exitNotFound, "no application nobody")
 	w.execute(counter(), "doctor").want(t, 0, "transaction.version", "create-if-absent", "all there: counts, words")
@@ -205,6 +178,9 @@ func TestSavepointsAreMadeForkedFromRolledBackToAndCarriedElsewhere(t *testing.T
 	w.execute(regrouper(), "rollback", "--to", "first").want(t, exitPrecondition, "--yes regrouper")
 	w.execute(regrouper(), "rollback", "--to", "first", "--yes", "regrouper").want(t, 0, "life 2")
 	w.execute(regrouper(), "run", "--until", "end").want(t, 0)
+	w.execute(regrouper(), "state", "query", "SELECT count(*) FROM per-line", "--from", "1/second").want(t, 0, "count(*)")
+	w.execute(regrouper(), "checkpoints", "diff", "1/first", "1/second").want(t, 0, "per-line")
+	w.execute(regrouper(), "checkpoints", "show", "3/1").want(t, exitUsage, "lives 1 to 2")
 	w.execute(regrouper(), "rollback", "--to", "1/second", "--dry-run").want(t, 0, "life 3")
 	w.execute(regrouper(), "savepoint", "create", "kept", "--of", "latest").want(t, 0, "kept")
 

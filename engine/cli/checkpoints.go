@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,9 +18,9 @@ import (
 func (p *program) checkpointsCommand() *cobra.Command {
 	return family(&cobra.Command{
 		Use:     "checkpoints",
-		Short:   "List, show and verify checkpoints",
-		Example: p.example("checkpoints list", "checkpoints verify 12"),
-	}, p.checkpointsListCommand(), p.checkpointsShowCommand(), p.checkpointsVerifyCommand())
+		Short:   "List, show, verify and compare checkpoints",
+		Example: p.example("checkpoints list", "checkpoints verify 12", "checkpoints diff 11 12"),
+	}, p.checkpointsListCommand(), p.checkpointsShowCommand(), p.checkpointsVerifyCommand(), p.checkpointsDiffCommand())
 }
 
 // archive is an application's checkpoints: those of its present life.
@@ -62,33 +61,27 @@ func openArchive(ctx context.Context, cfg *config.Config) (*archive, error) {
 	return &archive{repo, app}, nil
 }
 
-// round finds a round by its number; "" or "latest" is the newest complete one.
-func (a *archive) round(ctx context.Context, name string) (checkpoint.Round, error) {
-	var n int64
-	if name != "" && name != "latest" {
-		var err error
-		if n, err = strconv.ParseInt(name, 10, 64); err != nil || n < 1 {
-			return checkpoint.Round{}, failf(exitUsage, "%q is not a checkpoint: give its number, or latest", name)
+// round finds a round by what the user calls it, whether it is complete or not, with the life that it is of. "" is latest.
+func (a *archive) round(ctx context.Context, name string) (checkpoint.Application, checkpoint.Round, error) {
+	if name == "" {
+		name = "latest"
+	}
+	from, err := a.named(ctx, name)
+	if err != nil {
+		return a.app, checkpoint.Round{}, err
+	}
+	life := a.app
+	if from.Incarnation != life.Incarnation {
+		if life, err = a.repo.LoadLife(ctx, from.Incarnation); err != nil {
+			return life, checkpoint.Round{}, err
 		}
 	}
-	var newest checkpoint.Round
-	for r, err := range a.repo.Rounds(ctx, a.app.Incarnation) {
-		switch {
-		case err != nil:
-			return newest, err
-		case n > 0 && r.Number == n:
-			return r, nil
-		case n == 0 && r.Complete:
-			newest = r
+	for r, err := range a.repo.Rounds(ctx, from.Incarnation) {
+		if err != nil || r.Number == from.Round {
+			return life, r, err
 		}
 	}
-	if newest.Number == 0 {
-		if n == 0 {
-			return newest, failf(exitNotFound, "application %s has no complete checkpoint yet", a.repo.App())
-		}
-		return newest, failf(exitNotFound, "application %s has no checkpoint %d: see checkpoints list", a.repo.App(), n)
-	}
-	return newest, nil
+	return life, checkpoint.Round{}, failf(exitNotFound, "application %s has no checkpoint %d: see checkpoints list", a.repo.App(), from.Round)
 }
 
 // roundInfo is one checkpoint of the whole application in the output.
@@ -142,7 +135,7 @@ type taskInfo struct {
 
 func (p *program) checkpointsShowCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "show [NUMBER|latest]",
+		Use:     "show [CHECKPOINT]",
 		Short:   "Show what each task has stored in a checkpoint",
 		Example: p.example("checkpoints show", "checkpoints show 12 -o json"),
 		Args:    args(cobra.MaximumNArgs(1)),
@@ -177,13 +170,13 @@ func first(names []string) string {
 
 // manifests returns the manifests of a round, by task.
 func (a *archive) manifests(ctx context.Context, round string) ([]checkpoint.Manifest, error) {
-	r, err := a.round(ctx, round)
+	life, r, err := a.round(ctx, round)
 	if err != nil {
 		return nil, err
 	}
 	var all []checkpoint.Manifest
 	for _, task := range r.Tasks {
-		m, err := a.repo.Manifest(ctx, a.app.Incarnation, r.Number, task)
+		m, err := a.repo.Manifest(ctx, life.Incarnation, r.Number, task)
 		if err != nil {
 			return nil, fmt.Errorf("checkpoint %d: %w", r.Number, err)
 		}
@@ -209,7 +202,7 @@ type taskVerification struct {
 
 func (p *program) checkpointsVerifyCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "verify [NUMBER|latest]",
+		Use:     "verify [CHECKPOINT]",
 		Short:   "Read a checkpoint whole and check every hash",
 		Long:    "Downloads every object of the checkpoint as a restore would, compares sizes and SHA-256, and writes nothing.\nExit code 1 if something is damaged.",
 		Example: p.example("checkpoints verify", "checkpoints verify 12 --timeout 1h"),
@@ -219,11 +212,11 @@ func (p *program) checkpointsVerifyCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			round, err := a.round(cmd.Context(), first(names))
+			life, round, err := a.round(cmd.Context(), first(names))
 			if err != nil {
 				return err
 			}
-			report, err := a.repo.Verify(cmd.Context(), a.app.Incarnation, round.Number)
+			report, err := a.repo.Verify(cmd.Context(), life.Incarnation, round.Number)
 			if err != nil {
 				return err
 			}

@@ -35,8 +35,8 @@ func (p *program) generic() *cobra.Command {
 	root := p.root("Operate streamd applications, and begin new ones",
 		"streamd runs typed stream processing pipelines, exactly once, over Kafka. A pipeline is a Go program with a command\n"+
 			"line of its own (run, dev, describe, ...); this one has what needs no pipeline code.")
-	root.AddCommand(p.newCommand(), p.checkpointsCommand(), p.savepointCommand(), p.resumeCommand(), p.statusCommand(), p.resetCommand(),
-		p.doctorCommand(), p.configCommand(), p.versionCommand())
+	root.AddCommand(p.newCommand(), p.checkpointsCommand(), p.stateCommand(), p.savepointCommand(), p.resumeCommand(), p.statusCommand(),
+		p.resetCommand(), p.doctorCommand(), p.configCommand(), p.versionCommand())
 	return root
 }
 

@@ -17,6 +17,15 @@ const cutHelp = "a checkpoint's `name`: its number, a savepoint, or latest; LIFE
 
 // cut finds a complete checkpoint by what the user calls it: see cutHelp.
 func (a *archive) cut(ctx context.Context, name string) (checkpoint.Origin, error) {
+	from, err := a.named(ctx, name)
+	if err == nil {
+		err = a.expectComplete(ctx, from)
+	}
+	return from, err
+}
+
+// named finds a checkpoint by what the user calls it, whether it is complete or not. It may not be there.
+func (a *archive) named(ctx context.Context, name string) (checkpoint.Origin, error) {
 	from := checkpoint.Origin{App: a.repo.App(), Incarnation: a.app.Incarnation}
 	if life, number, ok := strings.Cut(name, "/"); ok {
 		n, err := strconv.Atoi(life)
@@ -26,8 +35,11 @@ func (a *archive) cut(ctx context.Context, name string) (checkpoint.Origin, erro
 		from.Incarnation, name = n, number
 	}
 	if n, err := strconv.ParseInt(name, 10, 64); err == nil {
+		if n < 1 {
+			return from, failf(exitUsage, "%q is not a checkpoint: the first is 1", name)
+		}
 		from.Round = n
-		return from, a.expectComplete(ctx, from)
+		return from, nil
 	}
 	if name == "latest" {
 		return from, a.latest(ctx, &from)
@@ -66,7 +78,7 @@ func (a *archive) expectComplete(ctx context.Context, from checkpoint.Origin) er
 
 // savepoint looks in the newest life first.
 func (a *archive) savepoint(ctx context.Context, name string, from *checkpoint.Origin) error {
-	var names []string
+	names := []string{"latest"}
 	for life := from.Incarnation; life > 0; life-- {
 		saved, err := a.repo.Savepoints(ctx, life)
 		if err != nil {

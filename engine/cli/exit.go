@@ -19,6 +19,7 @@ import (
 	"github.com/streamd/streamd/checkpoint/objstore/open"
 	"github.com/streamd/streamd/engine/config"
 	"github.com/streamd/streamd/engine/devbroker"
+	"github.com/streamd/streamd/engine/inspect"
 	"github.com/streamd/streamd/engine/kafka"
 	"github.com/streamd/streamd/engine/worker"
 	"github.com/streamd/streamd/operators/topology"
@@ -85,6 +86,12 @@ var reactions = []struct {
 	{statestore.ErrLocked, exitPrecondition},
 	{statestore.ErrForeign, exitPrecondition},
 	{objstore.ErrUnsafe, exitPrecondition},
+	{inspect.ErrSyntax, exitUsage},
+	{inspect.ErrKey, exitUsage},
+	{inspect.ErrForeign, exitInvalid},
+	{inspect.ErrTooLarge, exitPrecondition},
+	{inspect.ErrRescaled, exitPrecondition},
+	{inspect.ErrNoStore, exitNotFound},
 	{kafka.ErrUnknownTopic, exitNotFound},
 	{checkpoint.ErrMissing, exitNotFound},
 	{fs.ErrNotExist, exitNotFound},

@@ -201,7 +201,12 @@ func printBeginning(cmd *cobra.Command, b worker.Beginning, dryRun bool) error {
 		return err
 	}
 	for _, r := range b.Rescaled {
-		say(cmd, "sub-topology %d: %d tasks become %d", r.SubTopology, r.From, r.To)
+		switch {
+		case r.From == 0:
+			say(cmd, "sub-topology %d is new: its %d tasks begin empty", r.SubTopology, r.To)
+		case r.From != r.To:
+			say(cmd, "sub-topology %d: %d tasks become %d", r.SubTopology, r.From, r.To)
+		}
 	}
 	life := fmt.Sprintf("application %s (life %d) from %s", b.App, b.Incarnation, b.From)
 	switch {

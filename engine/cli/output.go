@@ -54,6 +54,19 @@ func (t *table) row(cells ...any) {
 	t.rows = append(t.rows, row)
 }
 
+// tablePage is how many rows have columns of one width where there is no end of rows.
+const tablePage = 10_000
+
+// page writes the rows so far and forgets them if they are many, so that a table of any length takes no more memory.
+func (t *table) page(w io.Writer) error {
+	if len(t.rows) < tablePage {
+		return nil
+	}
+	err := t.write(w)
+	t.rows = t.rows[:0]
+	return err
+}
+
 func (t *table) write(w io.Writer) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, row := range slices.Insert(slices.Clone(t.rows), 0, t.header) {

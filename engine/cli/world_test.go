@@ -185,21 +185,27 @@ func (w *world) checkpointed(t *testing.T, lines ...string) int64 {
 	w.feed(t, lines...)
 	w.execute(splitter(), "run", "--until", "end").want(t, 0)
 	w.execute(counter(), "run", "--until", "end").want(t, 0)
-	before := w.newest(t)
+	before := w.newest(t, counter)
+	w.work(t, counter, "a checkpoint is complete", func() bool { return w.newest(t, counter) > before })
+	return w.newest(t, counter)
+}
+
+// work runs a worker of a pipeline until something is done.
+func (w *world) work(t *testing.T, p func() *stream.Pipeline, what string, done func() bool) {
+	t.Helper()
 	ctx, stop := context.WithCancel(w.ctx)
 	defer stop()
 	ended := make(chan result, 1)
-	go func() { ended <- execute(ctx, counter(), w.settings, "run") }()
-	w.until(t, "a checkpoint is complete", func() bool { return w.newest(t) > before })
+	go func() { ended <- execute(ctx, p(), w.settings, "run") }()
+	w.until(t, what, done)
 	stop()
 	(<-ended).want(t, 0)
-	return w.newest(t)
 }
 
-// newest is the number of the newest complete checkpoint of the counter.
-func (w *world) newest(t *testing.T) int64 {
+// newest is the number of the newest complete checkpoint of a pipeline.
+func (w *world) newest(t *testing.T, p func() *stream.Pipeline) int64 {
 	t.Helper()
-	r := w.execute(counter(), "checkpoints", "list", "-o", "json").want(t, 0)
+	r := w.execute(p(), "checkpoints", "list", "-o", "json").want(t, 0)
 	var newest int64
 	for _, round := range decode[[]roundInfo](t, r) {
 		if round.Complete {

@@ -14,6 +14,7 @@ import (
 	"github.com/streamd/streamd/checkpoint"
 	"github.com/streamd/streamd/engine/core"
 	"github.com/streamd/streamd/engine/task"
+	"github.com/streamd/streamd/operators/topology"
 	"github.com/streamd/streamd/partition"
 	"github.com/streamd/streamd/statestore"
 )
@@ -167,16 +168,22 @@ func (w *Worker) publish(ctx context.Context, u checkpoint.Upload) (checkpoint.M
 
 // manifest describes a task at its last confirmed commit.
 func (w *Worker) manifest(rt *runningTask, round int64) checkpoint.Manifest {
-	m := checkpoint.Manifest{
-		App: w.names.App, Incarnation: w.names.Incarnation, Round: round, Task: rt.id,
-		Generation: w.transactionalID, Fingerprint: w.topology.Fingerprint(),
-		Codecs: map[string][]string{}, Stores: map[string]uint16{},
-		Position: checkpoint.Position{
-			Epoch: rt.committed.Epoch, ChangelogOffset: rt.committed.ChangelogOffset, Inputs: inputsByTopic(rt.committedPosition),
-			Produced: rt.announced, Watermark: rt.committed.Watermark,
-		},
+	m := w.newManifest(rt.sub, rt.id, round)
+	m.Generation = w.transactionalID
+	m.Position = checkpoint.Position{
+		Epoch: rt.committed.Epoch, ChangelogOffset: rt.committed.ChangelogOffset, Inputs: inputsByTopic(rt.committedPosition),
+		Produced: rt.announced, Watermark: rt.committed.Watermark,
 	}
-	for _, s := range rt.sub.Stores {
+	return m
+}
+
+// newManifest names a task and its stores.
+func (w *Worker) newManifest(sub *topology.SubTopology, id partition.TaskID, round int64) checkpoint.Manifest {
+	m := checkpoint.Manifest{
+		App: w.names.App, Incarnation: w.names.Incarnation, Round: round, Task: id, Fingerprint: w.topology.Fingerprint(),
+		Codecs: map[string][]string{}, Stores: map[string]uint16{},
+	}
+	for _, s := range sub.Stores {
 		m.Codecs[s.Name], m.Stores[s.Name] = s.Codecs(), s.ID
 	}
 	return m

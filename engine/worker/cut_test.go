@@ -409,3 +409,52 @@ func TestASourceThatIsReadToItsEndMayGetMorePartitions(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// A release adds a stage and a source, and gives a step up: set back to a cut, the application goes on with what it keeps.
+func TestAReleaseWithOtherStagesBeginsFromACut(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "in", "more", "out", "added")
+	cuts, fed := r.cuts(mixing, 3)
+	next := func() *stream.Pipeline {
+		p := stream.NewPipeline("app")
+		in := stream.From(p, "in", codec.Uint64, codec.Uint64)
+		both := in.Merge(stream.From(p, "more", codec.Uint64, codec.Uint64))
+		firsts := both.Group().Count("first").Stream().MapWithKey(func(k uint64, _ int64) uint64 { return k })
+		firsts.KeyBy("mix", func(k uint64) uint64 { return k % 7 }, codec.Uint64).
+			Group().Count("second").Stream().To("out")
+		firsts.KeyBy("again", func(k uint64) uint64 { return k % 3 }, codec.Uint64).
+			Group().Count("third").Stream().To("added")
+		return p
+	}
+	b, err := r.begin(next(), worker.Life{From: originOf(cuts[1]), Rollback: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]worker.Rescaled{{SubTopology: 0, From: 4, To: 4}, {SubTopology: 2, From: 0, To: 4}}, b.Rescaled); diff != "" {
+		t.Error(diff)
+	}
+	r.feed("more", 0, 100)
+	if err := r.run(next(), 0, nil); err != nil {
+		t.Fatal(err)
+	}
+	last := map[uint64]uint64{}
+	for k, values := range r.read("out") {
+		last[k] = values[len(values)-1]
+	}
+	want := map[uint64]uint64{}
+	for _, n := range []int{fed, 100} {
+		for i := range n {
+			want[uint64(i%10)%7]++
+		}
+	}
+	if diff := cmp.Diff(want, last); diff != "" {
+		t.Error(diff)
+	}
+	for k, values := range r.read("added") {
+		for i, v := range values {
+			if v != uint64(i+1) {
+				t.Fatalf("key %d of the new stage: count %d is %d", k, i+1, v)
+			}
+		}
+	}
+}

@@ -46,10 +46,10 @@ type Beginning struct {
 	Rescaled    []Rescaled      `json:"rescaled,omitempty"`
 }
 
-// Rescaled is a sub-topology whose number of tasks changes.
+// Rescaled is a sub-topology whose checkpoints are written anew.
 type Rescaled struct {
 	SubTopology int32 `json:"subTopology"`
-	From        int32 `json:"from"` // tasks
+	From        int32 `json:"from"` // tasks; 0: there was no such sub-topology
 	To          int32 `json:"to"`
 }
 
@@ -182,7 +182,8 @@ func (w *Worker) verifyLife(ctx context.Context) (Beginning, error) {
 	if w.cut, err = source.LoadCut(ctx, from.Incarnation, from.Round); err != nil {
 		return b, err
 	}
-	if b.Rescaled, err = w.compareTasks(); err != nil {
+	w.leaveOut()
+	if b.Rescaled, err = w.compareTasks(original); err != nil {
 		return b, err
 	}
 	w.rescaled = b.Rescaled
@@ -223,21 +224,52 @@ func (w *Worker) planPartitions(ctx context.Context, life Life) error {
 	return nil
 }
 
-// compareTasks compares the tasks of the cut with those that the pipeline has now, and returns what a rescale changes.
-func (w *Worker) compareTasks() ([]Rescaled, error) {
+// leaveOut takes off the cut what the pipeline has given up by Drop.
+func (w *Worker) leaveOut() {
+	w.cut.Manifests = slices.DeleteFunc(w.cut.Manifests, func(m checkpoint.Manifest) bool { return w.subs[m.Task.SubTopology] == nil })
+	w.cut.Channels = slices.DeleteFunc(w.cut.Channels, func(c checkpoint.Channel) bool { return !w.repartition[w.names.Repartition(c.Topic)] })
+}
+
+// compareTasks compares the tasks of the cut with those that the pipeline has now, and returns the sub-topologies whose
+// checkpoints cannot be taken as they are: the number of tasks, or what they read, has changed, or there was no such
+// sub-topology.
+func (w *Worker) compareTasks(original checkpoint.Application) ([]Rescaled, error) {
+	before := w.topology
+	if original.Topology != "" {
+		var err error
+		if before, err = topology.Decode([]byte(original.Topology)); err != nil {
+			return nil, err
+		}
+	}
 	had, has := tasksIn(manifestTasks(w.cut.Manifests)), tasksIn(w.taskIDs())
 	var rescaled []Rescaled
-	for _, s := range w.topology.SubTopologies {
-		switch was, is := had[s.ID], has[s.ID]; {
-		case was == 0:
-			return nil, fmt.Errorf("%w: the cut has no task of sub-topology %d", ErrTopologyChanged, s.ID)
-		case was != is && !w.rescales && w.app.topicIDs == nil:
+	for i := range w.topology.SubTopologies {
+		s := &w.topology.SubTopologies[i]
+		was, is := had[s.ID], has[s.ID]
+		if was != is && was > 0 && !w.rescales && w.app.topicIDs == nil {
 			return nil, fmt.Errorf("sub-topology %d had %d tasks at the cut, its topics now give %d: %w", s.ID, was, is, ErrPartitionsChanged)
-		case was != is:
+		}
+		if was != is || !readsTheSame(before, s) {
 			rescaled = append(rescaled, Rescaled{s.ID, was, is})
 		}
 	}
 	return rescaled, nil
+}
+
+// readsTheSame says whether a sub-topology has the sources that it had.
+func readsTheSame(before *topology.Topology, s *topology.SubTopology) bool {
+	type input struct {
+		topic    string
+		internal bool
+	}
+	inputs := func(sources []topology.Source) map[input]bool {
+		set := map[input]bool{}
+		for _, src := range sources {
+			set[input{src.Topic, src.Internal}] = true
+		}
+		return set
+	}
+	return int(s.ID) < len(before.SubTopologies) && maps.Equal(inputs(before.SubTopologies[s.ID].Sources), inputs(s.Sources))
 }
 
 func manifestTasks(manifests []checkpoint.Manifest) (ids []partition.TaskID) {

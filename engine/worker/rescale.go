@@ -5,7 +5,6 @@ package worker
 import (
 	"context"
 	"fmt"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,13 +14,15 @@ import (
 	"github.com/streamd/streamd/checkpoint"
 	"github.com/streamd/streamd/engine/kafka"
 	"github.com/streamd/streamd/engine/task"
+	"github.com/streamd/streamd/operators"
 	"github.com/streamd/streamd/operators/topology"
 	"github.com/streamd/streamd/partition"
 	"github.com/streamd/streamd/statestore"
 )
 
 // This file divides a cut anew: the state of sub-topologies whose number of tasks changes by the keys of its entries, and
-// what was in flight by the keys of the records. The rest is taken by reference.
+// what was in flight by the keys of the records. Sub-topologies that there were not begin empty. The rest is taken by
+// reference.
 
 // rescaleGeneration is the owner of checkpoints that a rescale makes.
 const rescaleGeneration = "rescale"
@@ -37,8 +38,7 @@ func (w *Worker) isRescaled(subTopology int32) bool {
 // before: their keys would be looked for where they are not.
 func (w *Worker) verifyKeys(ctx context.Context, ends map[partition.TopicPartition]int64) error {
 	for _, r := range w.rescaled {
-		s := w.subs[r.SubTopology]
-		if !s.Keyed() {
+		if s := w.subs[r.SubTopology]; !s.Keyed() || r.From == r.To {
 			continue
 		}
 		for tp, at := range w.begins {
@@ -218,14 +218,15 @@ func everywhere(sub *topology.SubTopology) map[statestore.StoreID]bool {
 // rescaledManifest describes a new task. It goes on where the one of the former tasks was that had come least far in event
 // time, and counts its commits from the highest number.
 func (w *Worker) rescaledManifest(id partition.TaskID, former []checkpoint.Manifest) checkpoint.Manifest {
-	m := former[0]
-	m.Position.Watermark = math.MaxInt64
-	for _, f := range former {
+	m := w.newManifest(w.subs[id.SubTopology], id, w.cut.Round)
+	m.Generation = rescaleGeneration
+	m.Position = checkpoint.Position{Epoch: 1, ChangelogOffset: -1, Watermark: operators.MinTime, Inputs: inputsByTopic(w.beginsOf(id))}
+	for i, f := range former {
 		m.Position.Epoch = max(m.Position.Epoch, f.Position.Epoch)
-		m.Position.Watermark = min(m.Position.Watermark, f.Position.Watermark)
+		if i == 0 || f.Position.Watermark < m.Position.Watermark {
+			m.Position.Watermark = f.Position.Watermark
+		}
 	}
-	m.App, m.Incarnation, m.Round, m.Task, m.Generation, m.Files = w.names.App, w.names.Incarnation, w.cut.Round, id, rescaleGeneration, nil
-	m.Position.ChangelogOffset, m.Position.Produced, m.Position.Inputs = -1, nil, inputsByTopic(w.beginsOf(id))
 	return m
 }
 

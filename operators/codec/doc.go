@@ -19,6 +19,9 @@
 //	topic of the user's          value
 //	store, repartition topic     number of the codec (a byte)  value
 //
+// Views shows the values of a codec as JSON, for tools that inspect state. A codec with a form of its own for that has the
+// methods AppendJSON and DecodeJSON.
+//
 // Codecs that need a library are packages of their own: avro, protobuf, and registry for the wire format of schema
 // registries.
 //

@@ -19,6 +19,7 @@ type Pipeline struct {
 	sides    map[any]*sides       // by *node of a Process step
 	defaults map[reflect.Type]any // codec.Codec[T] by T
 	openings []operators.Opening
+	views    map[string]codec.View // by the codec's id
 	rules    rules
 	errs     []error
 	built    bool
@@ -32,6 +33,7 @@ func NewPipeline(name string) *Pipeline {
 		openers:  make(map[int]opener),
 		sides:    make(map[any]*sides),
 		defaults: make(map[reflect.Type]any),
+		views:    make(map[string]codec.View),
 	}
 }
 
@@ -62,7 +64,7 @@ func (p *Pipeline) Build() (*topology.Topology, error) {
 	if err := errors.Join(append(p.errs[:len(p.errs):len(p.errs)], err)...); err != nil {
 		return nil, err
 	}
-	t.Openings = p.openings
+	t.Openings, t.Views = p.openings, p.views
 	return t, nil
 }
 
@@ -165,6 +167,11 @@ func need[T any](p *Pipeline, step, what string, c codec.Codec[T], todo string) 
 	}
 	if err := codec.Err(c); err != nil {
 		p.errs = append(p.errs, fmt.Errorf("step %q: the codec of %s: %w", step, what, err))
+	}
+	for id, view := range codec.Views(c) {
+		if _, known := p.views[id]; !known {
+			p.views[id] = view
+		}
 	}
 	return c.ID()
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/streamd/streamd/operators"
+	"github.com/streamd/streamd/operators/codec"
 	"github.com/streamd/streamd/partition"
 )
 
@@ -29,6 +30,9 @@ type Topology struct {
 	// Openings are to be called by each process before it makes its first Processor; an error ends it. There are
 	// none in a decoded topology.
 	Openings []operators.Opening `json:"-"`
+
+	// Views show what is written with the codecs of the pipeline, by their ids. There are none in a decoded topology.
+	Views map[string]codec.View `json:"-"`
 }
 
 // SubTopology is a part of the pipeline that one task runs as a whole.

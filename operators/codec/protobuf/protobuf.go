@@ -5,11 +5,13 @@ package protobuf
 import (
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/json/jsontext"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -49,6 +51,29 @@ func (c Codec[M]) Decode(src []byte) (M, error) {
 	if err := proto.Unmarshal(src, m); err != nil {
 		var none M
 		return none, fmt.Errorf("unmarshal: %w", err)
+	}
+	return m, nil
+}
+
+// AppendJSON appends the message as Protobuf's own JSON, without spaces.
+func (c Codec[M]) AppendJSON(dst []byte, m M) ([]byte, error) {
+	text, err := protojson.Marshal(m)
+	if err != nil {
+		return dst, fmt.Errorf("marshal as JSON: %w", err)
+	}
+	compact := jsontext.Value(text)
+	if err := compact.Compact(); err != nil {
+		return dst, fmt.Errorf("marshal as JSON: %w", err)
+	}
+	return append(dst, compact...), nil
+}
+
+// DecodeJSON reads a message from Protobuf's own JSON.
+func (c Codec[M]) DecodeJSON(src []byte) (M, error) {
+	m := c.message.New().Interface().(M)
+	if err := protojson.Unmarshal(src, m); err != nil {
+		var none M
+		return none, fmt.Errorf("unmarshal JSON: %w", err)
 	}
 	return m, nil
 }

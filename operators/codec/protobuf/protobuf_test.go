@@ -89,6 +89,26 @@ func TestUnknownFieldsAreKept(t *testing.T) {
 	}
 }
 
+func TestViewOfAMessageIsProtobufsOwnJSON(t *testing.T) {
+	t.Parallel()
+	c := protobuf.Of[*timestamppb.Timestamp]()
+	b, err := c.Append(nil, &timestamppb.Timestamp{Seconds: 60})
+	if err != nil {
+		t.Fatal(err)
+	}
+	view := codec.Views(codec.Codec[*timestamppb.Timestamp](c))[c.ID()]
+	text, err := view.JSON(b)
+	if err != nil || string(text) != `"1970-01-01T00:01:00Z"` {
+		t.Fatalf("shown as %s, %v", text, err)
+	}
+	if again, err := view.Encode(text); err != nil || !bytes.Equal(b, again) {
+		t.Fatalf("encoded as % x, %v", again, err)
+	}
+	if _, err := view.Encode([]byte("{}")); err == nil {
+		t.Fatal("an object was taken for a timestamp")
+	}
+}
+
 func TestMissingRequiredFieldIsAnError(t *testing.T) {
 	t.Parallel()
 	c := protobuf.Of[*descriptorpb.UninterpretedOption_NamePart]()
