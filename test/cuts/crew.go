@@ -23,8 +23,11 @@ import (
 )
 
 // childEnv makes the process the pipeline's own program; its value is the command line. The settings come from the
-// environment like those of any worker.
-const childEnv = "CUTS_PROGRAM"
+// environment like those of any worker, and so does how long each order takes.
+const (
+	childEnv = "CUTS_PROGRAM"
+	whileEnv = "CUTS_WHILE"
+)
 
 // child is the pipeline's own program. It does not return. It ends when its parent has: then standard input ends.
 func child(line string) {
@@ -32,8 +35,16 @@ func child(line string) {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		os.Exit(1)
 	}()
+	var while time.Duration
+	if text := os.Getenv(whileEnv); text != "" {
+		var err error
+		if while, err = time.ParseDuration(text); err != nil {
+			fmt.Fprintf(os.Stderr, "read %s: %v\n", whileEnv, err)
+			os.Exit(2)
+		}
+	}
 	os.Args = append(os.Args[:1], strings.Fields(line)...)
-	engine.Main(pipeline())
+	engine.Main(pipeline(while))
 }
 
 // program starts the pipeline's own program with a command line, for an application.

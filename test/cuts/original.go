@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -21,7 +22,7 @@ const head = 6000
 
 // original runs the application under load, with kills, until enough rounds are complete, then to the end of the input. It
 // checks the results and returns the rounds.
-func (r *run) original(ctx context.Context) ([]checkpoint.Cut, error) {
+func (r *run) original(ctx context.Context) (cuts []checkpoint.Cut, err error) {
 	f, err := newFeeder(r)
 	if err != nil {
 		return nil, err
@@ -30,11 +31,10 @@ func (r *run) original(ctx context.Context) ([]checkpoint.Cut, error) {
 	if err := f.fill(ctx, head); err != nil {
 		return nil, err
 	}
-	rounds, err := r.load(ctx, f)
-	if err != nil {
+	if cuts, err = r.load(ctx, f); err != nil {
 		return nil, err
 	}
-	r.say("%d rounds are complete, %d workers were killed; writing the rest of the input", len(rounds), r.kills)
+	r.say("%d rounds are complete, %d workers were killed; writing the rest of the input", len(cuts), r.kills)
 	if err := f.fill(ctx, r.opts.Tail); err != nil {
 		return nil, err
 	}
@@ -58,15 +58,11 @@ func (r *run) original(ctx context.Context) ([]checkpoint.Cut, error) {
 	r.report.faults(app, append(c.faults, line{}.check(r.want, r.whole)...))
 	updates, windows := r.whole.size()
 	r.say("the application has ended: %d orders, %d updates, %d windows", len(f.events.made), updates, windows)
-	cuts, err := r.completeCuts(ctx, app)
-	if err != nil || len(cuts) < len(rounds) {
-		return nil, errors.Join(err, fmt.Errorf("%d rounds were complete, %d are left", len(rounds), len(cuts)))
-	}
-	return cuts[:len(rounds)], nil
+	return cuts, nil
 }
 
 // load feeds the application until enough rounds are complete, and drains it.
-func (r *run) load(ctx context.Context, f *feeder) (rounds []int64, err error) {
+func (r *run) load(ctx context.Context, f *feeder) (cuts []checkpoint.Cut, err error) {
 	c := r.newCrew(app, "run")
 	defer func() { err = errors.Join(err, c.killAll()) }()
 	for range originalWorkers {
@@ -79,7 +75,7 @@ func (r *run) load(ctx context.Context, f *feeder) (rounds []int64, err error) {
 	group.Go(func() error { return f.feed(ctx, stop) })
 	group.Go(func() (err error) {
 		defer close(stop)
-		rounds, err = r.killUntil(ctx, c)
+		cuts, err = r.killUntil(ctx, c)
 		return err
 	})
 	if err := group.Wait(); err != nil {
@@ -87,43 +83,37 @@ func (r *run) load(ctx context.Context, f *feeder) (rounds []int64, err error) {
 	}
 	err = c.drain(context.WithoutCancel(ctx))
 	r.report.faults(app, c.faults)
-	return rounds, err
+	return cuts, err
 }
 
 // roundPoll is how often the original's rounds are looked at.
 const roundPoll = 50 * time.Millisecond
 
-// killUntil kills and replaces workers until enough rounds are complete. The first kill comes early, so that a run of a few
-// rounds has one.
-func (r *run) killUntil(ctx context.Context, c *crew) ([]int64, error) {
-	limited, cancel := context.WithTimeout(ctx, r.opts.Limit)
+// killUntil kills and replaces workers until enough rounds are complete that show something. The first kill comes early, so
+// that a run of a few rounds has one.
+func (r *run) killUntil(ctx context.Context, c *crew) (cuts []checkpoint.Cut, err error) {
+	ctx, cancel := context.WithTimeout(ctx, r.opts.Limit)
 	defer cancel()
 	repo := checkpoint.NewRepository(r.store, app)
 	tick := time.NewTicker(roundPoll)
 	defer tick.Stop()
-	next := time.Time{}
-	for said := 0; ; {
+	last, next := int64(0), time.Time{}
+	for {
 		select {
 		case <-tick.C:
-		case <-limited.Done():
-			return nil, fmt.Errorf("%d of %d rounds are complete: %w", said, r.opts.Cuts, context.Cause(limited))
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%d of %d rounds are complete: %w", len(cuts), r.opts.Cuts, context.Cause(ctx))
 		}
-		rounds, err := complete(limited, repo)
-		if err != nil {
+		if cuts, last, err = r.moreCuts(ctx, repo, cuts, last); err != nil {
 			return nil, err
 		}
-		if len(rounds) > said {
-			said = len(rounds)
-			r.say("round %d is complete, the %d. of %d", rounds[said-1], said, r.opts.Cuts)
-		}
-		if said >= r.opts.Cuts && r.kills > 0 {
-			return rounds, nil
+		if len(cuts) >= r.opts.Cuts && r.kills > 0 {
+			return cuts, nil
 		}
 		if c.anyEnded() {
-			c.fault("a worker has ended by itself")
-			return nil, errors.New(c.faults[0])
+			return nil, errors.New("a worker of the original has ended by itself; see the logs")
 		}
-		if next.IsZero() && said > 0 {
+		if next.IsZero() && len(cuts) > 0 {
 			next = time.Now().Add(r.opts.Every / 4)
 		}
 		if !next.IsZero() && time.Now().After(next) {
@@ -134,4 +124,28 @@ func (r *run) killUntil(ctx context.Context, c *crew) ([]int64, error) {
 			r.kills++
 		}
 	}
+}
+
+// moreCuts appends the rounds after the last one seen that are complete, and before which windows have closed.
+func (r *run) moreCuts(ctx context.Context, repo *checkpoint.Repository, cuts []checkpoint.Cut, last int64) ([]checkpoint.Cut, int64, error) {
+	numbers, err := complete(ctx, repo)
+	if err != nil {
+		return nil, last, err
+	}
+	for _, n := range numbers {
+		if n <= last {
+			continue
+		}
+		last = n
+		cut, err := repo.LoadCut(ctx, 1, n)
+		if err != nil {
+			return nil, last, err
+		}
+		if slices.Min(watermarksOf(cut)) <= firstSlot+(windowSize+grace).Milliseconds() {
+			continue
+		}
+		cuts = append(cuts, cut)
+		r.say("round %d is complete, %d of %d", n, len(cuts), r.opts.Cuts)
+	}
+	return cuts, last, nil
 }

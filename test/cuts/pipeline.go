@@ -3,6 +3,7 @@
 package main
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/streamd/streamd/operators/codec"
@@ -51,12 +52,13 @@ var (
 	totalCodec   = codec.JSON[total]()
 )
 
-// pipeline is what the workers run.
-func pipeline() *stream.Pipeline {
+// pipeline is what the workers run. Each order takes a while.
+func pipeline(while time.Duration) *stream.Pipeline {
 	p := stream.NewPipeline(app)
 	paid := stream.From(p, payments, codec.Uint64, paymentCodec, stream.OutOfOrder(outOfOrder)).
 		KeyBy("by-paid-order", func(v payment) uint64 { return v.Order }, codec.Uint64)
 	perCustomer := stream.From(p, orders, codec.Uint64, orderCodec, stream.OutOfOrder(outOfOrder)).
+		Peek(takes(while)).
 		KeyBy("by-order", func(v order) uint64 { return v.ID }, codec.Uint64).
 		LeftJoinStream("settle", paid, stream.Between(0, payWithin), settle).
 		WithValue(codec.JSON[settled]()).
@@ -77,6 +79,17 @@ func pipeline() *stream.Pipeline {
 		WithValue(totalCodec).
 		To(totals)
 	return p
+}
+
+// takes makes a step that costs this time for each order. It waits for many at a time, since short waits are inexact.
+func takes(while time.Duration) func(uint64, order) {
+	const many = 100
+	var n atomic.Int64
+	return func(uint64, order) {
+		if while > 0 && n.Add(1)%many == 0 {
+			time.Sleep(many * while)
+		}
+	}
 }
 
 func settle(o order, p payment, paid bool) settled {

@@ -23,14 +23,13 @@ const rowTimeBytes = 8
 
 // stateOf restores what the stage that counts held at a cut.
 func (r *run) stateOf(ctx context.Context, cut checkpoint.Cut) (state, error) {
-	s := state{counts: map[uint64]tally{}}
+	s := state{counts: map[uint64]tally{}, watermarks: watermarksOf(cut)}
 	repo := checkpoint.NewRepository(r.store, cut.App)
-	for _, m := range cut.Manifests { // in order
+	for _, m := range cut.Manifests {
 		id, ok := m.Stores[countStep]
 		if !ok {
 			continue
 		}
-		s.watermarks = append(s.watermarks, m.Position.Watermark)
 		dir, err := os.MkdirTemp(r.dir, "restored-")
 		if err != nil {
 			return s, err
@@ -47,6 +46,16 @@ func (r *run) stateOf(ctx context.Context, cut checkpoint.Cut) (state, error) {
 		}
 	}
 	return s, nil
+}
+
+// watermarksOf is how far event time had come at a cut, by task of the stage that counts.
+func watermarksOf(cut checkpoint.Cut) (at []int64) {
+	for _, m := range cut.Manifests { // in the order of tasks
+		if _, ok := m.Stores[countStep]; ok {
+			at = append(at, m.Position.Watermark)
+		}
+	}
+	return at
 }
 
 func (s state) read(dir string, store statestore.StoreID) error {

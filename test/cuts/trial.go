@@ -100,15 +100,28 @@ func (t *trial) begin(ctx context.Context) error {
 	return nil
 }
 
-// work runs the workers to their end, and kills one on the way. Epochs are kept small, so that there is a middle to kill in,
-// and smaller where there must be time for a round.
+// How long a trial takes at least, so that it has a middle to kill in, and where another begins from it, time for rounds.
+const (
+	leastWork  = 2 * time.Second
+	parentWork = 8 * time.Second
+)
+
+// work runs the workers to their end, and kills one on the way.
 func (t *trial) work(ctx context.Context) (err error) {
 	began := time.Now()
-	epochs, rounds := 40, 1
+	from := inputsOf(t.cut)
+	left, least, rounds := int64(0), leastWork, 1
 	if t.parent {
-		epochs, rounds = 200, 2
+		least, rounds = parentWork, 2
 	}
-	c := t.newCrew(t.App, "run --until end", fmt.Sprint("STREAMD_EPOCH_MAX_RECORDS=", max(1, t.opts.Tail/epochs)))
+	for tp, end := range t.ends {
+		if tp.Topic == orders {
+			left += end - from[tp]
+		}
+	}
+	// Tasks are on different workers and lanes.
+	while := least * time.Duration(t.opts.Partitions) / time.Duration(max(1, left))
+	c := t.newCrew(t.App, "run --until end", whileEnv+"="+while.String())
 	defer func() { err = errors.Join(err, c.killAll()) }()
 	for range trialWorkers {
 		if err := c.start(""); err != nil {
@@ -117,14 +130,6 @@ func (t *trial) work(ctx context.Context) (err error) {
 	}
 	limited, cancel := context.WithTimeout(ctx, t.opts.Limit)
 	defer cancel()
-	from := map[partition.TopicPartition]int64{}
-	for _, m := range t.cut.Manifests {
-		for topic, offsets := range m.Position.Inputs {
-			for p, at := range offsets {
-				from[partition.TopicPartition{Topic: topic, Partition: p}] = at
-			}
-		}
-	}
 	if t.Killed, err = c.strike(limited, from, rounds); err != nil && limited.Err() == nil {
 		return err
 	}
@@ -132,6 +137,19 @@ func (t *trial) work(ctx context.Context) (err error) {
 	t.Took = time.Since(began)
 	t.fault(c.faults...)
 	return err
+}
+
+// inputsOf is where the tasks stood at a cut.
+func inputsOf(cut checkpoint.Cut) map[partition.TopicPartition]int64 {
+	inputs := map[partition.TopicPartition]int64{}
+	for _, m := range cut.Manifests {
+		for topic, offsets := range m.Position.Inputs {
+			for p, at := range offsets {
+				inputs[partition.TopicPartition{Topic: topic, Partition: p}] = at
+			}
+		}
+	}
+	return inputs
 }
 
 // clear deletes what the application has made, but for its checkpoints.
