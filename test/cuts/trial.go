@@ -103,7 +103,7 @@ func (t *trial) begin(ctx context.Context) error {
 // How long a trial takes at least, so that it has a middle to kill in, and where another begins from it, time for rounds.
 const (
 	leastWork  = 2 * time.Second
-	parentWork = 8 * time.Second
+	parentWork = 6 * time.Second
 )
 
 // work runs the workers to their end, and kills one on the way.
