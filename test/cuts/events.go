@@ -3,13 +3,11 @@
 package main
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/streamd/streamd/operators/codec"
 	"github.com/streamd/streamd/partition"
 )
 
@@ -55,10 +53,11 @@ func (e *events) slot(to []*kgo.Record) ([]*kgo.Record, error) {
 	slot := len(e.made)
 	m := made{order: order{uint64(slot), e.rand.Uint64N(customers), 1 + e.rand.Uint64N(1000)}, at: e.time(slot)}
 	e.made = append(e.made, m)
-	to, err := record(e, to, orders, orderCodec, m.order, m.at)
+	value, err := orderCodec.Append(nil, m.order)
 	if err != nil {
 		return nil, err
 	}
+	to = append(to, e.record(orders, value, m.at))
 	if e.rand.IntN(5) > 0 {
 		due := &e.due[(slot+e.rand.IntN(latest))%latest]
 		*due = append(*due, payment{m.ID, 1 + e.rand.Uint64N(1000)})
@@ -67,9 +66,10 @@ func (e *events) slot(to []*kgo.Record) ([]*kgo.Record, error) {
 	for _, p := range *due {
 		paid := &e.made[p.Order]
 		paid.paidAt, paid.fee = e.time(slot), p.Fee
-		if to, err = record(e, to, payments, paymentCodec, p, paid.paidAt); err != nil {
+		if value, err = paymentCodec.Append(nil, p); err != nil {
 			return nil, err
 		}
+		to = append(to, e.record(payments, value, paid.paidAt))
 	}
 	*due = (*due)[:0]
 	return to, nil
@@ -77,16 +77,10 @@ func (e *events) slot(to []*kgo.Record) ([]*kgo.Record, error) {
 
 func (e *events) time(slot int) int64 { return int64(firstSlot + slot - e.rand.IntN(jitter)) }
 
-// record appends a record whose key has nothing to do with what the pipeline goes by.
-func record[V any](e *events, to []*kgo.Record, topic string, c codec.Codec[V], v V, at int64) ([]*kgo.Record, error) {
-	value, err := c.Append(nil, v)
-	if err != nil {
-		return nil, fmt.Errorf("encode a record of %s: %w", topic, err)
-	}
+// record makes a record whose key has nothing to do with what the pipeline goes by.
+func (e *events) record(topic string, value []byte, at int64) *kgo.Record {
 	key := keyOf(e.rand.Uint64N(sellers))
-	return append(to, &kgo.Record{
-		Topic: topic, Partition: partition.ForKey(key, e.partitions), Key: key, Value: value, Timestamp: time.UnixMilli(at),
-	}), nil
+	return &kgo.Record{Topic: topic, Partition: partition.ForKey(key, e.partitions), Key: key, Value: value, Timestamp: time.UnixMilli(at)}
 }
 
 // window is a customer's window.
