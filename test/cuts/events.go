@@ -14,7 +14,7 @@ import (
 // Shape of the input. There is an order for each millisecond of event time.
 const (
 	firstSlot = 1_700_000_000_000 // time of the first order, in Unix milliseconds
-	jitter    = 100               // milliseconds by which a record may come late: far below what the pipeline allows for
+	jitter    = 150               // milliseconds by which a record may come late; with a batch less than outOfOrder
 	latest    = 2000              // milliseconds after which the last orders are paid: too late
 	customers = 200
 	sellers   = 64 // shops, and banks

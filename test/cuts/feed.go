@@ -11,7 +11,7 @@ import (
 )
 
 // How records are written. Each batch is acknowledged before the next is sent, so that the partitions stay close to each
-// other in time: a batch is far shorter than what the pipeline allows for as disorder.
+// other in time: with the jitter of the records a batch is shorter than what the pipeline allows for as disorder.
 const (
 	feedTick  = 10 * time.Millisecond
 	feedBatch = 100 // slots at most

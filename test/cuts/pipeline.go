@@ -23,10 +23,10 @@ const (
 
 // Times of the pipeline, all of event time.
 const (
-	outOfOrder = time.Second
+	outOfOrder = 300 * time.Millisecond
 	payWithin  = 1500 * time.Millisecond // after the order, both ends included
-	windowSize = time.Second
-	grace      = 100 * time.Millisecond
+	windowSize = 200 * time.Millisecond
+	grace      = 20 * time.Millisecond
 )
 
 type (
