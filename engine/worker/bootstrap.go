@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"time"
 
 	"github.com/streamd/streamd/engine/core"
 	"github.com/streamd/streamd/engine/kafka"
@@ -243,20 +244,27 @@ func (w *Worker) ensureInternal(ctx context.Context) error {
 	if err := w.cluster.CreateInternal(ctx, create); err != nil {
 		return err
 	}
-	w.app.internal, err = w.waitForTopics(ctx, names)
+	w.app.internal, err = waitForTopics(ctx, names, createdPatience, w.cluster.Topics)
 	return err
 }
 
-// waitForTopics looks topics up until all are there: one that was just created takes a moment to be known by every
-// broker. kafka.ErrUnknownTopic after a few seconds.
-func (w *Worker) waitForTopics(ctx context.Context, names []string) (map[string]kafka.TopicInfo, error) {
+// How long topics are looked up before they count as unknown. One that was just created takes a moment to be known by
+// every broker; brokers that have confirmed it will know it, however busy they are.
+const (
+	topicPatience   = 3 * time.Second
+	createdPatience = time.Minute
+)
+
+// waitForTopics looks topics up until all are there. kafka.ErrUnknownTopic after the time of patience.
+func waitForTopics(ctx context.Context, names []string, patience time.Duration, look func(context.Context, []string) (map[string]kafka.TopicInfo, error)) (map[string]kafka.TopicInfo, error) {
+	began := time.Now()
 	for attempt := 0; ; attempt++ {
-		got, err := w.cluster.Topics(ctx, names)
+		got, err := look(ctx, names)
 		if err != nil {
 			return nil, err
 		}
 		err = kafka.Missing(names, got)
-		if err == nil || attempt == 6 {
+		if err == nil || time.Since(began) >= patience {
 			return got, err
 		}
 		if err := sleep(ctx, backoff(attempt)); err != nil {

@@ -446,7 +446,7 @@ const seedTimeout = 15 * time.Minute
 
 // resolveTopics looks up topics of the user, and finds what tasks the pipeline has.
 func (w *Worker) resolveTopics(ctx context.Context, names []string) (err error) {
-	if w.user, err = w.waitForTopics(ctx, names); err != nil {
+	if w.user, err = waitForTopics(ctx, names, topicPatience, w.cluster.Topics); err != nil {
 		return err
 	}
 	if err := w.planTopics(w.user); err != nil {
@@ -501,7 +501,7 @@ func (w *Worker) createOutputs(ctx context.Context) error {
 		}
 	}
 	slices.Sort(names)
-	originals, err := w.waitForTopics(ctx, slices.Compact(names))
+	originals, err := waitForTopics(ctx, slices.Compact(names), topicPatience, w.cluster.Topics)
 	if err != nil {
 		return err
 	}
