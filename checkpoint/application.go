@@ -40,17 +40,20 @@ func (r *Repository) LoadApplication(ctx context.Context) (Application, error) {
 	if err := CheckID(r.app); err != nil {
 		return Application{}, err
 	}
-	// Lives are numbered without gaps and never deleted one by one.
-	newest := 1
-	for {
-		ok, err := r.exists(ctx, life{r.app, newest + 1}.application())
-		if err != nil {
-			return Application{}, fmt.Errorf("load application %s: %w", r.app, err)
+	newest, err := r.newestLife(ctx, r.app)
+	if err != nil {
+		return Application{}, fmt.Errorf("load application %s: %w", r.app, err)
+	}
+	return r.LoadLife(ctx, newest)
+}
+
+// newestLife is the number of an application's newest life, 1 if there is no second. Lives are numbered without gaps and
+// never deleted one by one.
+func (r *Repository) newestLife(ctx context.Context, app string) (int, error) {
+	for newest := 1; ; newest++ {
+		if ok, err := r.exists(ctx, life{app, newest + 1}.application()); !ok || err != nil {
+			return newest, err
 		}
-		if !ok {
-			return r.LoadLife(ctx, newest)
-		}
-		newest++
 	}
 }
 
@@ -60,16 +63,20 @@ func (r *Repository) LoadLife(ctx context.Context, incarnation int) (Application
 	if err != nil {
 		return Application{}, err
 	}
+	return r.loadLife(ctx, l)
+}
+
+func (r *Repository) loadLife(ctx context.Context, l life) (Application, error) {
 	var a Application
 	name := l.application()
-	err = r.readDocument(ctx, name, kindApplication, &a)
+	err := r.readDocument(ctx, name, kindApplication, &a)
 	switch {
 	case errors.Is(err, objstore.ErrNotFound):
-		return Application{}, fmt.Errorf("load application %s: %w: %w", r.app, ErrMissing, err)
+		return Application{}, fmt.Errorf("load application %s: %w: %w", l.app, ErrMissing, err)
 	case err != nil:
-		return Application{}, fmt.Errorf("load application %s: %w", r.app, err)
-	case a.App != r.app || a.Incarnation != incarnation:
-		return Application{}, fmt.Errorf("load application %s: %w: object %s is of application %q, incarnation %d", r.app, ErrCorrupt, name, a.App, a.Incarnation)
+		return Application{}, fmt.Errorf("load application %s: %w", l.app, err)
+	case a.App != l.app || a.Incarnation != l.incarnation:
+		return Application{}, fmt.Errorf("load application %s: %w: object %s is of application %q, incarnation %d", l.app, ErrCorrupt, name, a.App, a.Incarnation)
 	}
 	return a, nil
 }

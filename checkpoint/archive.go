@@ -16,7 +16,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/streamd/streamd/checkpoint/objstore"
 	"github.com/streamd/streamd/partition"
 )
 
@@ -182,13 +181,13 @@ func (r *Repository) importArchive(ctx context.Context, tr *tar.Reader) (archive
 	if err != nil {
 		return a, err
 	}
-	// See doc.go on I3: beyond this time collection may not have seen the documents.
-	ctx, cancel, err := r.beforeCollection(ctx, began)
-	if err != nil {
-		return a, err
-	}
-	defer cancel()
-	return a, r.importRound(ctx, l, a, objects)
+	return a, r.importRound(ctx, l, a, imported{objects, began})
+}
+
+// imported are the objects of an archive as they are in the store, by hash, and when the first was sent.
+type imported struct {
+	objects map[string]string
+	began   time.Time
 }
 
 func readArchiveDocument(tr *tar.Reader) (a archived, err error) {
@@ -277,7 +276,7 @@ func (r *Repository) importObject(ctx context.Context, name string, content io.R
 }
 
 // importRound makes the round and its savepoint.
-func (r *Repository) importRound(ctx context.Context, l life, a archived, objects map[string]string) error {
+func (r *Repository) importRound(ctx context.Context, l life, a archived, in imported) error {
 	if _, err := r.StartRound(ctx, l.incarnation, a.Savepoint.Round, GoOn); err != nil {
 		return err
 	}
@@ -285,19 +284,18 @@ func (r *Repository) importRound(ctx context.Context, l life, a archived, object
 	for _, m := range a.Manifests {
 		m.App = r.app
 		for i := range m.Files {
-			m.Files[i].Object = objects[m.Files[i].SHA256]
+			m.Files[i].Object = in.objects[m.Files[i].SHA256]
 		}
-		stored, err := r.createManifest(ctx, l, m)
+		stored, err := r.createManifest(ctx, l, m, in.began)
 		if err != nil {
 			return err
 		}
 		rec.Manifests[m.Task] = stored.Checksum
 	}
 	for i := range rec.Channels {
-		rec.Channels[i].File.Object = objects[rec.Channels[i].File.SHA256]
+		rec.Channels[i].File.Object = in.objects[rec.Channels[i].File.SHA256]
 	}
-	err := r.createDocument(ctx, l.complete(rec.Round), kindRound, rec)
-	if err != nil && !errors.Is(err, objstore.ErrExists) {
+	if err := r.createRecord(ctx, l, rec, in.began); err != nil {
 		return err
 	}
 	return r.CreateSavepoint(ctx, l.incarnation, a.Savepoint)

@@ -74,7 +74,7 @@ func (w *workerLife) run(ctx context.Context, r *Repository, rounds int64) error
 		if err := w.round(ctx, r, n); err != nil {
 			return err
 		}
-		if _, err := r.Collect(ctx, 1, 1); err != nil {
+		if _, err := claimAndCollect(ctx, r, 1); err != nil {
 			return err
 		}
 		pass(testGrace/2 + time.Second)
@@ -327,9 +327,11 @@ func (s *storm) worker(ctx context.Context, client int) {
 func (s *storm) collector(ctx context.Context, client int) {
 	r := s.repository(s.weather(client))
 	for ctx.Err() == nil {
-		done, _ := r.Collect(ctx, 1, 1)
+		done, _ := claimAndCollect(ctx, r, 1)
 		s.mu.Lock()
-		s.mu.deleted += done.Deleted
+		for _, l := range done.Lives {
+			s.mu.deleted += l.Deleted.Objects
+		}
 		s.mu.Unlock()
 		pass(time.Minute)
 	}

@@ -176,7 +176,7 @@ func (r *Repository) adopt(ctx context.Context, cut Cut, manifests []Manifest) e
 	group.SetLimit(r.parallel)
 	for i, m := range manifests {
 		group.Go(func() (err error) {
-			stored[i], err = r.adoptManifest(groupCtx, l, m)
+			stored[i], err = r.adoptManifest(groupCtx, cut, l, m)
 			return err
 		})
 	}
@@ -186,24 +186,31 @@ func (r *Repository) adopt(ctx context.Context, cut Cut, manifests []Manifest) e
 	for _, m := range stored {
 		rec.Manifests[m.Task] = m.Checksum
 	}
-	// See doc.go on I3: beyond this time collection may not have seen the record.
-	ctx, cancel := context.WithTimeout(ctx, r.grace/2)
-	defer cancel()
 	files := make([]File, len(cut.Channels))
 	for i, c := range cut.Channels {
 		files[i] = c.File
 	}
+	began := time.Now()
 	if err := r.borrow(ctx, l, files); err != nil {
 		return err
 	}
-	err = r.createDocument(ctx, l.complete(cut.Round), kindRound, rec)
-	if errors.Is(err, objstore.ErrExists) {
-		return nil
+	if len(files) > 0 {
+		if _, err := r.readRoundRecord(ctx, life{cut.App, cut.Incarnation}, cut.Round); err != nil {
+			return dropped(err)
+		}
+	}
+	return r.createRecord(ctx, l, rec, began)
+}
+
+// dropped makes an error of an absent document ErrMissing.
+func dropped(err error) error {
+	if errors.Is(err, objstore.ErrNotFound) {
+		return fmt.Errorf("%w: the checkpoint to begin from was dropped meanwhile: %w", ErrMissing, err)
 	}
 	return err
 }
 
-func (r *Repository) adoptManifest(ctx context.Context, l life, m Manifest) (Manifest, error) {
+func (r *Repository) adoptManifest(ctx context.Context, cut Cut, l life, m Manifest) (Manifest, error) {
 	if m.App != l.app || m.Incarnation != l.incarnation {
 		return Manifest{}, fmt.Errorf("%w: manifest of task %v is of application %s/%d", ErrInvalid, m.Task, m.App, m.Incarnation)
 	}
@@ -211,12 +218,18 @@ func (r *Repository) adoptManifest(ctx context.Context, l life, m Manifest) (Man
 	if standing, ok, err := r.standing(ctx, l, m); ok || err != nil {
 		return standing, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.grace/2)
-	defer cancel()
+	began := time.Now()
 	if err := r.borrow(ctx, l, m.Files); err != nil {
 		return Manifest{}, fmt.Errorf("checkpoint of task %s: %w", m.Task, err)
 	}
-	return r.createManifest(ctx, l, m)
+	original, err := r.readManifest(ctx, life{cut.App, cut.Incarnation}, cut.Round, m.Task)
+	if err != nil {
+		return Manifest{}, fmt.Errorf("checkpoint of task %s: %w", m.Task, dropped(err))
+	}
+	if !slices.Equal(original.Files, m.Files) {
+		return Manifest{}, fmt.Errorf("%w: the files of task %s are not those of %v", ErrInvalid, m.Task, cut)
+	}
+	return r.createManifest(ctx, l, m, began)
 }
 
 // storeChannels sends the files of channels.

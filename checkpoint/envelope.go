@@ -20,6 +20,7 @@ const (
 	kindRound       = "round"
 	kindSavepoint   = "savepoint"
 	kindCondemned   = "condemned"
+	kindClaim       = "claim"
 	kindRun         = "run"
 	kindArchive     = "archive"
 )

@@ -3,6 +3,7 @@
 package checkpoint
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -230,7 +231,7 @@ func (r *Repository) completeRound(ctx context.Context, l life, c Completion) er
 		if err != nil {
 			return err
 		}
-		began = time.Now()
+		began = time.Now() // nothing is in the store yet
 		if record.Channels, err = r.storeChannels(ctx, r.newSender(l, c.Generation, c.Round), files); err != nil {
 			return err
 		}
@@ -239,12 +240,20 @@ func (r *Repository) completeRound(ctx context.Context, l life, c Completion) er
 	if err := r.checkFloor(ctx, l, c.Round); err != nil {
 		return err
 	}
-	createCtx, cancel, err := r.beforeCollection(ctx, began)
+	return r.createRecord(ctx, l, record, began)
+}
+
+// createRecord creates a round's record. One that stands is fine. began is as for createNaming, of the channels' objects.
+func (r *Repository) createRecord(ctx context.Context, l life, record roundRecord, began time.Time) error {
+	document, _, err := encode(kindRound, record)
 	if err != nil {
 		return err
 	}
-	defer cancel()
-	err = r.createDocument(createCtx, l.complete(c.Round), kindRound, record)
+	if len(record.Channels) == 0 {
+		err = r.store.Create(ctx, l.complete(record.Round), bytes.NewReader(document))
+	} else {
+		err = r.createNaming(ctx, began, l.complete(record.Round), document)
+	}
 	if errors.Is(err, objstore.ErrExists) {
 		return nil
 	}

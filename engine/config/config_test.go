@@ -319,6 +319,7 @@ func TestValidateNamesEverySettingThatDoesNotFit(t *testing.T) {
 		"memory":            {func(c *Config) { c.Memory = 1 << 20 }, "memory"},
 		"store scheme":      {func(c *Config) { c.StoreURL = "ftp://x" }, "store.url"},
 		"kept":              {func(c *Config) { c.CheckpointsKept = 0 }, "checkpoints.kept"},
+		"kept for":          {func(c *Config) { c.CheckpointsKeptFor = -1 }, "checkpoints.kept-for"},
 		"http":              {func(c *Config) { c.HTTPAddress = "0.0.0.0:8080" }, "http.address"},
 		"http without host": {func(c *Config) { c.HTTPAddress = ":8080" }, "http.address"},
 		"pprof":             {func(c *Config) { c.PprofAddress = "6060" }, "pprof.address"},
