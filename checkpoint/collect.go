@@ -17,8 +17,8 @@ import (
 
 const (
 	// proofLasts is for how long, and for how many deletions, a look at the claims counts.
-	proofLasts  = 5 * time.Second
-	deleteBatch = 100
+	proofLasts     = 5 * time.Second
+	proofDeletions = 100
 	// sweepsPerGrace paces the looks through all objects, which cost a listing of the application and a read of each of
 	// its manifests: garbage stays by this part of the grace time longer.
 	sweepsPerGrace = 16
@@ -308,13 +308,13 @@ func (c *collection) prove(ctx context.Context) error {
 	return c.claim.prove(ctx)
 }
 
-// delete deletes objects, in parallel, with a look at the claims before each batch and whenever the last one is too old.
+// delete deletes objects, some at a time, with a look at the claims whenever the last one is too old.
 func (c *collection) delete(ctx context.Context, names ...string) error {
 	if c.claim == nil {
 		return nil
 	}
-	for batch := range slices.Chunk(names, deleteBatch) {
-		if c.unproven+len(batch) > deleteBatch || elapsed(c.proven) > proofLasts {
+	for batch := range slices.Chunk(names, c.r.parallel) {
+		if c.unproven >= proofDeletions || elapsed(c.proven) > proofLasts {
 			if err := c.prove(ctx); err != nil {
 				return err
 			}

@@ -41,7 +41,7 @@ var errLate = errors.New("the answer did not come in time")
 
 func TestNothingThatIsReferredToIsEverDeleted(t *testing.T) {
 	t.Parallel()
-	runStorms(t, *stormSeeds, 16*time.Hour, func(*testing.T) *ledger { return newLedger(objstore.NewMem(), nil) })
+	runStorms(t, *stormSeeds, 10*time.Hour, func(*testing.T) *ledger { return newLedger(objstore.NewMem(), nil) })
 }
 
 func TestNothingThatIsReferredToIsEverDeletedInAFolder(t *testing.T) {
@@ -91,11 +91,10 @@ type storm struct {
 		sync.Mutex
 		happened map[string]int
 		apps     []string
-		clients  int
 	}
 }
 
-const stormRounds = 60
+const stormRounds = 250
 
 func (s *storm) run(lasts time.Duration) {
 	ctx, stop := context.WithTimeout(s.t.Context(), lasts)
@@ -104,10 +103,14 @@ func (s *storm) run(lasts time.Duration) {
 		s.t.Fatal(err)
 	}
 	var actors sync.WaitGroup
-	for i, act := range []func(context.Context, *client){
-		s.owner, s.owner, s.owner, s.killed, s.killed, s.suspended, s.suspended, s.savepoints, s.forks, s.rollbacks, s.imports,
+	for i, a := range []struct {
+		client weather
+		act    func(context.Context, *client)
+	}{
+		{fair, s.owner}, {fair, s.owner}, {slow, s.owner}, {slow, s.owner}, {fair, s.killed}, {fair, s.killed}, {freezing, s.claimed}, {freezing, s.claimed},
+		{calm, s.swift}, {fair, s.savepoints}, {fair, s.forks}, {slow, s.forks}, {fair, s.rollbacks}, {fair, s.imports},
 	} {
-		actors.Go(func() { s.repeat(ctx, s.client(fmt.Sprint("actor-", i)), act) })
+		actors.Go(func() { s.repeat(ctx, s.client(a.client, i), a.act) })
 	}
 	actors.Go(func() { s.observe(ctx) })
 	actors.Wait()
@@ -136,6 +139,19 @@ func (s *storm) addApp(prefix string) string {
 	return app
 }
 
+// weather is how slow a client's calls are: up to usual, and now and then up to seldom, or for all of that if it is frozen.
+type weather struct {
+	usual, seldom time.Duration
+	frozen        bool
+}
+
+var (
+	calm     = weather{usual: time.Second, seldom: time.Second}
+	fair     = weather{usual: 10 * time.Second, seldom: 10 * time.Minute}
+	slow     = weather{usual: testGrace / 10, seldom: testGrace / 2}
+	freezing = weather{usual: 10 * time.Second, seldom: 2 * testGrace, frozen: true}
+)
+
 // client is one process that acts, with weather of its own.
 type client struct {
 	name  string
@@ -146,31 +162,26 @@ type client struct {
 	kill  int64 // of killed: at which call
 }
 
-func (s *storm) client(name string) *client {
-	s.mu.Lock()
-	s.mu.clients++
-	n := uint64(s.mu.clients)
-	s.mu.Unlock()
-	weather := rand.New(rand.NewPCG(uint64(s.seed), n<<8))
-	slow := late{s.ledger, testGrace/2 - time.Minute, &s.pending, &sync.Mutex{}, rand.New(rand.NewPCG(uint64(s.seed), n<<16))}
+func (s *storm) client(w weather, n int) *client {
+	seeded := func(use int) *rand.Rand { return rand.New(rand.NewPCG(uint64(s.seed), uint64(n<<8+use))) }
+	rng := seeded(1)
 	hook := func(op fault.Op) fault.Fault {
-		f := fault.Fault{Delay: time.Duration(weather.Int64N(int64(20 * time.Second)))}
-		switch weather.IntN(40) {
+		f := fault.Fault{Delay: time.Duration(rng.Int64N(int64(w.usual)))}
+		switch rng.IntN(40) {
 		case 0:
 			f.Before = fault.Unavailable(op)
 		case 1:
 			f.After = fault.Unavailable(op)
 		case 2:
-			f.Delay = time.Duration(weather.Int64N(int64(testGrace / 2)))
-		case 3:
-			if strings.HasPrefix(name, "suspended") {
-				f.Delay = 2 * testGrace
+			if f.Delay = w.seldom; !w.frozen {
+				f.Delay = time.Duration(rng.Int64N(int64(w.seldom)))
 			}
 		}
 		return f
 	}
-	store := objstore.NewRetry(fault.New(slow, hook), objstore.Policy{Base: time.Second, Cap: time.Minute})
-	return &client{name: name, rng: rand.New(rand.NewPCG(uint64(s.seed), n)), store: store, repos: map[string]*Repository{}, known: map[life]map[partition.TaskID]Manifest{}}
+	overtaken := late{s.ledger, testGrace/2 - time.Minute, &s.pending, &sync.Mutex{}, seeded(2)}
+	store := objstore.NewRetry(fault.New(overtaken, hook), objstore.Policy{Base: time.Second, Cap: time.Minute, Rand: seeded(3).Float64})
+	return &client{name: fmt.Sprint("actor-", n), rng: seeded(4), store: store, repos: map[string]*Repository{}, known: map[life]map[partition.TaskID]Manifest{}}
 }
 
 func (c *client) repository(app string) *Repository {
@@ -187,7 +198,7 @@ func (s *storm) clean(app string) *Repository {
 func (s *storm) repeat(ctx context.Context, c *client, act func(context.Context, *client)) {
 	for ctx.Err() == nil {
 		act(ctx, c)
-		pass(time.Duration(c.rng.Int64N(int64(10 * time.Minute))))
+		pass(time.Duration(c.rng.Int64N(int64(5 * time.Minute))))
 	}
 }
 
@@ -329,11 +340,21 @@ func (s *storm) noteCollected(done Collected) {
 	}
 }
 
-// suspended collects with one claim for as long as it is let, and is suspended at some of its calls.
-func (s *storm) suspended(ctx context.Context, c *client) {
-	if !strings.HasPrefix(c.name, "suspended") {
-		*c = *s.client("suspended by " + c.name)
+// swift collects all applications again and again for a while, and then not at all for another.
+func (s *storm) swift(ctx context.Context, c *client) {
+	pass(time.Duration(c.rng.Int64N(int64(2 * testGrace))))
+	for until := time.Now().Add(testGrace); time.Now().Before(until) && ctx.Err() == nil; pass(time.Minute) {
+		for _, app := range s.apps() {
+			done, err := claimAndCollect(ctx, c.repository(app), 1+c.rng.IntN(3))
+			if s.noteCollected(done); err == nil {
+				s.note("swept", 1)
+			}
+		}
 	}
+}
+
+// claimed collects with one claim for as long as it is let.
+func (s *storm) claimed(ctx context.Context, c *client) {
 	apps := s.apps()
 	collector, err := c.repository(apps[c.rng.IntN(len(apps))]).Claim(ctx, c.name, Retention{Kept: 1})
 	for err == nil && ctx.Err() == nil {
@@ -456,7 +477,7 @@ func (s *storm) forks(ctx context.Context, c *client) {
 }
 
 func (s *storm) rollbacks(ctx context.Context, c *client) {
-	pass(time.Duration(c.rng.Int64N(int64(6 * testGrace))))
+	pass(time.Duration(c.rng.Int64N(int64(2 * testGrace))))
 	from, n, ok := s.completeRound(ctx, c, testApp)
 	if !ok {
 		return
