@@ -29,22 +29,87 @@ type Application struct {
 	Created time.Time `json:"created"` // by the creator's clock, informative
 }
 
+// maxLives bounds what a hostile record can have others look for.
+const maxLives = 10_000
+
+func (a Application) validate() error {
+	if err := CheckID(a.App); err != nil {
+		return err
+	}
+	if a.Incarnation < 1 || a.Incarnation > maxLives {
+		return fmt.Errorf("incarnation %d, allowed are 1 to %d", a.Incarnation, maxLives)
+	}
+	for topic, offsets := range a.InitialOffsets {
+		for p, offset := range offsets {
+			if p < 0 || offset < 0 {
+				return fmt.Errorf("topic %.80q, partition %d begins at offset %d", topic, p, offset)
+			}
+		}
+	}
+	if strings.ContainsFunc(a.Outputs.Prefix, notNameRune) {
+		return fmt.Errorf("prefix %.80q of outputs has characters other than letters, digits, '.', '_' and '-'", a.Outputs.Prefix)
+	}
+	if a.Origin == nil {
+		return nil
+	}
+	if err := CheckID(a.Origin.App); err != nil {
+		return err
+	}
+	if o := a.Origin; o.Round < 1 || o.Incarnation < 1 || o.App == a.App && o.Incarnation >= a.Incarnation {
+		return fmt.Errorf("it begins from %v", o)
+	}
+	return nil
+}
+
 // Outputs says where a life of an application writes the user's output topics.
 type Outputs struct {
 	Prefix string `json:"prefix,omitempty"` // before the topics' names
 	Muted  bool   `json:"muted,omitempty"`  // nothing is written
 }
 
-// LoadApplication reads the record of the application's newest life. If there is none the error wraps ErrMissing.
+// LoadApplication reads the record of the application's newest life. If there is none the error wraps ErrMissing; if
+// it is lost, as other objects of that life show, ErrCorrupt.
 func (r *Repository) LoadApplication(ctx context.Context) (Application, error) {
 	if err := CheckID(r.app); err != nil {
 		return Application{}, err
 	}
-	newest, err := r.newestLife(ctx, r.app)
-	if err != nil {
-		return Application{}, fmt.Errorf("load application %s: %w", r.app, err)
+	for {
+		newest, err := r.newestLife(ctx, r.app)
+		if err != nil {
+			return Application{}, fmt.Errorf("load application %s: %w", r.app, err)
+		}
+		rec, err := r.LoadLife(ctx, newest)
+		if err == nil {
+			newest++
+		} else if !errors.Is(err, ErrMissing) {
+			return rec, err
+		}
+		// The record is the first object of a life. One that is lost must not make an older life of the newest one, nor
+		// a new application of an old one.
+		next := life{r.app, newest}
+		left, lerr := r.anyOf(ctx, next)
+		if lerr != nil {
+			return Application{}, fmt.Errorf("load application %s: %w", r.app, lerr)
+		}
+		if left == "" {
+			return rec, err
+		}
+		begun, lerr := r.exists(ctx, next.application())
+		if lerr != nil {
+			return Application{}, fmt.Errorf("load application %s: %w", r.app, lerr)
+		}
+		if !begun {
+			return Application{}, fmt.Errorf("load application %s: %w: object %s is gone, and others of that life are there, as %s", r.app, ErrCorrupt, next.application(), left)
+		}
 	}
-	return r.LoadLife(ctx, newest)
+}
+
+// anyOf returns the name of any object of a life; empty if there is none.
+func (r *Repository) anyOf(ctx context.Context, l life) (string, error) {
+	for info, err := range r.store.List(ctx, l.root()) {
+		return info.Name, err
+	}
+	return "", nil
 }
 
 // newestLife is the number of an application's newest life, 1 if there is no second. Lives are numbered without gaps and
@@ -87,8 +152,11 @@ func (r *Repository) CreateApplication(ctx context.Context, a Application) (winn
 	if err := CheckID(r.app); err != nil {
 		return Application{}, false, err
 	}
-	if a.App != r.app || a.Incarnation < 1 {
-		return Application{}, false, fmt.Errorf("create application %s: %w: record is of application %q, incarnation %d", r.app, ErrInvalid, a.App, a.Incarnation)
+	if a.App != r.app {
+		return Application{}, false, fmt.Errorf("create application %s: %w: record is of application %q", r.app, ErrInvalid, a.App)
+	}
+	if err := a.validate(); err != nil {
+		return Application{}, false, fmt.Errorf("create application %s: %w: %w", r.app, ErrInvalid, err)
 	}
 	a.Created = storedTime(a.Created)
 	err = r.createDocument(ctx, life{r.app, a.Incarnation}.application(), kindApplication, a)

@@ -26,7 +26,7 @@ const (
 	archiveDocument = "savepoint.json"
 	archiveObjects  = "objects/"
 	// maxArchiveDocument bounds the document, which holds all manifests.
-	maxArchiveDocument = 1 << 30
+	maxArchiveDocument = 256 << 20
 )
 
 // archived is the content of an archive's document.
@@ -38,12 +38,16 @@ type archived struct {
 }
 
 func (a archived) validate() error {
-	if len(a.Manifests) == 0 || a.Savepoint.Round < 1 || a.Application.Incarnation < 1 {
+	if len(a.Manifests) == 0 {
 		return errors.New("it holds no checkpoint")
 	}
-	if err := CheckID(a.Savepoint.Name); err != nil {
+	if err := a.Savepoint.validate(); err != nil {
 		return err
 	}
+	if err := a.Application.validate(); err != nil {
+		return err
+	}
+	tasks := map[partition.TaskID]bool{}
 	for _, m := range a.Manifests {
 		if err := m.validate(); err != nil {
 			return err
@@ -51,20 +55,39 @@ func (a archived) validate() error {
 		if m.Round != a.Savepoint.Round || m.Incarnation != a.Application.Incarnation {
 			return fmt.Errorf("its manifest of task %v is of round %d, life %d", m.Task, m.Round, m.Incarnation)
 		}
+		if tasks[m.Task] {
+			return fmt.Errorf("it has two manifests of task %v", m.Task)
+		}
+		tasks[m.Task] = true
 	}
-	return roundRecord{Channels: a.Channels}.validate()
+	if err := validateChannels(a.Channels); err != nil {
+		return err
+	}
+	sizes := map[string]int64{}
+	for _, f := range a.allFiles() {
+		if size, known := sizes[f.SHA256]; known && size != f.Size {
+			return fmt.Errorf("object %s has both %d and %d bytes", f.SHA256, size, f.Size)
+		}
+		sizes[f.SHA256] = f.Size
+	}
+	return nil
+}
+
+func (a archived) allFiles() (files []File) {
+	for _, m := range a.Manifests {
+		files = append(files, m.Files...)
+	}
+	for _, c := range a.Channels {
+		files = append(files, c.File)
+	}
+	return files
 }
 
 // files returns every distinct content, by its hash.
 func (a archived) files() map[string]File {
 	files := map[string]File{}
-	for _, m := range a.Manifests {
-		for _, f := range m.Files {
-			files[f.SHA256] = f
-		}
-	}
-	for _, c := range a.Channels {
-		files[c.File.SHA256] = c.File
+	for _, f := range a.allFiles() {
+		files[f.SHA256] = f
 	}
 	return files
 }
@@ -101,6 +124,9 @@ func (r *Repository) export(ctx context.Context, incarnation int, name string, w
 	document, _, err := encode(kindArchive, a)
 	if err != nil {
 		return err
+	}
+	if len(document) > maxArchiveDocument {
+		return fmt.Errorf("%w: its manifests have %d bytes together, more than %d", ErrInvalid, len(document), maxArchiveDocument)
 	}
 	tw := tar.NewWriter(w)
 	if err := tw.WriteHeader(&tar.Header{Name: archiveDocument, Mode: 0o644, Size: int64(len(document))}); err != nil {
@@ -193,17 +219,14 @@ type imported struct {
 func readArchiveDocument(tr *tar.Reader) (a archived, err error) {
 	header, err := tr.Next()
 	if err != nil || header.Name != archiveDocument || header.Size > maxArchiveDocument {
-		return a, fmt.Errorf("%w: it is no archive of a savepoint", ErrCorrupt)
+		return a, fmt.Errorf("%w: it is no archive of a savepoint: it does not begin with %s", ErrCorrupt, archiveDocument)
 	}
-	document, err := io.ReadAll(io.LimitReader(tr, maxArchiveDocument))
+	document, err := io.ReadAll(tr)
 	if err != nil {
 		return a, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
 	if _, err := decode(kindArchive, document, &a); err != nil {
 		return a, err
-	}
-	if err := a.validate(); err != nil {
-		return a, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
 	return a, nil
 }

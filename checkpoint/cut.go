@@ -57,8 +57,11 @@ type ChannelFile struct {
 	Path      string // of the local file
 }
 
-// maxChannels bounds a round record.
-const maxChannels = 100_000
+// maxChannels and maxTasks bound a round record.
+const (
+	maxChannels = 100_000
+	maxTasks    = 100_000
+)
 
 func (c Channel) validate() error {
 	if err := CheckID(c.Topic); err != nil {
@@ -77,13 +80,34 @@ func (c Channel) validate() error {
 }
 
 func (rec roundRecord) validate() error {
-	if len(rec.Channels) > maxChannels {
-		return fmt.Errorf("%d channels, more than %d", len(rec.Channels), maxChannels)
+	if len(rec.Manifests) == 0 || len(rec.Manifests) > maxTasks {
+		return fmt.Errorf("%d manifests, allowed are 1 to %d", len(rec.Manifests), maxTasks)
 	}
-	for _, c := range rec.Channels {
+	for task, checksum := range rec.Manifests {
+		if task.SubTopology < 0 || task.Partition < 0 {
+			return fmt.Errorf("task %s is negative", task)
+		}
+		if err := checkHash(checksum); err != nil {
+			return fmt.Errorf("manifest of task %s: %w", task, err)
+		}
+	}
+	return validateChannels(rec.Channels)
+}
+
+func validateChannels(channels []Channel) error {
+	if len(channels) > maxChannels {
+		return fmt.Errorf("%d channels, more than %d", len(channels), maxChannels)
+	}
+	seen := map[partition.TopicPartition]bool{}
+	for _, c := range channels {
 		if err := c.validate(); err != nil {
 			return err
 		}
+		tp := partition.TopicPartition{Topic: c.Topic, Partition: c.Partition}
+		if seen[tp] {
+			return fmt.Errorf("channel %v is there twice", tp)
+		}
+		seen[tp] = true
 	}
 	return nil
 }
@@ -95,9 +119,6 @@ func (r *Repository) readRoundRecord(ctx context.Context, l life, n int64) (roun
 	}
 	if rec.Round != n {
 		return rec, fmt.Errorf("%w: object %s is of round %d", ErrCorrupt, l.complete(n), rec.Round)
-	}
-	if err := rec.validate(); err != nil {
-		return rec, fmt.Errorf("%w: object %s: %w", ErrCorrupt, l.complete(n), err)
 	}
 	return rec, nil
 }
@@ -131,7 +152,7 @@ func (r *Repository) loadCut(ctx context.Context, incarnation int, n int64) (Cut
 	}
 	rec, err := r.readRoundRecord(ctx, l, n)
 	if err != nil {
-		return Cut{}, err
+		return Cut{}, dropped(err)
 	}
 	cut := Cut{App: r.app, Incarnation: incarnation, Round: n, Channels: rec.Channels, Manifests: make([]Manifest, len(rec.Manifests))}
 	group, ctx := errgroup.WithContext(ctx)
@@ -205,7 +226,7 @@ func (r *Repository) adopt(ctx context.Context, cut Cut, manifests []Manifest) e
 // dropped makes an error of an absent document ErrMissing.
 func dropped(err error) error {
 	if errors.Is(err, objstore.ErrNotFound) {
-		return fmt.Errorf("%w: the checkpoint to begin from was dropped meanwhile: %w", ErrMissing, err)
+		return fmt.Errorf("%w: the checkpoint was dropped meanwhile: %w", ErrMissing, err)
 	}
 	return err
 }

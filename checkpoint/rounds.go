@@ -71,10 +71,14 @@ func (r *Repository) Halted(ctx context.Context, incarnation int, n int64) (bool
 		return false, err
 	}
 	content, err := objstore.ReadAll(ctx, r.store, l.started(n), int64(len(GoOn)))
-	if errors.Is(err, objstore.ErrNotFound) {
+	how := How(content)
+	switch {
+	case errors.Is(err, objstore.ErrNotFound):
 		return false, nil // dropped
-	}
-	if err != nil || How(content) != Halt {
+	case errors.Is(err, objstore.ErrTooLarge) || err == nil && how != GoOn && how != Halt:
+		// Going on after a halt would emit beyond a savepoint, so nothing is guessed.
+		return false, fmt.Errorf("look whether round %d is a halt: %w: object %s says neither %q nor %q", n, ErrCorrupt, l.started(n), GoOn, Halt)
+	case err != nil || how == GoOn:
 		return false, err
 	}
 	resumed, err := r.exists(ctx, l.resumed(n))
@@ -386,7 +390,8 @@ func (r *Repository) listRounds(ctx context.Context, l life) ([]Round, error) {
 // visibility says of a round number whether a complete round of that number counts: it is not below the
 // floor, or a savepoint keeps it.
 func (r *Repository) visibility(ctx context.Context, l life) (func(int64) bool, error) {
-	kept, err := r.listSavepoints(ctx, l)
+	// One that is damaged keeps nobody from the rounds that need no savepoint; collection stops at it.
+	kept, _, err := r.readSavepoints(ctx, l)
 	if err != nil {
 		return nil, err
 	}

@@ -23,6 +23,13 @@ type Savepoint struct {
 	Note    string    `json:"note,omitempty"` // what for
 }
 
+func (s Savepoint) validate() error {
+	if s.Round < 1 {
+		return fmt.Errorf("round %d is not positive", s.Round)
+	}
+	return CheckID(s.Name)
+}
+
 // CreateSavepoint keeps a complete round under a name. A name that is taken by the same round is fine, by
 // another is objstore.ErrExists. A round that is not complete is ErrIncomplete, and one that is being
 // dropped at this moment ErrSuperseded.
@@ -146,23 +153,35 @@ func (r *Repository) settledSavepoints(ctx context.Context, l life) ([]Savepoint
 }
 
 func (r *Repository) listSavepoints(ctx context.Context, l life) ([]Savepoint, error) {
-	var savepoints []Savepoint
+	savepoints, damage, err := r.readSavepoints(ctx, l)
+	if err == nil {
+		err = damage
+	}
+	return savepoints, err
+}
+
+// readSavepoints reads those that can be read. damage tells what is wrong with the others.
+func (r *Repository) readSavepoints(ctx context.Context, l life) (savepoints []Savepoint, damage, err error) {
 	for info, err := range r.store.List(ctx, l.savepoints()) {
 		if err != nil {
-			return nil, fmt.Errorf("list savepoints: %w", err)
+			return nil, nil, fmt.Errorf("list savepoints: %w", err)
 		}
 		var s Savepoint
 		err := r.readDocument(ctx, info.Name, kindSavepoint, &s)
 		if errors.Is(err, objstore.ErrNotFound) {
 			continue // deleted since it was listed
 		}
-		if err != nil {
-			return nil, fmt.Errorf("read savepoint: %w", err)
+		if name := strings.TrimSuffix(path.Base(info.Name), ".json"); err == nil && s.Name != name {
+			err = fmt.Errorf("%w: object %s holds savepoint %.80q", ErrCorrupt, info.Name, s.Name)
 		}
-		if name := strings.TrimSuffix(path.Base(info.Name), ".json"); s.Name != name {
-			return nil, fmt.Errorf("read savepoint: %w: object %s holds savepoint %q", ErrCorrupt, info.Name, s.Name)
+		switch {
+		case isDamage(err):
+			damage = errors.Join(damage, fmt.Errorf("read savepoint: %w", err))
+		case err != nil:
+			return nil, nil, fmt.Errorf("read savepoint: %w", err)
+		default:
+			savepoints = append(savepoints, s)
 		}
-		savepoints = append(savepoints, s)
 	}
-	return savepoints, nil
+	return savepoints, damage, nil
 }

@@ -94,7 +94,7 @@ type storm struct {
 	}
 }
 
-const stormRounds = 250
+const stormRounds = 400
 
 func (s *storm) run(lasts time.Duration) {
 	ctx, stop := context.WithTimeout(s.t.Context(), lasts)
@@ -107,7 +107,7 @@ func (s *storm) run(lasts time.Duration) {
 		client weather
 		act    func(context.Context, *client)
 	}{
-		{fair, s.owner}, {fair, s.owner}, {slow, s.owner}, {slow, s.owner}, {fair, s.killed}, {fair, s.killed}, {freezing, s.claimed}, {freezing, s.claimed},
+		{fair, s.owner}, {fair, s.owner}, {slow, s.owner}, {slow, s.owner}, {crawling, s.owner}, {fair, s.killed}, {fair, s.killed}, {freezing, s.claimed}, {freezing, s.claimed},
 		{calm, s.swift}, {fair, s.savepoints}, {fair, s.forks}, {slow, s.forks}, {fair, s.rollbacks}, {fair, s.imports},
 	} {
 		actors.Go(func() { s.repeat(ctx, s.client(a.client, i), a.act) })
@@ -146,10 +146,11 @@ type weather struct {
 }
 
 var (
-	calm     = weather{usual: time.Second, seldom: time.Second}
-	fair     = weather{usual: 10 * time.Second, seldom: 10 * time.Minute}
+	calm     = weather{usual: 10 * time.Millisecond, seldom: time.Second}
+	fair     = weather{usual: 3 * time.Second, seldom: 10 * time.Minute}
 	slow     = weather{usual: testGrace / 10, seldom: testGrace / 2}
-	freezing = weather{usual: 10 * time.Second, seldom: 2 * testGrace, frozen: true}
+	crawling = weather{usual: testGrace / 2, seldom: testGrace}
+	freezing = weather{usual: 3 * time.Second, seldom: 2 * testGrace, frozen: true}
 )
 
 // client is one process that acts, with weather of its own.
@@ -198,7 +199,7 @@ func (s *storm) clean(app string) *Repository {
 func (s *storm) repeat(ctx context.Context, c *client, act func(context.Context, *client)) {
 	for ctx.Err() == nil {
 		act(ctx, c)
-		pass(time.Duration(c.rng.Int64N(int64(5 * time.Minute))))
+		pass(time.Duration(c.rng.Int64N(int64(2 * time.Minute))))
 	}
 }
 
@@ -269,7 +270,7 @@ func (s *storm) publish(ctx context.Context, c *client, k upkeep) error {
 		c.known[k.l] = map[partition.TaskID]Manifest{}
 	}
 	base, ok := c.known[k.l][k.task]
-	if !ok { // a new owner restores the newest first
+	if !ok || c.rng.IntN(2) == 0 { // a new owner restores the newest first
 		found, _, err := k.r.Manifests(ctx, k.l.incarnation, k.task, 0)
 		if err != nil {
 			return err
@@ -343,8 +344,11 @@ func (s *storm) noteCollected(done Collected) {
 // swift collects all applications again and again for a while, and then not at all for another.
 func (s *storm) swift(ctx context.Context, c *client) {
 	pass(time.Duration(c.rng.Int64N(int64(2 * testGrace))))
-	for until := time.Now().Add(testGrace); time.Now().Before(until) && ctx.Err() == nil; pass(time.Minute) {
-		for _, app := range s.apps() {
+	for until := time.Now().Add(2 * testGrace); time.Now().Before(until) && ctx.Err() == nil; pass(time.Minute) {
+		for i, app := range s.apps() {
+			if i > 0 && c.rng.IntN(10) > 0 {
+				continue
+			}
 			done, err := claimAndCollect(ctx, c.repository(app), 1+c.rng.IntN(3))
 			if s.noteCollected(done); err == nil {
 				s.note("swept", 1)
