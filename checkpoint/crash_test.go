@@ -100,15 +100,19 @@ func (w *workerLife) round(ctx context.Context, r *Repository, n int64) error {
 	return err
 }
 
-// lifeFiles is a task's state in a round: a table that stays for many rounds, one that stays for three, one that is new, and
-// a file that is rewritten in place.
+// lifeFiles is a task's state in a round: tables that stay for many rounds, one that stays for three, one that is new, and a
+// file that is rewritten in place.
 func lifeFiles(task partition.TaskID, n int64) map[string]string {
-	return map[string]string{
-		fmt.Sprintf("old-%d.sst", n/60): fmt.Sprint("old ", task, n/60),
+	files := map[string]string{
 		fmt.Sprintf("base-%d.sst", n/3): fmt.Sprint("base ", task, n/3),
 		fmt.Sprintf("%d.sst", n):        fmt.Sprint("delta ", task, n),
 		"CURRENT":                       fmt.Sprint("current ", task, n),
 	}
+	for k := range int64(4) {
+		age := (n + 10*k) / 40
+		files[fmt.Sprintf("old-%d-%d.sst", k, age)] = fmt.Sprint("old ", task, k, age)
+	}
+	return files
 }
 
 const killRounds = 5

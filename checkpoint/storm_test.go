@@ -35,18 +35,19 @@ import (
 // A ledger holds every single write against the promises, an observer verifies now and then all that there is, and in the
 // end what nothing refers to must be gone.
 
-var stormSeeds = flag.Int64("seeds", 8, "how many histories the tests of collection run")
+var stormSeeds = flag.Int64("seeds", 3, "how many histories the tests of collection run")
 
 var errLate = errors.New("the answer did not come in time")
 
 func TestNothingThatIsReferredToIsEverDeleted(t *testing.T) {
 	t.Parallel()
-	runStorms(t, *stormSeeds, 10*time.Hour, func(*testing.T) *ledger { return newLedger(objstore.NewMem(), nil) })
+	happened := runStorms(t, *stormSeeds, scale{10 * time.Hour, 8}, func(*testing.T) *ledger { return newLedger(objstore.NewMem(), nil) })
+	expectHappened(t, happened, "published", "reused", "refused", "too slow", "condemned", "deleted", "killed", "superseded", "forked", "rolled back", "saved", "copied", "imported")
 }
 
 func TestNothingThatIsReferredToIsEverDeletedInAFolder(t *testing.T) {
 	t.Parallel()
-	runStorms(t, max(1, *stormSeeds/8), 6*time.Hour, func(t *testing.T) *ledger {
+	happened := runStorms(t, max(1, *stormSeeds/8), scale{150 * time.Minute, 3}, func(t *testing.T) *ledger {
 		folder := t.TempDir()
 		store, err := dir.New(folder)
 		if err != nil {
@@ -57,24 +58,36 @@ func TestNothingThatIsReferredToIsEverDeletedInAFolder(t *testing.T) {
 			return os.Chtimes(filepath.Join(folder, name), time.Time{}, time.Now()) // the virtual time
 		})
 	})
+	expectHappened(t, happened, "published", "reused", "condemned", "deleted", "killed")
 }
 
-// A storm in which something never happens proves nothing about it.
-func runStorms(t *testing.T, seeds int64, lasts time.Duration, open func(*testing.T) *ledger) {
+// scale is how long a storm lasts, and how many applications it may have.
+type scale struct {
+	lasts time.Duration
+	apps  int
+}
+
+// runStorms counts what happened in all of them together.
+func runStorms(t *testing.T, seeds int64, size scale, open func(*testing.T) *ledger) map[string]int {
 	happened := map[string]int{}
 	folders := makeLifeFolders(t, stormRounds)
 	for seed := range seeds {
 		synctest.Test(t, func(t *testing.T) {
-			s := &storm{t: t, ledger: open(t), seed: seed, folders: folders}
+			s := &storm{t: t, ledger: open(t), seed: seed, folders: folders, most: size.apps}
 			s.mu.happened, s.mu.apps = happened, []string{testApp}
-			s.run(lasts)
+			s.run(size.lasts)
 		})
 		if t.Failed() {
-			return
+			break
 		}
 	}
+	return happened
+}
+
+// expectHappened: a storm in which something never happens proves nothing about it.
+func expectHappened(t *testing.T, happened map[string]int, all ...string) {
 	t.Log(happened)
-	for _, what := range []string{"published", "refused", "condemned", "deleted", "killed", "superseded", "forked", "rolled back", "saved", "copied", "imported"} {
+	for _, what := range all {
 		if happened[what] == 0 {
 			t.Errorf("nothing was ever %s: %v", what, happened)
 		}
@@ -86,6 +99,7 @@ type storm struct {
 	ledger  *ledger
 	seed    int64
 	folders lifeFolders
+	most    int            // applications
 	pending sync.WaitGroup // late calls
 	mu      struct {
 		sync.Mutex
@@ -139,18 +153,19 @@ func (s *storm) addApp(prefix string) string {
 	return app
 }
 
-// weather is how slow a client's calls are: up to usual, and now and then up to seldom, or for all of that if it is frozen.
+// weather is how slow a client's calls are: up to usual, or writing if they write; and now and then up to seldom, or for
+// all of that if it is frozen.
 type weather struct {
-	usual, seldom time.Duration
-	frozen        bool
+	usual, writing, seldom time.Duration
+	frozen                 bool
 }
 
 var (
-	calm     = weather{usual: 10 * time.Millisecond, seldom: time.Second}
-	fair     = weather{usual: 3 * time.Second, seldom: 10 * time.Minute}
-	slow     = weather{usual: testGrace / 10, seldom: testGrace / 2}
-	crawling = weather{usual: testGrace / 2, seldom: testGrace}
-	freezing = weather{usual: 3 * time.Second, seldom: 2 * testGrace, frozen: true}
+	calm     = weather{usual: 10 * time.Millisecond, writing: 10 * time.Millisecond, seldom: time.Second}
+	fair     = weather{usual: 3 * time.Second, writing: 3 * time.Second, seldom: 10 * time.Minute}
+	slow     = weather{usual: 3 * time.Second, writing: testGrace / 5, seldom: testGrace / 2}
+	crawling = weather{usual: 3 * time.Second, writing: testGrace, seldom: testGrace}
+	freezing = weather{usual: 3 * time.Second, writing: 3 * time.Second, seldom: 2 * testGrace, frozen: true}
 )
 
 // client is one process that acts, with weather of its own.
@@ -167,7 +182,11 @@ func (s *storm) client(w weather, n int) *client {
 	seeded := func(use int) *rand.Rand { return rand.New(rand.NewPCG(uint64(s.seed), uint64(n<<8+use))) }
 	rng := seeded(1)
 	hook := func(op fault.Op) fault.Fault {
-		f := fault.Fault{Delay: time.Duration(rng.Int64N(int64(w.usual)))}
+		usual := w.usual
+		if op.Kind == fault.Put || op.Kind == fault.Create && !strings.HasSuffix(op.Name, "/started") {
+			usual = w.writing
+		}
+		f := fault.Fault{Delay: time.Duration(rng.Int64N(int64(usual)))}
 		switch rng.IntN(40) {
 		case 0:
 			f.Before = fault.Unavailable(op)
@@ -284,6 +303,9 @@ func (s *storm) publish(ctx context.Context, c *client, k upkeep) error {
 		delete(u.Known, "CURRENT")
 	}
 	published, stats, err := k.r.Publish(ctx, u)
+	if errors.Is(err, ErrTooSlow) || errors.Is(err, context.DeadlineExceeded) {
+		s.note("too slow", 1)
+	}
 	if err != nil {
 		return err
 	}
@@ -465,7 +487,7 @@ func (s *storm) begin(ctx context.Context, c *client, from life, n int64, to lif
 }
 
 func (s *storm) forks(ctx context.Context, c *client) {
-	if len(s.apps()) > 6 {
+	if len(s.apps()) > s.most/2 {
 		return
 	}
 	apps := s.apps()
@@ -498,7 +520,7 @@ func (s *storm) rollbacks(ctx context.Context, c *client) {
 }
 
 func (s *storm) imports(ctx context.Context, c *client) {
-	if len(s.apps()) > 9 {
+	if len(s.apps()) > s.most {
 		return
 	}
 	l, n, ok := s.completeRound(ctx, c, testApp)
