@@ -26,7 +26,7 @@ func library(t *testing.T) *objstore.Mem {
 	for _, app := range []string{testApp, "other"} {
 		r := NewRepository(mem, app, WithGrace(testGrace))
 		for n := 1; n <= 2; n++ {
-			a := Application{App: app, Incarnation: n, Fingerprint: "f", InitialOffsets: map[string]map[int32]int64{"in": {0: 7}}}
+			a := Application{App: app, Incarnation: n, Fingerprint: "of " + app, InitialOffsets: map[string]map[int32]int64{"in": {0: 7}}}
 			if n > 1 {
 				a.Origin = &Origin{app, 1, 1}
 			}
