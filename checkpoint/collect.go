@@ -73,7 +73,7 @@ func (t *Tally) add(size int64) {
 // A manifest that cannot be read stops the removal of objects, since what it names is unknown; the error names it, and
 // rounds are dropped nevertheless, so that it goes in its turn. What was done before an error is told with it.
 func (c *Collector) Collect(ctx context.Context) (Collected, error) {
-	run := &collection{r: c.r, claim: c, keep: c.keep, gone: map[string]bool{}}
+	run := &collection{r: c.r, claim: c, keep: c.keep}
 	run.done.Swept = c.swept.IsZero() || elapsed(c.swept) >= c.r.grace/sweepsPerGrace
 	began := time.Now()
 	if err := run.do(ctx); err != nil {
@@ -108,7 +108,7 @@ type collection struct {
 	now      time.Time       // no later than the store's time
 	proven   time.Time       // by the process's clock: when the look began that has shown the claim to be the newest
 	unproven int             // deletions since
-	gone     map[string]bool // manifests and round records that were deleted, or would be
+	gone     map[string]bool // what Collect would have deleted of manifests and round records; nil if it does
 	done     Collected
 }
 
@@ -259,7 +259,6 @@ type dropping struct {
 func (c *collection) dropRound(ctx context.Context, l life, round Round, d dropping) error {
 	dropped := d.plan.dropsRound(round.Number, d.saved)
 	if dropped {
-		c.gone[l.complete(round.Number)] = true
 		for _, name := range []string{l.complete(round.Number), l.abandoned(round.Number), l.resumed(round.Number)} {
 			if err := c.delete(ctx, name); err != nil {
 				return err
@@ -269,7 +268,6 @@ func (c *collection) dropRound(ctx context.Context, l life, round Round, d dropp
 	var manifests []string
 	for _, task := range round.Tasks {
 		if name := l.manifest(round.Number, task); d.plan.dropsManifest(round.Number, task, d.saved) {
-			c.gone[name] = true
 			manifests = append(manifests, name)
 		}
 	}
@@ -311,6 +309,9 @@ func (c *collection) prove(ctx context.Context) error {
 // delete deletes objects, some at a time, with a look at the claims whenever the last one is too old.
 func (c *collection) delete(ctx context.Context, names ...string) error {
 	if c.claim == nil {
+		for _, name := range names {
+			c.gone[name] = true
+		}
 		return nil
 	}
 	for batch := range slices.Chunk(names, c.r.parallel) {

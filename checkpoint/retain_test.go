@@ -94,91 +94,108 @@ func TestASavedRoundStays(t *testing.T) {
 	}
 }
 
-// What stays, by count, by age, by life, and of what something is about to begin. Rounds are completed an hour apart, the
-// newest an hour before now.
-func TestWhatIsKeptAndWhy(t *testing.T) {
-	t.Parallel()
-	now := time.Date(2026, 10, 1, 12, 0, 0, 0, time.UTC)
-	rounds := func(from, to int64, incomplete ...int64) []Round {
-		var all []Round
-		for n := from; n <= to; n++ {
-			all = append(all, Round{Number: n, Complete: !slices.Contains(incomplete, n), Completed: now.Add(-time.Duration(to-n+1) * time.Hour)})
-		}
-		return all
+// retentionCase is what is known of a life, and what is to become of it. Its rounds were completed an hour apart, the newest
+// an hour before retentionNow.
+type retentionCase struct {
+	facts lifeFacts
+	keep  Retention
+	saved map[int64]string
+	floor int64
+	kept  []KeptRound
+}
+
+var retentionNow = time.Date(2026, 10, 1, 12, 0, 0, 0, time.UTC)
+
+// roundsOf are numbered from 1.
+func roundsOf(newest int64, incomplete ...int64) []Round {
+	var all []Round
+	for n := int64(1); n <= newest; n++ {
+		all = append(all, Round{Number: n, Complete: !slices.Contains(incomplete, n), Completed: retentionNow.Add(-time.Duration(newest-n+1) * time.Hour)})
 	}
-	ago := func(d time.Duration) time.Time { return now.Add(-d) }
-	const newest2, younger = "newest 2", "younger than 4h30m0s"
-	for name, c := range map[string]struct {
-		facts lifeFacts
-		keep  Retention
-		saved map[int64]string
-		floor int64
-		kept  []KeptRound
-	}{
+	return all
+}
+
+const newest2, younger = "newest 2", "younger than 4h30m0s"
+
+func TestWhatIsKeptOfThePresentLifeAndWhy(t *testing.T) {
+	t.Parallel()
+	checkRetention(t, map[string]retentionCase{
 		"nothing yet": {facts: lifeFacts{}, keep: Retention{Kept: 2}, kept: []KeptRound{}},
 		"by count": {
-			facts: lifeFacts{rounds: rounds(1, 5)}, keep: Retention{Kept: 2}, floor: 4,
+			facts: lifeFacts{rounds: roundsOf(5)}, keep: Retention{Kept: 2}, floor: 4,
 			kept: []KeptRound{{4, []string{newest2}}, {5, []string{newest2}}},
 		},
 		"a count below one is one": {
-			facts: lifeFacts{rounds: rounds(1, 5)}, keep: Retention{Kept: -3}, floor: 5, kept: []KeptRound{{5, []string{"newest 1"}}},
+			facts: lifeFacts{rounds: roundsOf(5)}, keep: Retention{Kept: -3}, floor: 5, kept: []KeptRound{{5, []string{"newest 1"}}},
 		},
 		"too few complete": {
-			facts: lifeFacts{rounds: rounds(1, 5, 1, 2, 3, 5)}, keep: Retention{Kept: 2}, floor: 0, kept: []KeptRound{{4, []string{newest2}}},
+			facts: lifeFacts{rounds: roundsOf(5, 1, 2, 3, 5)}, keep: Retention{Kept: 2}, floor: 0, kept: []KeptRound{{4, []string{newest2}}},
 		},
 		"incomplete ones do not count": {
-			facts: lifeFacts{rounds: rounds(1, 5, 4)}, keep: Retention{Kept: 2}, floor: 3,
+			facts: lifeFacts{rounds: roundsOf(5, 4)}, keep: Retention{Kept: 2}, floor: 3,
 			kept: []KeptRound{{3, []string{newest2}}, {5, []string{newest2}}},
 		},
 		"by age beyond the count": {
-			facts: lifeFacts{rounds: rounds(1, 9)}, keep: Retention{Kept: 2, KeptFor: 4*time.Hour + 30*time.Minute}, floor: 6,
+			facts: lifeFacts{rounds: roundsOf(9)}, keep: Retention{Kept: 2, KeptFor: 4*time.Hour + 30*time.Minute}, floor: 6,
 			kept: []KeptRound{{6, []string{younger}}, {7, []string{younger}}, {8, []string{newest2, younger}}, {9, []string{newest2, younger}}},
 		},
 		"by count beyond the age": {
-			facts: lifeFacts{rounds: rounds(1, 9)}, keep: Retention{Kept: 2, KeptFor: time.Minute}, floor: 8,
+			facts: lifeFacts{rounds: roundsOf(9)}, keep: Retention{Kept: 2, KeptFor: time.Minute}, floor: 8,
 			kept: []KeptRound{{8, []string{newest2}}, {9, []string{newest2}}},
 		},
 		"at the very age": {
-			facts: lifeFacts{rounds: rounds(1, 9)}, keep: Retention{Kept: 1, KeptFor: 2 * time.Hour}, floor: 9,
+			facts: lifeFacts{rounds: roundsOf(9)}, keep: Retention{Kept: 1, KeptFor: 2 * time.Hour}, floor: 9,
 			kept: []KeptRound{{9, []string{"newest 1", "younger than 2h0m0s"}}},
 		},
 		"the floor never sinks": {
-			facts: lifeFacts{rounds: rounds(1, 9), floor: 9}, keep: Retention{Kept: 2, KeptFor: 4*time.Hour + 30*time.Minute}, floor: 9,
+			facts: lifeFacts{rounds: roundsOf(9), floor: 9}, keep: Retention{Kept: 2, KeptFor: 4*time.Hour + 30*time.Minute}, floor: 9,
 			kept: []KeptRound{{9, []string{newest2, younger}}},
 		},
 		"savepoints": {
-			facts: lifeFacts{rounds: rounds(1, 5)}, keep: Retention{Kept: 2}, floor: 4, saved: map[int64]string{2: "a", 5: "b"},
+			facts: lifeFacts{rounds: roundsOf(5)}, keep: Retention{Kept: 2}, floor: 4, saved: map[int64]string{2: "a", 5: "b"},
 			kept: []KeptRound{{2, []string{"savepoint a"}}, {4, []string{newest2}}, {5, []string{newest2, "savepoint b"}}},
 		},
 		"a life is about to begin": {
-			facts: lifeFacts{rounds: rounds(1, 5), origins: map[int64]string{2: "fork/1"}}, keep: Retention{Kept: 2}, floor: 2,
+			facts: lifeFacts{rounds: roundsOf(5), origins: map[int64]string{2: "fork/1"}}, keep: Retention{Kept: 2}, floor: 2,
 			kept: []KeptRound{{2, []string{"origin of fork/1"}}, {3, []string{"newer than a round that is kept"}}, {4, []string{newest2}}, {5, []string{newest2}}},
 		},
-		"an earlier life in its grace": {
-			facts: lifeFacts{rounds: rounds(1, 5), ended: ago(EarlierLifeGrace - time.Second)}, keep: Retention{Kept: 2}, floor: 4,
+	})
+}
+
+func TestWhatIsKeptOfAnEarlierLifeAndWhy(t *testing.T) {
+	t.Parallel()
+	inGrace, over := retentionNow.Add(time.Second-EarlierLifeGrace), retentionNow.Add(-EarlierLifeGrace)
+	checkRetention(t, map[string]retentionCase{
+		"in its grace": {
+			facts: lifeFacts{rounds: roundsOf(5), ended: inGrace}, keep: Retention{Kept: 2}, floor: 4,
 			kept: []KeptRound{{4, []string{newest2}}, {5, []string{newest2}}},
 		},
-		"an earlier life after it": {
-			facts: lifeFacts{rounds: rounds(1, 5), ended: ago(EarlierLifeGrace)}, keep: Retention{Kept: 2}, floor: 6, kept: []KeptRound{},
+		"after it": {
+			facts: lifeFacts{rounds: roundsOf(5), ended: over}, keep: Retention{Kept: 2}, floor: 6, kept: []KeptRound{},
 		},
-		"an earlier life, with all gone": {
-			facts: lifeFacts{floor: 6, ended: ago(EarlierLifeGrace)}, keep: Retention{Kept: 2}, floor: 6, kept: []KeptRound{},
+		"with all gone": {
+			facts: lifeFacts{floor: 6, ended: over}, keep: Retention{Kept: 2}, floor: 6, kept: []KeptRound{},
 		},
-		"an earlier life whose grace the age prolongs": {
-			facts: lifeFacts{rounds: rounds(1, 5), ended: ago(EarlierLifeGrace)}, keep: Retention{Kept: 2, KeptFor: 2 * EarlierLifeGrace}, floor: 1,
+		"whose grace the age prolongs": {
+			facts: lifeFacts{rounds: roundsOf(5), ended: over}, keep: Retention{Kept: 2, KeptFor: 2 * EarlierLifeGrace}, floor: 1,
 			kept: []KeptRound{{1, []string{"younger than 336h0m0s"}}, {2, []string{"younger than 336h0m0s"}}, {3, []string{"younger than 336h0m0s"}},
 				{4, []string{newest2, "younger than 336h0m0s"}}, {5, []string{newest2, "younger than 336h0m0s"}}},
 		},
-		"an earlier life with a savepoint": {
-			facts: lifeFacts{rounds: rounds(1, 5), ended: ago(EarlierLifeGrace)}, keep: Retention{Kept: 2}, floor: 6, saved: map[int64]string{2: "a"},
+		"with a savepoint": {
+			facts: lifeFacts{rounds: roundsOf(5), ended: over}, keep: Retention{Kept: 2}, floor: 6, saved: map[int64]string{2: "a"},
 			kept: []KeptRound{{2, []string{"savepoint a"}}},
 		},
-		"an earlier life that is about to be begun from": {
-			facts: lifeFacts{rounds: rounds(1, 5), ended: ago(EarlierLifeGrace), origins: map[int64]string{4: "x"}}, keep: Retention{Kept: 2}, floor: 4,
+		"that is about to be begun from": {
+			facts: lifeFacts{rounds: roundsOf(5), ended: over, origins: map[int64]string{4: "x"}}, keep: Retention{Kept: 2}, floor: 4,
 			kept: []KeptRound{{4, []string{"origin of x"}}, {5, []string{"newer than a round that is kept"}}},
 		},
-	} {
-		plan := planDrop(c.facts, c.keep, now)
+	})
+}
+
+func checkRetention(t *testing.T, cases map[string]retentionCase) {
+	t.Helper()
+	for name, c := range cases {
+		plan := planDrop(c.facts, c.keep, retentionNow)
 		if plan.floor != c.floor {
 			t.Errorf("%s: the floor is %d, want %d", name, plan.floor, c.floor)
 		}
