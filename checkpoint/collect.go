@@ -108,7 +108,7 @@ type collection struct {
 	now      time.Time       // no later than the store's time
 	proven   time.Time       // by the process's clock: when the look began that has shown the claim to be the newest
 	unproven int             // deletions since
-	gone     map[string]bool // what Collect would have deleted of manifests and round records; nil if it does
+	gone     map[string]bool // what Collect would have deleted; nil if it does
 	done     Collected
 }
 

@@ -32,23 +32,51 @@ func collectDuring(t *testing.T, mem *objstore.Mem, r *Repository, document stri
 	}), testApp, WithGrace(testGrace), WithParallel(1))
 }
 
+// publishCondemned publishes a checkpoint as round 4, of one table which is condemned: when its upload began, it was not.
+func publishCondemned(t *testing.T, mem *objstore.Mem, r *Repository) Manifest {
+	t.Helper()
+	tasks, files := []partition.TaskID{taskID(0)}, map[string]string{"1.sst": "table"}
+	base := publish(t, r, upload(t, taskID(0), 1, "g", files))
+	finishRound(t, r, 2, tasks)
+	finishRound(t, r, 3, tasks)
+	pass(testGrace + time.Second)
+	slow := collectDuring(t, mem, r, life{testApp, 1}.manifest(4, taskID(0)))
+	u := upload(t, taskID(0), 4, "g", files)
+	u.Known, u.KnownRound = base.Known(), 1
+	m, stats, err := slow.Publish(t.Context(), u)
+	if err != nil || stats.ReusedFiles != 1 {
+		t.Fatalf("%+v, %v", stats, err)
+	}
+	return m
+}
+
+// The checkpoint that names what is condemned may be dropped, and then nothing would keep it.
+func TestALifeDoesNotBeginFromWhatIsCondemned(t *testing.T) {
+	t.Parallel()
+	inTime(t, func(t *testing.T, mem *objstore.Mem, r *Repository) {
+		publishCondemned(t, mem, r)
+		if err := r.CompleteRound(t.Context(), completion(4, []partition.TaskID{taskID(0)})); err != nil {
+			t.Fatal(err)
+		}
+		cut, err := r.LoadCut(t.Context(), 1, 4)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := cut.Manifests[0]
+		m.App = "child"
+		err = NewRepository(mem, "child", WithGrace(testGrace)).Adopt(t.Context(), cut, []Manifest{m})
+		if expectErr(t, err, ErrMissing); !strings.Contains(err.Error(), "about to be collected") {
+			t.Errorf("error is %v", err)
+		}
+	})
+}
+
 func TestAnUploadSendsAnewWhatIsCondemned(t *testing.T) {
 	t.Parallel()
 	inTime(t, func(t *testing.T, mem *objstore.Mem, r *Repository) {
-		tasks, files := []partition.TaskID{taskID(0)}, map[string]string{"1.sst": "table"}
-		base := publish(t, r, upload(t, taskID(0), 1, "g", files))
-		finishRound(t, r, 2, tasks)
-		finishRound(t, r, 3, tasks)
-		pass(testGrace + time.Second)
-		// The first upload has seen that the table is not condemned; when it creates its manifest, it is.
-		slow := collectDuring(t, mem, r, life{testApp, 1}.manifest(4, taskID(0)))
-		u := upload(t, taskID(0), 4, "g", files)
-		u.Known, u.KnownRound = base.Known(), 1
-		base, stats, err := slow.Publish(t.Context(), u)
-		if err != nil || stats.ReusedFiles != 1 {
-			t.Fatalf("%+v, %v", stats, err)
-		}
-		u = upload(t, taskID(0), 5, "g", files)
+		files := map[string]string{"1.sst": "table"}
+		base := publishCondemned(t, mem, r)
+		u := upload(t, taskID(0), 5, "g", files)
 		u.Known, u.KnownRound = base.Known(), 4
 		m, stats, err := r.Publish(t.Context(), u)
 		if err != nil || stats.ReusedFiles != 0 || m.Files[0].Object == base.Files[0].Object {
