@@ -37,7 +37,6 @@ const (
 var exceptions = map[string]string{
 	"checkpoint/decide_test.go: TestDecide": "a table of cases, which is read by the line",
 	"checkpoint/decide_test.go: checkPlan":  "the columns of that table",
-	"checkpoint/collect.go: dropRound":      "a step of collect with what all its steps share",
 }
 
 // layers says which of our own packages the packages below a folder may import. The longest matching folder counts.

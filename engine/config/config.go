@@ -59,6 +59,7 @@ type Config struct {
 	CheckpointInterval time.Duration
 	CheckpointTimeout  time.Duration
 	CheckpointsKept    int
+	CheckpointsKeptFor time.Duration // 0: CheckpointsKept alone decides
 	DrainTimeout       time.Duration
 
 	HTTPAddress  string

@@ -320,6 +320,7 @@ func TestValidateNamesEverySettingThatDoesNotFit(t *testing.T) {
 		"store scheme":      {func(c *Config) { c.StoreURL = "ftp://x" }, "store.url"},
 		"keys alone":        {func(c *Config) { c.StoreURL, c.StoreKeysFile = "", "keys" }, "store.encryption-keys-file"},
 		"kept":              {func(c *Config) { c.CheckpointsKept = 0 }, "checkpoints.kept"},
+		"kept for":          {func(c *Config) { c.CheckpointsKeptFor = -1 }, "checkpoints.kept-for"},
 		"http":              {func(c *Config) { c.HTTPAddress = "0.0.0.0:8080" }, "http.address"},
 		"http without host": {func(c *Config) { c.HTTPAddress = ":8080" }, "http.address"},
 		"pprof":             {func(c *Config) { c.PprofAddress = "6060" }, "pprof.address"},

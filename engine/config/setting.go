@@ -171,6 +171,8 @@ func stateSettings() []Setting {
 			bind: func(c *Config) pflag.Value { return (*durationValue)(&c.CheckpointTimeout) }},
 		{Name: "checkpoints.kept", Default: "3", Doc: "How many checkpoints are kept. Recovery falls back to an older one when an object of the newest is missing or corrupt.",
 			bind: func(c *Config) pflag.Value { return (*intValue)(&c.CheckpointsKept) }},
+		{Name: "checkpoints.kept-for", Default: "0s", Doc: "Checkpoints younger than this are kept too, however many they are, so that the application can be forked from or rolled back to them. 0s: the count alone decides. Those of a life before a rollback are kept for 7 days, or for this if it is longer.",
+			bind: func(c *Config) pflag.Value { return (*durationValue)(&c.CheckpointsKeptFor) }},
 		{Name: "drain.timeout", Default: "25s", Doc: "How long a worker may take to commit, checkpoint and leave after SIGTERM. Below Kubernetes' terminationGracePeriodSeconds.",
 			bind: func(c *Config) pflag.Value { return (*durationValue)(&c.DrainTimeout) }},
 	}

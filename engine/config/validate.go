@@ -266,6 +266,7 @@ func (v *validator) state() {
 	v.atLeast("checkpoint.interval", c.CheckpointInterval, 100*time.Millisecond)
 	v.atLeast("checkpoint.timeout", c.CheckpointTimeout, time.Second)
 	v.number("checkpoints.kept", int64(c.CheckpointsKept), 1, 10_000)
+	v.atLeast("checkpoints.kept-for", c.CheckpointsKeptFor, 0)
 	v.atLeast("drain.timeout", c.DrainTimeout, time.Second)
 }
 
