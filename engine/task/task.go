@@ -100,7 +100,7 @@ func New(o Options) (*Task, error) {
 		in := input{tp: tp, source: tp.Topic, end: -1, stop: noStop}
 		if i < len(o.SubTopology.Sources) {
 			src := o.SubTopology.Sources[i]
-			in.source, in.internal, in.outOfOrder = src.Topic, src.Internal, src.OutOfOrder
+			in.source, in.internal, in.outOfOrder, in.clock = src.Topic, src.Internal, src.OutOfOrder, src.ProcessingTime
 		}
 		if in.internal && i < len(o.Upstream) {
 			in.writers = o.Upstream[i]

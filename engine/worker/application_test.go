@@ -3,10 +3,14 @@
 package worker
 
 import (
+	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/streamd/streamd/checkpoint"
+	"github.com/streamd/streamd/engine/kafka"
 	"github.com/streamd/streamd/operators/topology"
 )
 
@@ -37,4 +41,23 @@ func TestCheckpointFitsIfThePipelinesCodecsGoOnFromIts(t *testing.T) {
 			t.Errorf("a checkpoint %s: %v", name, err)
 		}
 	}
+}
+
+func TestTopicsThatWereCreatedAreWaitedForAndOthersAreUnknown(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		slow := func(context.Context, []string) (map[string]kafka.TopicInfo, error) {
+			if time.Since(began) < 20*time.Second {
+				return nil, nil
+			}
+			return map[string]kafka.TopicInfo{"a": {Name: "a"}}, nil
+		}
+		if _, err := waitForTopics(t.Context(), []string{"a"}, topicPatience, slow); !errors.Is(err, kafka.ErrUnknownTopic) {
+			t.Errorf("got %v, expected %v", err, kafka.ErrUnknownTopic)
+		}
+		if got, err := waitForTopics(t.Context(), []string{"a"}, createdPatience, slow); err != nil || got["a"].Name != "a" {
+			t.Errorf("got %v, %v", got, err)
+		}
+	})
 }

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"time"
 
 	"github.com/streamd/streamd/engine/core"
 	"github.com/streamd/streamd/engine/kafka"
@@ -144,6 +145,9 @@ func (w *Worker) planTopics(user map[string]kafka.TopicInfo) error {
 			if name := w.topicName(src.Topic, src.Internal); w.counts[name] == 0 {
 				return fmt.Errorf("no partition count can be found for topic %s: nothing that is known writes it", name)
 			}
+			if had := w.app.partitions[src.Topic]; src.Internal && had > 0 && w.cfg.RepartitionPartitions > 0 && had != int32(w.cfg.RepartitionPartitions) {
+				w.listener.keepsPartitions(src.Topic, had)
+			}
 		}
 	}
 	return nil
@@ -240,20 +244,27 @@ func (w *Worker) ensureInternal(ctx context.Context) error {
 	if err := w.cluster.CreateInternal(ctx, create); err != nil {
 		return err
 	}
-	w.app.internal, err = w.waitForTopics(ctx, names)
+	w.app.internal, err = waitForTopics(ctx, names, createdPatience, w.cluster.Topics)
 	return err
 }
 
-// waitForTopics looks topics up until all are there: one that was just created takes a moment to be known by every
-// broker. kafka.ErrUnknownTopic after a few seconds.
-func (w *Worker) waitForTopics(ctx context.Context, names []string) (map[string]kafka.TopicInfo, error) {
+// How long topics are looked up before they count as unknown. One that was just created takes a moment to be known by
+// every broker; brokers that have confirmed it will know it, however busy they are.
+const (
+	topicPatience   = 3 * time.Second
+	createdPatience = time.Minute
+)
+
+// waitForTopics looks topics up until all are there. kafka.ErrUnknownTopic after the time of patience.
+func waitForTopics(ctx context.Context, names []string, patience time.Duration, look func(context.Context, []string) (map[string]kafka.TopicInfo, error)) (map[string]kafka.TopicInfo, error) {
+	began := time.Now()
 	for attempt := 0; ; attempt++ {
-		got, err := w.cluster.Topics(ctx, names)
+		got, err := look(ctx, names)
 		if err != nil {
 			return nil, err
 		}
 		err = kafka.Missing(names, got)
-		if err == nil || attempt == 6 {
+		if err == nil || time.Since(began) >= patience {
 			return got, err
 		}
 		if err := sleep(ctx, backoff(attempt)); err != nil {

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -189,6 +190,53 @@ func TestARolledBackApplicationGoesOnFromTheCut(t *testing.T) {
 	}
 }
 
+// A worker that is killed leaves on its disk what was flushed: of a fork that is the checkpoint of the original, whose
+// changelog is another.
+func TestAForkGoesOnFromWhatAKilledWorkerLeaves(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "in", "out")
+	cuts, fed := r.cuts(mixing, 2)
+	life := worker.Life{From: originOf(cuts[1]), Outputs: checkpoint.Outputs{Prefix: "fork."}}
+	if _, err := r.begin(mixing("fork"), life); err != nil {
+		t.Fatal(err)
+	}
+	noRounds := func(o *worker.Options) { o.Config.CheckpointInterval = time.Hour } // each flushes
+	w := r.start(mixing("fork"), 2, noRounds)
+	all := func() bool {
+		last := uint64(0)
+		for _, values := range r.read("fork.out") {
+			last += values[len(values)-1]
+		}
+		return last == uint64(fed)
+	}
+	for range 2 {
+		r.feed("in", fed, 300)
+		fed += 300
+		r.until("the fork has counted all", all)
+	}
+	if err := os.CopyFS(r.config("fork", 3).StateDir, os.DirFS(r.config("fork", 2).StateDir)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.stop(); err != nil {
+		t.Fatal(err)
+	}
+	r.feed("in", fed, 300)
+	fed += 300
+	if err := r.run(mixing("fork"), 3, noRounds); err != nil {
+		t.Fatal(err)
+	}
+	if !all() {
+		t.Errorf("of %d records the fork has counted other numbers: %v", fed, r.read("fork.out"))
+	}
+	for k, values := range r.read("fork.out") {
+		for i, v := range values {
+			if want := values[0] + uint64(i); v != want {
+				t.Fatalf("key %d: value %d of the fork is %d, expected %d", k, i+1, v, want)
+			}
+		}
+	}
+}
+
 func TestALifeIsRefusedWhereItWouldGoWrong(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, "in", "out")
@@ -260,6 +308,11 @@ func TestAHaltStopsTheApplicationAtACutAndResumeLetsItGoOn(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		// A task that still stores its part of one round may be unable to take part in the next.
+		r.until("the round before is over", func() bool {
+			over, err := repo.Over(t.Context(), 1, latest.Number)
+			return err == nil && over
+		})
 		if created, err := repo.StartRound(t.Context(), 1, latest.Number+1, checkpoint.Halt); err != nil {
 			t.Fatal(err)
 		} else if created {

@@ -24,7 +24,7 @@ func (w *Worker) startGlobals(ctx context.Context) error {
 		topics = append(topics, g.Topic)
 		w.globals[g.Topic] = g.New(w.listener.operatorListener())
 	}
-	if _, err := w.waitForTopics(ctx, topics); err != nil {
+	if _, err := waitForTopics(ctx, topics, topicPatience, w.cluster.Topics); err != nil {
 		return err
 	}
 	starts, err := w.cluster.StartOffsets(ctx, topics...)

@@ -80,7 +80,10 @@ func Begin(ctx context.Context, o Options, life Life, dryRun bool) (Beginning, e
 	if err != nil {
 		return Beginning{}, err
 	}
-	defer w.release()
+	defer func() {
+		w.cease(errHalted)
+		w.release()
+	}()
 	for _, open := range w.topology.Openings {
 		if err := open(ctx); err != nil {
 			return Beginning{}, fmt.Errorf("open the codecs of the pipeline: %w", err)
@@ -443,7 +446,7 @@ const seedTimeout = 15 * time.Minute
 
 // resolveTopics looks up topics of the user, and finds what tasks the pipeline has.
 func (w *Worker) resolveTopics(ctx context.Context, names []string) (err error) {
-	if w.user, err = w.waitForTopics(ctx, names); err != nil {
+	if w.user, err = waitForTopics(ctx, names, topicPatience, w.cluster.Topics); err != nil {
 		return err
 	}
 	if err := w.planTopics(w.user); err != nil {
@@ -498,7 +501,7 @@ func (w *Worker) createOutputs(ctx context.Context) error {
 		}
 	}
 	slices.Sort(names)
-	originals, err := w.waitForTopics(ctx, slices.Compact(names))
+	originals, err := waitForTopics(ctx, slices.Compact(names), topicPatience, w.cluster.Topics)
 	if err != nil {
 		return err
 	}

@@ -108,16 +108,15 @@ func (w *Worker) download(ctx context.Context, rt *runningTask, m checkpoint.Man
 	if err != nil {
 		return err
 	}
-	if err := w.replaceLocal(rt, next); err != nil {
-		return err
-	}
-	have, _ := rt.db.Position()
-	if m.Position.ChangelogOffset < 0 && have.Epoch == m.Position.Epoch {
-		if have, err = w.transplant(rt, have); err != nil {
+	if m.Position.ChangelogOffset < 0 {
+		if err := w.transplant(rt, next); err != nil {
 			return err
 		}
 	}
-	if have.Epoch != m.Position.Epoch || have.Offset != m.Position.ChangelogOffset {
+	if err := w.replaceLocal(rt, next); err != nil {
+		return err
+	}
+	if have, _ := rt.db.Position(); have.Epoch != m.Position.Epoch || have.Offset != m.Position.ChangelogOffset {
 		return fmt.Errorf("%w: the files of round %d are at epoch %d, the manifest says %d", checkpoint.ErrCorrupt, m.Round, have.Epoch, m.Position.Epoch)
 	}
 	rt.restore = restoreStats{source: "checkpoint", round: m.Round, bytes: stats.Bytes}
@@ -126,15 +125,26 @@ func (w *Worker) download(ctx context.Context, rt *runningTask, m checkpoint.Man
 }
 
 // transplant makes the state of another life that of this one: its files name places in a changelog and in repartition
-// topics that this life does not have.
-func (w *Worker) transplant(rt *runningTask, have statestore.Position) (statestore.Position, error) {
-	point, err := task.DecodePoint(have.Detail)
+// topics that this life does not have. It is on the disk before the state is put in place, since a worker that is killed
+// would find these names there again.
+func (w *Worker) transplant(rt *runningTask, dir string) error {
+	o := w.storeOptions(rt)
+	o.Dir = dir
+	db, err := statestore.Open(o)
 	if err != nil {
-		return have, err
+		return err
 	}
-	point.Transplant()
-	have.Offset, have.Detail = -1, point.AppendTo(nil)
-	return have, rt.db.Apply(nil, have)
+	have, _ := db.Position()
+	point, err := task.DecodePoint(have.Detail)
+	if err == nil {
+		point.Transplant()
+		have.Offset, have.Detail = -1, point.AppendTo(nil)
+		err = db.Apply(nil, have)
+	}
+	if cerr := db.Close(); err == nil {
+		err = cerr
+	}
+	return err
 }
 
 // replaceLocal closes the store, puts the files of a folder in place of its directory, or nothing if next is empty,

@@ -139,6 +139,7 @@ func (w *Worker) restoreEnded(r restoreResult) {
 	}
 	if r.err == nil {
 		r.rt.outbox.Use(w.producer)
+		r.rt.task.SetGeneration(w.generation)
 	}
 	w.step(core.Restored{Task: r.rt.id, Attempt: r.attempt, Err: r.err})
 	early := w.early

@@ -104,6 +104,8 @@ type Worker struct {
 	failure         error
 	bounded         *bounded
 
+	collector *checkpoint.Collector // the round watcher's own; nil: collection is not claimed
+
 	// shared with the round watcher
 	round          atomic.Int64 // newest round started
 	haltRound      atomic.Int64 // round at which the application is to halt; 0: none

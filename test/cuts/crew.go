@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/streamd/streamd/checkpoint"
+	"github.com/streamd/streamd/engine"
+	"github.com/streamd/streamd/engine/kafka"
+	"github.com/streamd/streamd/partition"
+	"github.com/streamd/streamd/test/fleet"
+)
+
+// childEnv makes the process the pipeline's own program; its value is the command line. The settings come from the
+// environment like those of any worker, and so does how long each order takes.
+const (
+	childEnv = "CUTS_PROGRAM"
+	whileEnv = "CUTS_WHILE"
+)
+
+// child is the pipeline's own program. It does not return. It ends when its parent has: then standard input ends.
+func child(line string) {
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		os.Exit(1)
+	}()
+	var while time.Duration
+	if text := os.Getenv(whileEnv); text != "" {
+		var err error
+		if while, err = time.ParseDuration(text); err != nil {
+			fmt.Fprintf(os.Stderr, "read %s: %v\n", whileEnv, err)
+			os.Exit(2)
+		}
+	}
+	os.Args = append(os.Args[:1], strings.Fields(line)...)
+	engine.Main(pipeline(while))
+}
+
+// program starts the pipeline's own program with a command line, for an application.
+func (r *run) program(app, name, line string, env ...string) (*fleet.Process, error) {
+	return fleet.Start(name, filepath.Join(r.dir, "logs"), append([]string{
+		childEnv + "=" + line,
+		"STREAMD_APP_ID=" + app,
+		"STREAMD_BROKERS=" + r.brokers,
+		"STREAMD_CLIENT_ID=" + name,
+		"STREAMD_STATE_DIR=" + filepath.Join(r.dir, "state", name),
+		"STREAMD_STORE_URL=" + r.storeURL(),
+		"STREAMD_MEMORY=256MiB",
+	}, env...)...)
+}
+
+// crew is the workers of one application. It is used by one goroutine.
+type crew struct {
+	*run
+	app      string
+	line     string   // command line
+	settings []string // for the environment
+	rand     *rand.Rand
+	all      []*member
+	started  int
+	faults   []string
+}
+
+// member is one worker process.
+type member struct {
+	*fleet.Process
+	state string // folder
+}
+
+// newCrew makes a crew whose choices depend on the seed and the application alone.
+func (r *run) newCrew(app, line string, settings ...string) *crew {
+	seed := r.opts.Seed
+	for _, b := range []byte(app) {
+		seed = seed*31 + uint64(b)
+	}
+	return &crew{run: r, app: app, line: line, rand: rand.New(rand.NewPCG(seed, 2)), settings: append([]string{
+		"STREAMD_SESSION_TIMEOUT=" + r.opts.SessionTimeout.String(),
+		"STREAMD_CHECKPOINT_INTERVAL=" + r.opts.CheckpointInterval.String(),
+		"STREAMD_CHECKPOINT_TIMEOUT=" + checkpointTimeout.String(),
+		"STREAMD_CHECKPOINTS_KEPT=1000",
+	}, settings...)}
+}
+
+// checkpointTimeout is how long a round may take: one that has lost a task's part with its worker is not waited for long.
+const checkpointTimeout = 5 * time.Second
+
+// start runs a worker. An empty folder of state asks for one of its own.
+func (c *crew) start(state string) error {
+	c.started++
+	name := fmt.Sprintf("%s-worker-%d", c.app, c.started)
+	if state == "" {
+		state = filepath.Join(c.dir, "state", name)
+	}
+	p, err := c.program(c.app, name, c.line, append(c.settings, "STREAMD_STATE_DIR="+state)...)
+	if err != nil {
+		return err
+	}
+	c.all = append(c.all, &member{p, state})
+	return nil
+}
+
+// replace kills a worker with SIGKILL and starts another, with the dead one's folder or with an empty one.
+func (c *crew) replace(victim *member) error {
+	state := ""
+	if c.rand.IntN(2) == 0 {
+		state = victim.state
+	}
+	if err := victim.Kill(); err != nil {
+		return err
+	}
+	c.all = slices.DeleteFunc(c.all, func(m *member) bool { return m == victim })
+	return c.start(state)
+}
+
+// fault notes a broken promise.
+func (c *crew) fault(format string, args ...any) {
+	c.faults = append(c.faults, fmt.Sprintf(format, args...))
+}
+
+// anyEnded says whether a worker has ended.
+func (c *crew) anyEnded() bool {
+	return slices.ContainsFunc(c.all, func(m *member) bool {
+		select {
+		case <-m.Ended:
+			return true
+		default:
+			return false
+		}
+	})
+}
+
+// join waits until all workers have ended by themselves; each must do so with exit code 0.
+func (c *crew) join(ctx context.Context) error {
+	limited, cancel := context.WithTimeout(ctx, c.opts.Limit)
+	defer cancel()
+	for _, m := range c.all {
+		select {
+		case <-m.Ended:
+			if err := m.Err(); err != nil {
+				c.fault("%s ended with %v; the end of its log:\n    %s", m.Name, err, m.Tail())
+			}
+		case <-limited.Done():
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			c.fault("%s still runs after %v; the end of its log:\n    %s", m.Name, c.opts.Limit, m.Tail())
+		}
+	}
+	return c.killAll()
+}
+
+// drain ends all workers by SIGTERM.
+func (c *crew) drain(ctx context.Context) error {
+	for _, m := range c.all {
+		if err := m.Signal(syscall.SIGTERM); err != nil {
+			return err
+		}
+	}
+	return c.join(ctx)
+}
+
+// killAll ends what is left.
+func (c *crew) killAll() error {
+	var errs []error
+	for _, m := range c.all {
+		errs = append(errs, m.Kill())
+	}
+	c.all = nil
+	return errors.Join(errs...)
+}
+
+// strikePoll is how often the progress of the group is looked at: far below the time of a run.
+const strikePoll = 5 * time.Millisecond
+
+// strike waits until the group has committed a part of the input, between a fifth and three fifths of what was left at the
+// cut, and as many rounds are complete, kills the worker that has the most of it left, and starts another. It says whether
+// the dead one had something left. A run that is too far by then goes on as it is.
+func (c *crew) strike(ctx context.Context, from map[partition.TopicPartition]int64, rounds int) (bool, error) {
+	repo := checkpoint.NewRepository(c.store, c.app)
+	total := int64(0)
+	for tp, end := range c.ends {
+		total += end - from[tp]
+	}
+	aim := total * (2 + c.rand.Int64N(5)) / 10
+	tick := time.NewTicker(strikePoll)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return false, context.Cause(ctx)
+		}
+		group, err := c.admin.GroupOf(ctx, c.app)
+		if err != nil {
+			return false, err
+		}
+		left := remaining(c.ends, group)
+		if c.anyEnded() || left == 0 {
+			return false, nil
+		}
+		victim, owned := c.busiest(group)
+		if total-left < aim || group.State != "Stable" || victim == nil {
+			continue
+		}
+		if done, err := complete(ctx, repo); err != nil || len(done) < rounds {
+			if err != nil {
+				return false, err
+			}
+			continue
+		}
+		if err := c.replace(victim); err != nil {
+			return false, err
+		}
+		if group, err = c.admin.GroupOf(ctx, c.app); err != nil {
+			return false, err
+		}
+		return remaining(owned, group) > 0, nil
+	}
+}
+
+// remaining is how many records of partitions the group has not committed.
+func remaining(ends map[partition.TopicPartition]int64, group kafka.GroupInfo) (n int64) {
+	for tp, end := range ends {
+		n += end - max(0, group.Committed[tp].Offset)
+	}
+	return n
+}
+
+// busiest returns the worker with the most input left, and the ends of its partitions; nil if none has any.
+func (c *crew) busiest(group kafka.GroupInfo) (victim *member, owned map[partition.TopicPartition]int64) {
+	most := int64(0)
+	for _, m := range group.Members {
+		its := map[partition.TopicPartition]int64{}
+		for _, tp := range m.Assigned {
+			if end, ours := c.ends[tp]; ours {
+				its[tp] = end
+			}
+		}
+		at := slices.IndexFunc(c.all, func(p *member) bool { return p.Name == m.ClientID })
+		if left := remaining(its, group); at >= 0 && left > most {
+			victim, owned, most = c.all[at], its, left
+		}
+	}
+	return victim, owned
+}

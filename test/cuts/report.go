@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/json/v2"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+)
+
+// outcome is what an application has given that began from a cut.
+type outcome struct {
+	App      string        `json:"app"`
+	Command  string        `json:"command"`
+	Round    int64         `json:"round"`    // of the cut
+	InFlight int64         `json:"inFlight"` // records between the stages at the cut
+	Began    time.Duration `json:"began,format:units"`
+	Took     time.Duration `json:"took,format:units"`
+	Killed   bool          `json:"killed"` // a worker was that had input left
+	Counts   int           `json:"counts"` // updates
+	Totals   int           `json:"totals"` // windows
+	Closed   int           `json:"closed"` // windows that were closed before the cut
+	Faults   []string      `json:"faults,omitempty"`
+}
+
+// keptFaults bounds what is kept of each application: one lost epoch breaks hundreds of checks.
+const keptFaults = 10
+
+func (o *outcome) fault(faults ...string) { o.Faults = bounded(append(o.Faults, faults...)) }
+
+func bounded(faults []string) []string {
+	if more := len(faults) - keptFaults; more > 0 {
+		return append(faults[:keptFaults:keptFaults], fmt.Sprintf("… and %d more", more))
+	}
+	return faults
+}
+
+// result is what a run has found.
+type result struct {
+	Options options       `json:"options"`
+	Took    time.Duration `json:"took,format:units"`
+	Kills   int           `json:"kills"` // of workers of the original application
+	Trials  []outcome     `json:"trials"`
+	Faults  []string      `json:"faults"`
+}
+
+// report gathers outcomes and prints each as it comes. Safe for concurrent use.
+type report struct {
+	to io.Writer
+	mu struct {
+		sync.Mutex
+		trials []outcome
+		faults []string
+	}
+}
+
+const row = "%-22s %-10s %6v %9v %8v %8v %6v %8v %7v %7v  %s\n"
+
+// heading begins the table. It goes beside the result where that is JSON.
+func (p *report) heading(format string) {
+	p.to = os.Stdout
+	if format == "json" {
+		p.to = os.Stderr
+	}
+	fmt.Fprintf(p.to, row, "application", "command", "round", "in flight", "begin s", "run s", "killed", "counts", "totals", "closed", "result")
+}
+
+func (p *report) add(o outcome) {
+	verdict, killed := "right", "no"
+	if len(o.Faults) > 0 {
+		verdict = "WRONG"
+	}
+	if o.Killed {
+		killed = "yes"
+	}
+	p.mu.Lock()
+	p.mu.trials = append(p.mu.trials, o)
+	fmt.Fprintf(p.to, row, o.App, o.Command, o.Round, o.InFlight, seconds(o.Began), seconds(o.Took), killed, o.Counts, o.Totals, o.Closed, verdict)
+	p.mu.Unlock()
+	p.faults(o.App, o.Faults)
+}
+
+func seconds(d time.Duration) string { return fmt.Sprintf("%.1f", d.Seconds()) }
+
+// faults notes broken promises of an application.
+func (p *report) faults(app string, faults []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, f := range bounded(faults) {
+		f = app + ": " + f
+		p.mu.faults = append(p.mu.faults, f)
+		fmt.Fprintln(p.to, f)
+	}
+}
+
+// finish closes the books. A run that shows less than it should has failed.
+func (p *report) finish(o options, took time.Duration, kills int) *result {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	res := &result{Options: o, Took: took, Kills: kills, Trials: p.mu.trials, Faults: p.mu.faults}
+	n := map[string]int{}
+	for _, t := range res.Trials {
+		for what, had := range map[string]bool{
+			"records in flight":                           t.InFlight > 0,
+			"updates to come":                             t.Counts > 0,
+			"windows on both sides of the cut":            t.Totals > 0 && t.Closed > 0,
+			"a worker killed in the middle of their work": t.Killed,
+		} {
+			if had {
+				n[what]++
+			} else {
+				n[what] += 0
+			}
+		}
+	}
+	for what, had := range n {
+		if 2*had <= len(res.Trials) {
+			res.Faults = append(res.Faults, fmt.Sprintf("%d of %d applications that began from a cut had %s: the run shows less than it should", had, len(res.Trials), what))
+		}
+	}
+	return res
+}
+
+// print writes the end of the table, or all of the result as JSON.
+func (res *result) print(w io.Writer, format string) error {
+	if format == "json" {
+		return json.MarshalWrite(w, res)
+	}
+	verdict := "PASS: every round is a cut of the whole pipeline"
+	if len(res.Faults) > 0 {
+		verdict = fmt.Sprintf("FAIL: %d broken promises", len(res.Faults))
+		for _, f := range res.Faults {
+			verdict += "\n" + f
+		}
+	}
+	_, err := fmt.Fprintf(w, "seed %d: %d applications from cuts, %d workers of the original killed, %.0f s\n%s\n", res.Options.Seed, len(res.Trials), res.Kills, res.Took.Seconds(), verdict)
+	return err
+}

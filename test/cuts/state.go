@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/streamd/streamd/checkpoint"
+	"github.com/streamd/streamd/engine/kafka"
+	"github.com/streamd/streamd/examples/nexmark/wire"
+	"github.com/streamd/streamd/operators/codec"
+	"github.com/streamd/streamd/partition"
+	"github.com/streamd/streamd/statestore"
+)
+
+// rowTimeBytes is what the row of an aggregate begins with: the newest time of its records.
+const rowTimeBytes = 8
+
+// stateOf restores what the stage that counts held at a cut.
+func (r *run) stateOf(ctx context.Context, cut checkpoint.Cut) (state, error) {
+	s := state{counts: map[uint64]tally{}, watermarks: watermarksOf(cut)}
+	repo := checkpoint.NewRepository(r.store, cut.App)
+	for _, m := range cut.Manifests {
+		id, ok := m.Stores[countStep]
+		if !ok {
+			continue
+		}
+		dir, err := os.MkdirTemp(r.dir, "restored-")
+		if err != nil {
+			return s, err
+		}
+		_, err = repo.Restore(ctx, m, filepath.Join(dir, "state"))
+		if err == nil {
+			err = s.read(filepath.Join(dir, "state"), statestore.StoreID(id))
+		}
+		if err != nil {
+			return s, fmt.Errorf("read task %v of %v: %w", m.Task, cut, err)
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			return s, err
+		}
+	}
+	return s, nil
+}
+
+// watermarksOf is how far event time had come at a cut, by task of the stage that counts.
+func watermarksOf(cut checkpoint.Cut) (at []int64) {
+	for _, m := range cut.Manifests { // in the order of tasks
+		if _, ok := m.Stores[countStep]; ok {
+			at = append(at, m.Position.Watermark)
+		}
+	}
+	return at
+}
+
+func (s state) read(dir string, store statestore.StoreID) error {
+	reader, err := statestore.OpenReadOnly(dir)
+	if err != nil {
+		return err
+	}
+	defer reader.Close()
+	rows, failed := reader.Scan(store, nil)
+	for key, row := range rows {
+		if len(row) < rowTimeBytes {
+			return fmt.Errorf("row %x of key %x is too short", row, key)
+		}
+		c, err := codec.Uint64.Decode(key)
+		if err != nil {
+			return err
+		}
+		if s.counts[c], err = codec.Stored(tallyCodec).Decode(row[rowTimeBytes:]); err != nil {
+			return err
+		}
+	}
+	return failed()
+}
+
+// inFlight counts the records of a cut that were between its stages. Announcements of event time are not counted: they
+// are what is left out where channels are divided among another number of partitions.
+func (r *run) inFlight(ctx context.Context, cut checkpoint.Cut) (n int64, err error) {
+	dir, err := os.MkdirTemp(r.dir, "channels-")
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(dir)
+	repo := checkpoint.NewRepository(r.store, cut.App)
+	saved := map[string][]kafka.SavedChannel{}
+	for i, c := range cut.Channels {
+		s := kafka.SavedChannel{
+			Partition: partition.TopicPartition{Topic: c.Topic, Partition: c.Partition}, File: filepath.Join(dir, fmt.Sprint("from-", i)), Records: c.Records,
+		}
+		if err := repo.FetchChannel(ctx, c, s.File); err != nil {
+			return 0, err
+		}
+		saved[c.Topic] = append(saved[c.Topic], s)
+	}
+	for topic, channels := range saved {
+		divided, err := kafka.Rerouting{From: 1, To: 2, Prefix: filepath.Join(dir, "to-"+topic)}.Write(channels)
+		if err != nil {
+			return 0, fmt.Errorf("count what was in flight to %s in %v: %w", topic, cut, err)
+		}
+		for _, c := range divided {
+			n += c.Records
+		}
+	}
+	return n, nil
+}
+
+// completeCuts loads the complete rounds of an application, oldest first.
+func (r *run) completeCuts(ctx context.Context, app string) (cuts []checkpoint.Cut, err error) {
+	repo := checkpoint.NewRepository(r.store, app)
+	numbers, err := complete(ctx, repo)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range numbers {
+		cut, err := repo.LoadCut(ctx, 1, n)
+		if err != nil {
+			return nil, err
+		}
+		cuts = append(cuts, cut)
+	}
+	return cuts, nil
+}
+
+func complete(ctx context.Context, repo *checkpoint.Repository) (numbers []int64, err error) {
+	for round, err := range repo.Rounds(ctx, 1) {
+		if err != nil {
+			return nil, err
+		}
+		if round.Complete {
+			numbers = append(numbers, round.Number)
+		}
+	}
+	return numbers, nil
+}
+
+// outputsOf reads all that is committed of an application's results.
+func (r *run) outputsOf(ctx context.Context, prefix string) (outputs, error) {
+	out := outputs{map[uint64][]tally{}, map[uint64][]total{}}
+	cl, err := r.client(wire.ReadOptions()...)
+	if err != nil {
+		return out, err
+	}
+	defer cl.Close()
+	if err := wire.ReadAll(ctx, cl, prefix+counts, func(rec *kgo.Record) error { return take(out.counts, tallyCodec, rec) }); err != nil {
+		return out, err
+	}
+	return out, wire.ReadAll(ctx, cl, prefix+totals, func(rec *kgo.Record) error { return take(out.totals, totalCodec, rec) })
+}
+
+func take[V any](to map[uint64][]V, c codec.Codec[V], rec *kgo.Record) error {
+	key, err := codec.Uint64.Decode(rec.Key)
+	if err != nil {
+		return err
+	}
+	v, err := c.Decode(rec.Value)
+	to[key] = append(to[key], v)
+	return err
+}

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/streamd/streamd/checkpoint"
+	"github.com/streamd/streamd/partition"
+)
+
+// trialWorkers run an application that begins from a cut.
+const trialWorkers = 2
+
+// trial is an application that begins from a cut. It is used by one goroutine.
+type trial struct {
+	*run
+	outcome
+	cut    checkpoint.Cut
+	before line    // of the application that the cut is of
+	whole  outputs // of that one
+	extra  string  // arguments of the command that begins it
+	parent bool    // another begins from a round of its own
+
+	own line // from the cut on
+	out outputs
+}
+
+// fork is a trial with as many tasks as at the cut, rescaled one with others.
+func (r *run) fork(cut checkpoint.Cut) *trial {
+	return &trial{run: r, cut: cut, whole: r.whole, outcome: outcome{App: fmt.Sprint("fork-", cut.Round), Command: "fork", Round: cut.Round}}
+}
+
+func (r *run) rescaled(cut checkpoint.Cut, partitions int, before line, whole outputs) *trial {
+	return &trial{
+		run: r, cut: cut, before: before, whole: whole, extra: fmt.Sprint(" --partitions ", partitions),
+		outcome: outcome{App: fmt.Sprintf("%s-%d-%d", cut.App, cut.Round, partitions), Command: fmt.Sprint("rescale ", partitions), Round: cut.Round},
+	}
+}
+
+// execute begins the application by the program's own command, runs it to the end with a kill on the way, and checks what
+// it has written. The error is about the run itself; broken promises are in the outcome.
+func (t *trial) execute(ctx context.Context) (err error) {
+	at, err := t.stateOf(ctx, t.cut)
+	if err != nil {
+		return err
+	}
+	if t.InFlight, err = t.inFlight(ctx, t.cut); err != nil {
+		return err
+	}
+	var faults []string
+	if t.own, faults = t.before.branch(t.whole, at); len(faults) > 0 {
+		t.fault(faults...)
+	}
+	if err := t.begin(ctx); err != nil || len(t.Faults) > 0 {
+		return err
+	}
+	if err := t.work(ctx); err != nil {
+		return fmt.Errorf("%s: %w", t.App, err)
+	}
+	if t.out, err = t.outputsOf(ctx, t.App+"."); err != nil {
+		return err
+	}
+	t.Counts, t.Totals = t.out.size()
+	t.fault(t.own.check(t.want, t.out)...)
+	for w := range t.want.totals {
+		if !t.own.isOpen(w) {
+			t.Closed++
+		}
+	}
+	return nil
+}
+
+// begin runs the command.
+func (t *trial) begin(ctx context.Context) error {
+	began := time.Now()
+	verb := "fork"
+	if t.extra != "" {
+		verb = "rescale"
+	}
+	line := fmt.Sprintf("%s --from %d --as %s --prefix %s.%s", verb, t.cut.Round, t.App, t.App, t.extra)
+	p, err := t.program(t.cut.App, t.App+"-begin", line)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-p.Ended:
+	case <-ctx.Done():
+		return errors.Join(context.Cause(ctx), p.Kill())
+	}
+	t.Began = time.Since(began)
+	if err := p.Err(); err != nil {
+		t.fault(fmt.Sprintf("%q ended with %v:\n    %s", line, err, p.Tail()))
+	}
+	return nil
+}
+
+// How long a trial takes at least, so that it has a middle to kill in, and where another begins from it, time for rounds.
+const (
+	leastWork  = 2 * time.Second
+	parentWork = 6 * time.Second
+)
+
+// work runs the workers to their end, and kills one on the way.
+func (t *trial) work(ctx context.Context) (err error) {
+	began := time.Now()
+	from := inputsOf(t.cut)
+	left, least, rounds := int64(0), leastWork, 1
+	if t.parent {
+		least, rounds = parentWork, 2
+	}
+	for tp, end := range t.ends {
+		if tp.Topic == orders {
+			left += end - from[tp]
+		}
+	}
+	// Tasks are on different workers and lanes.
+	while := least * time.Duration(t.opts.Partitions) / time.Duration(max(1, left))
+	c := t.newCrew(t.App, "run --until end", whileEnv+"="+while.String())
+	defer func() { err = errors.Join(err, c.killAll()) }()
+	for range trialWorkers {
+		if err := c.start(""); err != nil {
+			return err
+		}
+	}
+	limited, cancel := context.WithTimeout(ctx, t.opts.Limit)
+	defer cancel()
+	if t.Killed, err = c.strike(limited, from, rounds); err != nil && limited.Err() == nil {
+		return err
+	}
+	err = c.join(ctx)
+	t.Took = time.Since(began)
+	t.fault(c.faults...)
+	return err
+}
+
+// inputsOf is where the tasks stood at a cut.
+func inputsOf(cut checkpoint.Cut) map[partition.TopicPartition]int64 {
+	inputs := map[partition.TopicPartition]int64{}
+	for _, m := range cut.Manifests {
+		for topic, offsets := range m.Position.Inputs {
+			for p, at := range offsets {
+				inputs[partition.TopicPartition{Topic: topic, Partition: p}] = at
+			}
+		}
+	}
+	return inputs
+}
+
+// clear deletes what the application has made, but for its checkpoints.
+func (t *trial) clear(ctx context.Context) error {
+	internal, err := t.admin.InternalTopics(ctx, t.App)
+	errs := []error{err, t.admin.DeleteTopics(ctx, append(internal, t.App+"."+counts, t.App+"."+totals)...)}
+	states, err := filepath.Glob(filepath.Join(t.dir, "state", t.App+"-*"))
+	errs = append(errs, err)
+	for _, dir := range states {
+		errs = append(errs, os.RemoveAll(dir))
+	}
+	return errors.Join(errs...)
+}
+
+// middle is a round of the trial's own, beyond the one that it began from, in which there is still something to do.
+func (t *trial) middle(ctx context.Context) (checkpoint.Cut, bool, error) {
+	cuts, err := t.completeCuts(ctx, t.App)
+	if err != nil {
+		return checkpoint.Cut{}, false, err
+	}
+	for _, cut := range cuts {
+		if cut.Round == t.cut.Round {
+			continue
+		}
+		at, err := t.stateOf(ctx, cut)
+		if err != nil || !at.isEnd() {
+			return cut, err == nil, err
+		}
+	}
+	return checkpoint.Cut{}, false, nil
+}
+
+// try executes a trial and reports it.
+func (r *run) try(ctx context.Context, t *trial) error {
+	err := t.execute(ctx)
+	r.report.add(t.outcome)
+	return err
+}
+
+// tryFork tries a fork.
+func (r *run) tryFork(ctx context.Context, cut checkpoint.Cut) error {
+	t := r.fork(cut)
+	return errors.Join(r.try(ctx, t), t.clear(context.WithoutCancel(ctx)))
+}
+
+// Numbers of tasks of the stages behind a repartition topic, after a rescale and after another one.
+const (
+	more  = 8
+	fewer = 6
+)
+
+// tryRescale tries a rescale of a cut, and then one of a round of the application that it has given.
+func (r *run) tryRescale(ctx context.Context, cut checkpoint.Cut) (err error) {
+	first := r.rescaled(cut, more, line{}, r.whole)
+	first.parent = true
+	defer func() { err = errors.Join(err, first.clear(context.WithoutCancel(ctx))) }()
+	if err := r.try(ctx, first); err != nil || len(first.Faults) > 0 {
+		return err
+	}
+	next, found, err := first.middle(ctx)
+	if err != nil {
+		return err
+	}
+	if !found {
+		r.report.faults(first.App, []string{"it has no complete round of its own before its end: give more --tail"})
+		return nil
+	}
+	second := r.rescaled(next, fewer, first.own, first.out)
+	return errors.Join(r.try(ctx, second), second.clear(context.WithoutCancel(ctx)))
+}
