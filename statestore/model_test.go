@@ -42,6 +42,7 @@ type loggedEpoch struct {
 
 type openCut struct {
 	cut   *Cut
+	base  *Cut
 	state contents
 	long  bool // no files are made
 }
@@ -63,6 +64,8 @@ type machine struct {
 	epoch              uint64
 	cut                *openCut
 	cuts               int
+	pending            []*Cut // ended, and not yet stored
+	base               *Cut   // stored last
 }
 
 const (
@@ -204,6 +207,7 @@ func checkModel(t *testing.T, stores func(*machine) actions) {
 			"abort":     m.abort,
 			"cut":       m.beginCut,
 			"end cut":   m.endCut,
+			"store cut": m.storeCut,
 			"reopen":    m.reopen,
 			"crash":     m.crash,
 			"apply":     m.apply,
@@ -536,9 +540,9 @@ func (m *machine) beginCut(t *rapid.T) {
 		return
 	}
 	m.cuts++
-	c, err := m.db.Cut(context.Background(), fmt.Sprintf("cuts/%d", m.cuts))
+	c, err := m.db.Cut(context.Background(), fmt.Sprintf("cuts/%d", m.cuts), m.base)
 	m.ok(err)
-	m.cut = &openCut{cut: c, state: m.confirmed}
+	m.cut = &openCut{cut: c, base: m.base, state: m.confirmed}
 }
 
 func (m *machine) endCut(*rapid.T) {
@@ -552,7 +556,18 @@ func (m *machine) endCut(*rapid.T) {
 		return
 	}
 	m.ok(<-c.cut.Done())
-	r, err := openReadOnly(m.fs, c.cut.Dir())
+	// What the store would have of it: what is in the directory, and what the
+	// cut before has.
+	dir := storedDir(c.cut)
+	m.ok(m.fs.MkdirAll(dir, 0o755))
+	for _, f := range c.cut.Files() {
+		from := c.cut.Dir()
+		if f.Stored {
+			from = storedDir(c.base)
+		}
+		m.ok(vfs.LinkOrCopy(m.fs, m.fs.PathJoin(from, f.Name), m.fs.PathJoin(dir, f.Name)))
+	}
+	r, err := openReadOnly(m.fs, dir)
 	m.ok(err)
 	pos, _, err := r.Position()
 	m.ok(err)
@@ -562,6 +577,19 @@ func (m *machine) endCut(*rapid.T) {
 	m.compare("cut", c.state, entries(m.t, r))
 	m.ok(r.Close())
 	m.ok(m.fs.RemoveAll(c.cut.Dir()))
+	m.pending = append(m.pending, c.cut)
+}
+
+func storedDir(c *Cut) string { return strings.Replace(c.Dir(), "cuts", "stored", 1) }
+
+// storeCut makes one of the cuts the base of those to come. What is pending
+// from before fails, or came later than it should: then it may be a base, too.
+func (m *machine) storeCut(t *rapid.T) {
+	if len(m.pending) == 0 {
+		return
+	}
+	i := rapid.IntRange(0, len(m.pending)-1).Draw(t, "which")
+	m.base, m.pending = m.pending[i], slices.Delete(m.pending, i, i+1)
 }
 
 func entries(t *rapid.T, r *Reader) contents {

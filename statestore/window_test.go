@@ -407,7 +407,7 @@ func TestReaderScansWindowsInTheOrderOfTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	testCommit(t, db, 1)
-	c, err := db.Cut(context.Background(), "cut")
+	c, err := db.Cut(context.Background(), "cut", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
