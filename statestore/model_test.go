@@ -64,8 +64,9 @@ type machine struct {
 	epoch              uint64
 	cut                *openCut
 	cuts               int
-	pending            []*Cut // ended, and not yet stored
-	base               *Cut   // stored last
+	stored             *vfs.MemFS // whole copies of what cuts hold
+	pending            []*Cut     // ended, and not yet stored
+	base               *Cut       // stored last
 }
 
 const (
@@ -187,7 +188,7 @@ func checkModel(t *testing.T, stores func(*machine) actions) {
 		}
 		res.shares.Decoded = int64(rapid.SampledFrom([]int{1, 4 << 10, 1 << 20}).Draw(rt, "cache bytes"))
 		res.shares.Held = int64(rapid.SampledFrom([]int{1, 1 << 20}).Draw(rt, "held bytes"))
-		m := &machine{t: rt, fs: vfs.NewCrashableMem(), res: res, working: contents{}, confirmed: contents{}}
+		m := &machine{t: rt, fs: vfs.NewCrashableMem(), stored: vfs.NewMem(), res: res, working: contents{}, confirmed: contents{}}
 		m.open()
 		defer func() {
 			if err := m.db.Close(); err != nil {
@@ -559,15 +560,15 @@ func (m *machine) endCut(*rapid.T) {
 	// What the store would have of it: what is in the directory, and what the
 	// cut before has.
 	dir := storedDir(c.cut)
-	m.ok(m.fs.MkdirAll(dir, 0o755))
+	m.ok(m.stored.MkdirAll(dir, 0o755))
 	for _, f := range c.cut.Files() {
-		from := c.cut.Dir()
+		fsys, from := vfs.FS(m.fs), c.cut.Dir()
 		if f.Stored {
-			from = storedDir(c.base)
+			fsys, from = m.stored, storedDir(c.base)
 		}
-		m.ok(vfs.LinkOrCopy(m.fs, m.fs.PathJoin(from, f.Name), m.fs.PathJoin(dir, f.Name)))
+		m.ok(vfs.CopyAcrossFS(fsys, m.fs.PathJoin(from, f.Name), m.stored, m.fs.PathJoin(dir, f.Name)))
 	}
-	r, err := openReadOnly(m.fs, dir)
+	r, err := openReadOnly(m.stored, dir)
 	m.ok(err)
 	pos, _, err := r.Position()
 	m.ok(err)
