@@ -160,21 +160,23 @@ func (db *DB) increment(ctx context.Context, c, base *Cut) (done bool, err error
 	if c.added > c.whole || c.tables > maxIncrementTables {
 		return false, db.fs.RemoveAll(c.dir)
 	}
+	for _, f := range base.files {
+		f.Stored = true
+		c.files = append(c.files, f)
+	}
+	if c.manifest = base.manifest; len(tables) == 0 {
+		return true, nil
+	}
 	if c.manifest, err = withTables(base.manifest, tables); err != nil {
 		return false, err
 	}
 	if err := writeFile(db.fs, c.dir, c.name, c.manifest); err != nil {
 		return false, err
 	}
-	c.files = append(c.files, File{Name: c.name, Size: int64(len(c.manifest))})
+	i := slices.IndexFunc(c.files, func(f File) bool { return f.Name == c.name })
+	c.files[i] = File{Name: c.name, Size: int64(len(c.manifest))}
 	for _, t := range tables {
 		c.files = append(c.files, File{Name: t.name(), Size: int64(t.size), Immutable: !t.folded})
-	}
-	for _, f := range base.files {
-		if f.Name != c.name {
-			f.Stored = true
-			c.files = append(c.files, f)
-		}
 	}
 	slices.SortFunc(c.files, func(a, b File) int { return strings.Compare(a.Name, b.Name) })
 	return true, nil

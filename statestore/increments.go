@@ -105,6 +105,7 @@ func (f *flushes) add(info pebble.FlushInfo) {
 func (f *flushes) stop() {
 	f.on = false
 	f.drop(len(f.tables))
+	f.first++ // for what is not linked: no earlier cut can be a base any more
 }
 
 func (f *flushes) drop(n int) {
@@ -183,10 +184,8 @@ func withTables(manifest []byte, tables []flushedTable) ([]byte, error) {
 			return nil, fmt.Errorf("copy the manifest of the cut before: %w", err)
 		}
 	}
-	if len(tables) > 0 {
-		if _, err := w.WriteRecord(appendEdit(nil, tables)); err != nil {
-			return nil, err
-		}
+	if _, err := w.WriteRecord(appendEdit(nil, tables)); err != nil {
+		return nil, err
 	}
 	err := w.Close()
 	return out.Bytes(), err
