@@ -289,7 +289,7 @@ func (db *DB) hasRoom() error {
 		switch {
 		case m.MemTable.Count > 1 && int64(m.MemTable.Size) > limit:
 			reason = "flush"
-		case sublevels >= db.sublevels:
+		case sublevels > db.sublevels:
 			reason = "compaction"
 		default:
 			if m.MemTable.Count == 1 {

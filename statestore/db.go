@@ -72,7 +72,7 @@ type DB struct {
 	closed  bool
 	memSize int64 // of one memtable at most
 
-	// sublevels of level 0 from which on Confirm waits for compactions.
+	// sublevels of level 0 above which Confirm waits for compactions.
 	sublevels int
 }
 

@@ -17,9 +17,14 @@ import (
 	"pgregory.net/rapid"
 )
 
-// The model's other tests seldom come to a second cut. Here nearly every action
-// is one, or makes a table; the state that all cuts share is large enough for
-// many increments.
+// The model's other tests seldom come to a second cut. Here most actions are a
+// cut or make a table, and all cuts share a state that is large enough for many
+// increments.
+type cutMachine struct {
+	*machine
+	increments, folded *atomic.Int64
+}
+
 func TestIncrementsHoldTheStateOfTheirCut(t *testing.T) {
 	t.Parallel()
 	var increments, folded atomic.Int64
@@ -35,78 +40,87 @@ func TestIncrementsHoldTheStateOfTheirCut(t *testing.T) {
 				rt.Error(err)
 			}
 		}()
-		seldom := func(action func(*rapid.T)) func(*rapid.T) {
-			return func(t *rapid.T) {
-				if rapid.IntRange(0, 9).Draw(t, "seldom") == 0 {
-					action(t)
-				}
-			}
-		}
-		change := func(t *rapid.T) {
-			for range rapid.IntRange(1, 8).Draw(t, "changes") {
-				rapid.SampledFrom([]func(*rapid.T){
-					m.update, m.put, m.putText, m.putSub, m.remove, m.removeRange, m.putWin, m.removeWin, m.dropWinsBefore, m.schedule, m.fire,
-				}).Draw(t, "change")(t)
-			}
-			m.commit(t)
-		}
-		flush := func(t *rapid.T) {
-			if m.cut == nil {
-				m.ok(m.db.settle())
-				m.ok(m.db.flush(neverDone))
-			}
-		}
-		cut := func(t *rapid.T) {
-			m.beginCut(t)
-			if rapid.Bool().Draw(t, "busy") {
-				change(t)
-			}
-			if m.cut.long {
-				m.endCut(t)
-				return
-			}
-			m.endCut(t)
-			increment := false
-			for _, f := range m.pending[len(m.pending)-1].Files() {
-				increment = increment || f.Stored
-				if !f.Immutable && strings.HasSuffix(f.Name, ".sst") {
-					folded.Add(1)
-				}
-			}
-			if increment {
-				increments.Add(1)
-			}
-			if rapid.IntRange(0, 4).Draw(t, "stored") > 0 {
-				m.base, m.pending = m.pending[len(m.pending)-1], nil
-			}
-		}
-		random := rand.NewChaCha8([32]byte{})
-		for n := range 8 {
-			v := make([]byte, 50<<10) // which compactions cannot compress
-			_, _ = random.Read(v)
-			k := fmt.Sprint("base", n)
-			m.ok(m.texts.Put([]byte(k), string(v)))
-			m.working[valueKey(textsID, k)] = string(v)
-		}
-		m.commitWith(rt, 1<<20)
-		cut(rt)
-		rt.Repeat(actions{
-			"":        func(*rapid.T) {},
-			"change":  change,
-			"flush":   func(t *rapid.T) { change(t); flush(t) },
-			"cut":     cut,
-			"cut 2":   cut,
-			"cut 3":   cut,
-			"late":    seldom(m.storeCut),
-			"bulk":    seldom(m.bulk),
-			"reopen":  seldom(m.reopen),
-			"crash":   seldom(m.crash),
-			"apply":   m.apply,
-			"restore": m.restoreBase,
-		})
+		cutMachine{m, &increments, &folded}.run(rt)
 	})
 	if increments.Load() == 0 || folded.Load() == 0 {
 		t.Errorf("%d increments and %d folded tables were seen, want some of both", increments.Load(), folded.Load())
+	}
+}
+
+func (m cutMachine) run(t *rapid.T) {
+	random := rand.NewChaCha8([32]byte{})
+	for n := range 8 {
+		v := make([]byte, 50<<10) // which compactions cannot compress
+		_, _ = random.Read(v)
+		k := fmt.Sprint("base", n)
+		m.ok(m.texts.Put([]byte(k), string(v)))
+		m.working[valueKey(textsID, k)] = string(v)
+	}
+	m.commitWith(t, 1<<20)
+	m.takeCut(t)
+	seldom := func(action func(*rapid.T)) func(*rapid.T) {
+		return func(t *rapid.T) {
+			if rapid.IntRange(0, 9).Draw(t, "seldom") == 0 {
+				action(t)
+			}
+		}
+	}
+	t.Repeat(actions{
+		"":        func(*rapid.T) {},
+		"change":  m.change,
+		"flush":   m.flush,
+		"cut":     m.takeCut,
+		"cut 2":   m.takeCut,
+		"cut 3":   m.takeCut,
+		"late":    seldom(m.storeCut),
+		"bulk":    seldom(m.bulk),
+		"reopen":  seldom(m.reopen),
+		"crash":   seldom(m.crash),
+		"apply":   m.apply,
+		"restore": m.restoreBase,
+	})
+}
+
+func (m cutMachine) change(t *rapid.T) {
+	for range rapid.IntRange(1, 8).Draw(t, "changes") {
+		rapid.SampledFrom([]func(*rapid.T){
+			m.update, m.put, m.putText, m.putSub, m.remove, m.removeRange, m.putWin, m.removeWin, m.dropWinsBefore, m.schedule, m.fire,
+		}).Draw(t, "change")(t)
+	}
+	m.commit(t)
+}
+
+// flush makes a table of a change.
+func (m cutMachine) flush(t *rapid.T) {
+	m.change(t)
+	if m.cut == nil {
+		m.ok(m.db.settle())
+		m.ok(m.db.flush(neverDone))
+	}
+}
+
+// takeCut takes a cut, in which the state may change, and mostly stores it.
+func (m cutMachine) takeCut(t *rapid.T) {
+	m.beginCut(t)
+	if rapid.Bool().Draw(t, "busy") {
+		m.change(t)
+	}
+	files := !m.cut.long
+	m.endCut(t)
+	if !files {
+		return
+	}
+	newest := m.pending[len(m.pending)-1]
+	if _, whole := sizeOf(newest); !whole {
+		m.increments.Add(1)
+	}
+	for _, f := range newest.Files() {
+		if !f.Immutable && strings.HasSuffix(f.Name, ".sst") {
+			m.folded.Add(1)
+		}
+	}
+	if rapid.IntRange(0, 4).Draw(t, "stored") > 0 {
+		m.base, m.pending = newest, nil
 	}
 }
 
