@@ -42,9 +42,12 @@ type Upload struct {
 	// they are neither read nor sent. Take it from the Manifest.Known of the checkpoint that this
 	// task published or restored last, leaving out files that are rewritten in place.
 	Known map[string]File
-	// KnownRound is the round of the manifest that Known comes from, in the same incarnation. Publish
-	// reads that manifest and uses only what it confirms; 0, or a manifest that is gone, means that
-	// everything is sent.
+	// Inherited are further files of the checkpoint, which are not in Dir: those of the manifest of
+	// KnownRound that stay what they are. Publish gives ErrMissing if that manifest does not name them.
+	Inherited []File
+	// KnownRound is the round of the manifest that Known and Inherited come from, in the same
+	// incarnation. Publish reads that manifest and uses only what it confirms; 0, or a manifest that
+	// is gone, means that all files in Dir are sent.
 	KnownRound int64
 }
 
@@ -92,6 +95,12 @@ func (r *Repository) Publish(ctx context.Context, u Upload) (Manifest, Stats, er
 	if m.Files, err = r.uploadFiles(ctx, l, u, known, &stats); err != nil {
 		return fail(err)
 	}
+	for _, f := range u.Inherited {
+		m.Files = append(m.Files, f)
+		stats.reusedFiles.Add(1)
+		stats.reusedBytes.Add(f.Size)
+	}
+	slices.SortFunc(m.Files, func(a, b File) int { return strings.Compare(a.Name, b.Name) })
 	if m.Created.IsZero() {
 		m.Created = time.Now()
 	}
@@ -141,8 +150,8 @@ func (r *Repository) checkUpload(u Upload) (life, error) {
 	if err := m.validate(); err != nil {
 		return l, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	if len(u.Files) > MaxFiles {
-		return l, fmt.Errorf("%w: %d files, more than %d", ErrInvalid, len(u.Files), MaxFiles)
+	if n := len(u.Files) + len(u.Inherited); n > MaxFiles {
+		return l, fmt.Errorf("%w: %d files, more than %d", ErrInvalid, n, MaxFiles)
 	}
 	return l, nil
 }
@@ -182,36 +191,40 @@ func (r *Repository) createManifest(ctx context.Context, l life, m Manifest, beg
 }
 
 // confirmKnown returns those known files that a manifest names which exists now, and that are not condemned. What is
-// condemned is sent anew. Condemned objects are read before the manifest: see doc.go on I3.
+// condemned is sent anew. Inherited files cannot be: ErrMissing if one of them is condemned, or not named. Condemned objects
+// are read before the manifest: see doc.go on I3.
 func (r *Repository) confirmKnown(ctx context.Context, l life, u Upload) (map[string]File, error) {
-	if len(u.Known) == 0 || u.KnownRound < 1 {
+	if len(u.Known)+len(u.Inherited) == 0 {
 		return nil, nil
 	}
 	known := slices.DeleteFunc(slices.Collect(maps.Values(u.Known)), func(f File) bool {
 		return checkObjectName(f.Object, f.SHA256) != nil
 	})
-	owners, err := ownersOf(known)
+	owners, err := ownersOf(append(known, u.Inherited...))
 	if err != nil {
 		return nil, err
 	}
 	condemned, err := r.condemnedOf(ctx, owners)
-	if errors.Is(err, ErrCorrupt) {
+	if errors.Is(err, ErrCorrupt) && len(u.Inherited) == 0 {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
 	base, err := r.readManifest(ctx, l, u.KnownRound, u.Manifest.Task)
-	if errors.Is(err, ErrMissing) || errors.Is(err, ErrCorrupt) {
-		return nil, nil
-	}
-	if err != nil {
+	if err != nil && !isDamage(err) {
 		return nil, fmt.Errorf("read the manifest of round %d to build on: %w", u.KnownRound, err)
 	}
+	named := base.Known() // none if it is gone
+	for _, f := range u.Inherited {
+		if named[f.Name] != f || condemned.has(f.Object) {
+			return nil, fmt.Errorf("build on round %d: %w: its manifest does not name file %s as %s, or that is about to be collected", u.KnownRound, ErrMissing, f.Name, f.Object)
+		}
+	}
 	confirmed := map[string]File{}
-	for _, f := range base.Files {
-		if u.Known[f.Name] == f && !condemned.has(f.Object) {
-			confirmed[f.Name] = f
+	for name, f := range u.Known {
+		if named[name] == f && !condemned.has(f.Object) {
+			confirmed[name] = f
 		}
 	}
 	return confirmed, nil
@@ -250,7 +263,6 @@ func (r *Repository) uploadFiles(ctx context.Context, l life, u Upload, known ma
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	slices.SortFunc(files, func(a, b File) int { return strings.Compare(a.Name, b.Name) })
 	return files, nil
 }
 

@@ -39,6 +39,7 @@ type observer struct {
 	now func() time.Time
 
 	lastEpochWarning time.Time
+	longestPause     time.Duration
 }
 
 func newObserver(log *zap.Logger, w *Worker) *observer {
@@ -140,7 +141,13 @@ func (o *observer) waitsForResume(round int64) {
 }
 
 // paused says for how long a checkpoint has kept a task from processing, beyond the commit that is its cut.
-func (o *observer) paused(took time.Duration) { o.m.checkpointPause.Observe(took.Seconds()) }
+func (o *observer) paused(took time.Duration) {
+	o.m.checkpointPause.Observe(took.Seconds())
+	if took > o.longestPause {
+		o.longestPause = took
+		o.m.longestPause.Set(took.Seconds())
+	}
+}
 
 func (o *observer) background(what string, err error) {
 	o.log.Warn("background work failed; it is tried again", zap.String(keyStep, what), zap.Error(err))

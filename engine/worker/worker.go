@@ -171,8 +171,7 @@ type runningTask struct {
 	cutDone      chan struct{} // closed when its files are frozen
 	durableRound int64         // newest round whose manifest is in the store
 	durableAt    time.Time
-	known        map[string]checkpoint.File // tables that the manifest of knownRound names
-	knownRound   int64
+	basis        basis    // of the next checkpoint
 	stored       []stored // checkpoints of this ownership that recovery may fall back to, oldest first
 	untrimmed    bool
 	trimming     atomic.Bool

@@ -72,7 +72,7 @@ func (r *runner) checkpoint() (*checkpoint, error) {
 	// A crash brings back what was removed, so every cut has a directory of its own.
 	r.d.frozen++
 	fs, dir := r.d.disk, fmt.Sprintf("/cuts/%d", r.d.frozen)
-	cut, err := r.db.Cut(context.Background(), dir)
+	cut, err := r.db.Cut(context.Background(), dir, nil)
 	if err != nil {
 		return nil, err
 	}
