@@ -260,7 +260,7 @@ func TestALifeIsRefusedWhereItWouldGoWrong(t *testing.T) {
 			t.Errorf("%s: got %v, expected %v", name, err, c.want)
 		}
 	}
-	w := r.start(mixing("app"), 0, nil)
+	w := r.start(mixing("app"), 0, keepAll)
 	r.until("the worker is a member", func() bool {
 		d, err := r.admin().DescribeGroups(context.Background(), "app")
 		return err == nil && len(d["app"].Members) > 0
