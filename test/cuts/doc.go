@@ -11,8 +11,8 @@
 // The pipeline has three stages with repartition topics between them, so that every task hears from every task before it:
 //
 //	orders   --> by-order ------+
-//	                            +--> settle (left join within a time) --> by-customer --+--> count --> counts
-//	payments --> by-paid-order -+                                                       +--> windows -> totals
+//	                            +--> settle (left join within a time) --> by-customer --+--> count ----> counts
+//	payments --> by-paid-order -+                                                       +--> windows --> totals
 //
 // Three workers run it while records are written and rounds are taken, and every few seconds one of them is killed and
 // another started. Then writing ends and the application runs to its end. From each of the rounds a fork begins, by the
