@@ -11,6 +11,7 @@
 //	go run ./bench nexmark --queries q0,q5 --peer PATH
 //	go run ./bench latency                            # 10,000 records a second, default settings
 //	go run ./bench memory                             # 20 million keys within 512 MiB
+//	go run ./bench checkpoint                         # 2 GiB of state of which 1 % changes between rounds
 //
 // A peer is an executable that takes
 //

@@ -22,7 +22,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	root := &cobra.Command{Use: "bench", Short: "Measure the engine on a real broker", SilenceUsage: true, SilenceErrors: true}
-	root.AddCommand(keyedCountCommand(), nexmarkCommand(), latencyCommand(), memoryCommand())
+	root.AddCommand(keyedCountCommand(), nexmarkCommand(), latencyCommand(), memoryCommand(), checkpointCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
@@ -61,7 +61,7 @@ type bench struct {
 }
 
 // open starts a broker where none is given. The returned function ends it.
-func (c common) open(ctx context.Context) (*bench, func(), error) {
+func (c common) open(ctx context.Context, options ...kafkabroker.Option) (*bench, func(), error) {
 	dir, err := os.MkdirTemp("", "streamd-bench-")
 	if err != nil {
 		return nil, nil, err
@@ -71,7 +71,7 @@ func (c common) open(ctx context.Context) (*bench, func(), error) {
 		return b, func() { os.RemoveAll(dir) }, nil
 	}
 	say("starting a broker")
-	if b.broker, err = kafkabroker.StartProcess(ctx, filepath.Join(dir, "kafka"), 0); err != nil {
+	if b.broker, err = kafkabroker.StartProcess(ctx, filepath.Join(dir, "kafka"), 0, options...); err != nil {
 		os.RemoveAll(dir)
 		return nil, nil, err
 	}

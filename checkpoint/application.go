@@ -31,28 +31,96 @@ type Application struct {
 	Created    time.Time        `json:"created"` // by the creator's clock, informative
 }
 
+// maxLives bounds what a hostile record can have others look for.
+const maxLives = 10_000
+
+func (a Application) validate() error {
+	if err := CheckID(a.App); err != nil {
+		return err
+	}
+	if a.Incarnation < 1 || a.Incarnation > maxLives {
+		return fmt.Errorf("incarnation %d, allowed are 1 to %d", a.Incarnation, maxLives)
+	}
+	for topic, offsets := range a.InitialOffsets {
+		for p, offset := range offsets {
+			if p < 0 || offset < 0 {
+				return fmt.Errorf("topic %.80q, partition %d begins at offset %d", topic, p, offset)
+			}
+		}
+	}
+	if strings.ContainsFunc(a.Outputs.Prefix, notNameRune) {
+		return fmt.Errorf("prefix %.80q of outputs has characters other than letters, digits, '.', '_' and '-'", a.Outputs.Prefix)
+	}
+	if a.Origin == nil {
+		return nil
+	}
+	if err := CheckID(a.Origin.App); err != nil {
+		return err
+	}
+	if o := a.Origin; o.Round < 1 || o.Incarnation < 1 || o.App == a.App && o.Incarnation >= a.Incarnation {
+		return fmt.Errorf("it begins from %v", o)
+	}
+	return nil
+}
+
 // Outputs says where a life of an application writes the user's output topics.
 type Outputs struct {
 	Prefix string `json:"prefix,omitempty"` // before the topics' names
 	Muted  bool   `json:"muted,omitempty"`  // nothing is written
 }
 
-// LoadApplication reads the record of the application's newest life. If there is none the error wraps ErrMissing.
+// LoadApplication reads the record of the application's newest life. If there is none the error wraps ErrMissing; if
+// it is lost, as other objects of that life show, ErrCorrupt.
 func (r *Repository) LoadApplication(ctx context.Context) (Application, error) {
 	if err := CheckID(r.app); err != nil {
 		return Application{}, err
 	}
-	// Lives are numbered without gaps and never deleted one by one.
-	newest := 1
 	for {
-		ok, err := r.exists(ctx, life{r.app, newest + 1}.application())
+		newest, err := r.newestLife(ctx, r.app)
 		if err != nil {
 			return Application{}, fmt.Errorf("load application %s: %w", r.app, err)
 		}
-		if !ok {
-			return r.LoadLife(ctx, newest)
+		rec, err := r.LoadLife(ctx, newest)
+		if err == nil {
+			newest++
+		} else if !errors.Is(err, ErrMissing) {
+			return rec, err
 		}
-		newest++
+		// The record is the first object of a life. One that is lost must not make an older life of the newest one, nor
+		// a new application of an old one.
+		next := life{r.app, newest}
+		left, lerr := r.anyOf(ctx, next)
+		if lerr != nil {
+			return Application{}, fmt.Errorf("load application %s: %w", r.app, lerr)
+		}
+		if left == "" {
+			return rec, err
+		}
+		begun, lerr := r.exists(ctx, next.application())
+		if lerr != nil {
+			return Application{}, fmt.Errorf("load application %s: %w", r.app, lerr)
+		}
+		if !begun {
+			return Application{}, fmt.Errorf("load application %s: %w: object %s is gone, and others of that life are there, as %s", r.app, ErrCorrupt, next.application(), left)
+		}
+	}
+}
+
+// anyOf returns the name of any object of a life; empty if there is none.
+func (r *Repository) anyOf(ctx context.Context, l life) (string, error) {
+	for info, err := range r.store.List(ctx, l.root()) {
+		return info.Name, err
+	}
+	return "", nil
+}
+
+// newestLife is the number of an application's newest life, 1 if there is no second. Lives are numbered without gaps and
+// never deleted one by one.
+func (r *Repository) newestLife(ctx context.Context, app string) (int, error) {
+	for newest := 1; ; newest++ {
+		if ok, err := r.exists(ctx, life{app, newest + 1}.application()); !ok || err != nil {
+			return newest, err
+		}
 	}
 }
 
@@ -62,16 +130,20 @@ func (r *Repository) LoadLife(ctx context.Context, incarnation int) (Application
 	if err != nil {
 		return Application{}, err
 	}
+	return r.loadLife(ctx, l)
+}
+
+func (r *Repository) loadLife(ctx context.Context, l life) (Application, error) {
 	var a Application
 	name := l.application()
-	err = r.readDocument(ctx, name, kindApplication, &a)
+	err := r.readDocument(ctx, name, kindApplication, &a)
 	switch {
 	case errors.Is(err, objstore.ErrNotFound):
-		return Application{}, fmt.Errorf("load application %s: %w: %w", r.app, ErrMissing, err)
+		return Application{}, fmt.Errorf("load application %s: %w: %w", l.app, ErrMissing, err)
 	case err != nil:
-		return Application{}, fmt.Errorf("load application %s: %w", r.app, err)
-	case a.App != r.app || a.Incarnation != incarnation:
-		return Application{}, fmt.Errorf("load application %s: %w: object %s is of application %q, incarnation %d", r.app, ErrCorrupt, name, a.App, a.Incarnation)
+		return Application{}, fmt.Errorf("load application %s: %w", l.app, err)
+	case a.App != l.app || a.Incarnation != l.incarnation:
+		return Application{}, fmt.Errorf("load application %s: %w: object %s is of application %q, incarnation %d", l.app, ErrCorrupt, name, a.App, a.Incarnation)
 	}
 	return a, nil
 }
@@ -82,8 +154,11 @@ func (r *Repository) CreateApplication(ctx context.Context, a Application) (winn
 	if err := CheckID(r.app); err != nil {
 		return Application{}, false, err
 	}
-	if a.App != r.app || a.Incarnation < 1 {
-		return Application{}, false, fmt.Errorf("create application %s: %w: record is of application %q, incarnation %d", r.app, ErrInvalid, a.App, a.Incarnation)
+	if a.App != r.app {
+		return Application{}, false, fmt.Errorf("create application %s: %w: record is of application %q", r.app, ErrInvalid, a.App)
+	}
+	if err := a.validate(); err != nil {
+		return Application{}, false, fmt.Errorf("create application %s: %w: %w", r.app, ErrInvalid, err)
 	}
 	a.Created = storedTime(a.Created)
 	err = r.createDocument(ctx, life{r.app, a.Incarnation}.application(), kindApplication, a)

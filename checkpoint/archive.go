@@ -16,7 +16,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/streamd/streamd/checkpoint/objstore"
 	"github.com/streamd/streamd/partition"
 )
 
@@ -27,7 +26,7 @@ const (
 	archiveDocument = "savepoint.json"
 	archiveObjects  = "objects/"
 	// maxArchiveDocument bounds the document, which holds all manifests.
-	maxArchiveDocument = 1 << 30
+	maxArchiveDocument = 256 << 20
 )
 
 // archived is the content of an archive's document.
@@ -39,12 +38,16 @@ type archived struct {
 }
 
 func (a archived) validate() error {
-	if len(a.Manifests) == 0 || a.Savepoint.Round < 1 || a.Application.Incarnation < 1 {
+	if len(a.Manifests) == 0 {
 		return errors.New("it holds no checkpoint")
 	}
-	if err := CheckID(a.Savepoint.Name); err != nil {
+	if err := a.Savepoint.validate(); err != nil {
 		return err
 	}
+	if err := a.Application.validate(); err != nil {
+		return err
+	}
+	tasks := map[partition.TaskID]bool{}
 	for _, m := range a.Manifests {
 		if err := m.validate(); err != nil {
 			return err
@@ -52,20 +55,39 @@ func (a archived) validate() error {
 		if m.Round != a.Savepoint.Round || m.Incarnation != a.Application.Incarnation {
 			return fmt.Errorf("its manifest of task %v is of round %d, life %d", m.Task, m.Round, m.Incarnation)
 		}
+		if tasks[m.Task] {
+			return fmt.Errorf("it has two manifests of task %v", m.Task)
+		}
+		tasks[m.Task] = true
 	}
-	return roundRecord{Channels: a.Channels}.validate()
+	if err := validateChannels(a.Channels); err != nil {
+		return err
+	}
+	sizes := map[string]int64{}
+	for _, f := range a.allFiles() {
+		if size, known := sizes[f.SHA256]; known && size != f.Size {
+			return fmt.Errorf("object %s has both %d and %d bytes", f.SHA256, size, f.Size)
+		}
+		sizes[f.SHA256] = f.Size
+	}
+	return nil
+}
+
+func (a archived) allFiles() (files []File) {
+	for _, m := range a.Manifests {
+		files = append(files, m.Files...)
+	}
+	for _, c := range a.Channels {
+		files = append(files, c.File)
+	}
+	return files
 }
 
 // files returns every distinct content, by its hash.
 func (a archived) files() map[string]File {
 	files := map[string]File{}
-	for _, m := range a.Manifests {
-		for _, f := range m.Files {
-			files[f.SHA256] = f
-		}
-	}
-	for _, c := range a.Channels {
-		files[c.File.SHA256] = c.File
+	for _, f := range a.allFiles() {
+		files[f.SHA256] = f
 	}
 	return files
 }
@@ -102,6 +124,9 @@ func (r *Repository) export(ctx context.Context, incarnation int, name string, w
 	document, _, err := encode(kindArchive, a)
 	if err != nil {
 		return err
+	}
+	if len(document) > maxArchiveDocument {
+		return fmt.Errorf("%w: its manifests have %d bytes together, more than %d", ErrInvalid, len(document), maxArchiveDocument)
 	}
 	tw := tar.NewWriter(w)
 	if err := tw.WriteHeader(&tar.Header{Name: archiveDocument, Mode: 0o644, Size: int64(len(document))}); err != nil {
@@ -182,29 +207,26 @@ func (r *Repository) importArchive(ctx context.Context, tr *tar.Reader) (archive
 	if err != nil {
 		return a, err
 	}
-	// See doc.go on I3: beyond this time collection may not have seen the documents.
-	ctx, cancel, err := r.beforeCollection(ctx, began)
-	if err != nil {
-		return a, err
-	}
-	defer cancel()
-	return a, r.importRound(ctx, l, a, objects)
+	return a, r.importRound(ctx, l, a, imported{objects, began})
+}
+
+// imported are the objects of an archive as they are in the store, by hash, and when the first was sent.
+type imported struct {
+	objects map[string]string
+	began   time.Time
 }
 
 func readArchiveDocument(tr *tar.Reader) (a archived, err error) {
 	header, err := tr.Next()
 	if err != nil || header.Name != archiveDocument || header.Size > maxArchiveDocument {
-		return a, fmt.Errorf("%w: it is no archive of a savepoint", ErrCorrupt)
+		return a, fmt.Errorf("%w: it is no archive of a savepoint: it does not begin with %s", ErrCorrupt, archiveDocument)
 	}
-	document, err := io.ReadAll(io.LimitReader(tr, maxArchiveDocument))
+	document, err := io.ReadAll(tr)
 	if err != nil {
 		return a, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
 	if _, err := decode(kindArchive, document, &a); err != nil {
 		return a, err
-	}
-	if err := a.validate(); err != nil {
-		return a, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
 	return a, nil
 }
@@ -277,7 +299,7 @@ func (r *Repository) importObject(ctx context.Context, name string, content io.R
 }
 
 // importRound makes the round and its savepoint.
-func (r *Repository) importRound(ctx context.Context, l life, a archived, objects map[string]string) error {
+func (r *Repository) importRound(ctx context.Context, l life, a archived, in imported) error {
 	if _, err := r.StartRound(ctx, l.incarnation, a.Savepoint.Round, GoOn); err != nil {
 		return err
 	}
@@ -285,19 +307,18 @@ func (r *Repository) importRound(ctx context.Context, l life, a archived, object
 	for _, m := range a.Manifests {
 		m.App = r.app
 		for i := range m.Files {
-			m.Files[i].Object = objects[m.Files[i].SHA256]
+			m.Files[i].Object = in.objects[m.Files[i].SHA256]
 		}
-		stored, err := r.createManifest(ctx, l, m)
+		stored, err := r.createManifest(ctx, l, m, in.began)
 		if err != nil {
 			return err
 		}
 		rec.Manifests[m.Task] = stored.Checksum
 	}
 	for i := range rec.Channels {
-		rec.Channels[i].File.Object = objects[rec.Channels[i].File.SHA256]
+		rec.Channels[i].File.Object = in.objects[rec.Channels[i].File.SHA256]
 	}
-	err := r.createDocument(ctx, l.complete(rec.Round), kindRound, rec)
-	if err != nil && !errors.Is(err, objstore.ErrExists) {
+	if err := r.createRecord(ctx, l, rec, in.began); err != nil {
 		return err
 	}
 	return r.CreateSavepoint(ctx, l.incarnation, a.Savepoint)

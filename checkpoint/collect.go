@@ -4,11 +4,10 @@ package checkpoint
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -16,132 +15,284 @@ import (
 	"github.com/streamd/streamd/checkpoint/objstore"
 )
 
-// condemnedPerDocument bounds the size of one list of condemned objects.
-const condemnedPerDocument = 10_000
+const (
+	// proofLasts is for how long, and for how many deletions, a look at the claims counts.
+	proofLasts     = 5 * time.Second
+	proofDeletions = 100
+	// sweepsPerGrace paces the looks through all objects, which cost a listing of the application and a read of each of
+	// its manifests: garbage stays by this part of the grace time longer.
+	sweepsPerGrace = 16
+)
 
-// condemnation is the content of a list of condemned objects.
-type condemnation struct {
-	Objects []string `json:"objects"`
-}
-
-// Collected tells what Collect did.
+// Collected tells what Collect did, or would do.
 type Collected struct {
-	Floor     int64 // rounds below it are dropped
-	Manifests int   // deleted
-	Condemned int   // objects that go if still unnamed after the grace time
-	Deleted   int   // objects deleted
+	Swept bool            `json:"swept"` // objects and earlier lives were looked through too
+	Lives []CollectedLife `json:"lives"` // newest first
 }
 
-// Collect removes what is superseded in one incarnation: it keeps the newest keep complete rounds and all
-// newer ones, of each task its keep newest manifests, and savepoints; keep must be no less than what is
-// given to RetainFrom. Objects that no manifest or round record of the application or its forks names go in two steps with the grace time in between: condemned in one call, deleted in a
-// later one. It may be killed anywhere and repeated, and run in several processes at once.
+// CollectedLife tells what became of one life of the application. The tallies are filled when objects were looked through.
+type CollectedLife struct {
+	Incarnation int              `json:"life"`
+	Floor       int64            `json:"floor"` // rounds below it are dropped, except those that have a savepoint
+	Kept        []KeptRound      `json:"kept"`
+	Dropped     []int64          `json:"dropped"`   // rounds
+	Manifests   int              `json:"manifests"` // deleted
+	Young       Tally            `json:"young"`     // unnamed, but perhaps of an upload that goes on
+	Condemned   Tally            `json:"condemned"` // go if they are still unnamed after the grace time
+	Waiting     Tally            `json:"waiting"`   // were condemned before
+	Deleted     Tally            `json:"deleted"`
+	Borrowed    map[string]Tally `json:"borrowed,omitempty"` // by application: objects that stay only because a fork names them
+}
+
+// KeptRound is a complete round that stays.
+type KeptRound struct {
+	Round int64    `json:"round"`
+	Why   []string `json:"why"` // for people: "newest 3", "savepoint before-release"
+}
+
+// Tally counts objects.
+type Tally struct {
+	Objects int   `json:"objects"`
+	Bytes   int64 `json:"bytes"`
+}
+
+func (t *Tally) add(size int64) {
+	t.Objects++
+	t.Bytes += size
+}
+
+// Collect removes what is superseded. Of the present life it keeps what the claim's Retention says and all newer rounds; of
+// earlier lives the same for EarlierLifeGrace; of all lives the rounds that have a savepoint. Objects that no manifest
+// or round record of the application or its forks names go in two steps with the grace time in between: condemned in
+// one call, deleted in a later one. Objects and earlier lives are looked at by the first call, and then by one call in each
+// sixteenth of the grace time.
 //
-// A manifest that cannot be read stops the removal of objects, since what it names is unknown; the error
-// names it, and rounds are dropped nevertheless, so that it goes in its turn.
-func (r *Repository) Collect(ctx context.Context, incarnation, keep int) (Collected, error) {
-	var done Collected
-	l, err := r.life(incarnation)
-	if err != nil {
-		return done, err
+// It may be killed anywhere and repeated, and run in several processes at once. ErrSuperseded says that another process
+// has claimed: this Collector is of no more use.
+//
+// A manifest that cannot be read stops the removal of objects, since what it names is unknown; the error names it, and
+// rounds are dropped nevertheless, so that it goes in its turn. What was done before an error is told with it.
+func (c *Collector) Collect(ctx context.Context) (Collected, error) {
+	run := &collection{r: c.r, claim: c, keep: c.keep}
+	run.done.Swept = c.swept.IsZero() || elapsed(c.swept) >= c.r.grace/sweepsPerGrace
+	began := time.Now()
+	if err := run.do(ctx); err != nil {
+		return run.done, fmt.Errorf("collect superseded checkpoints of application %s: %w", c.r.app, err)
 	}
-	if err := r.collect(ctx, l, keep, &done); err != nil {
-		return done, fmt.Errorf("collect superseded checkpoints of %s%d: %w", r.app+"/", incarnation, err)
+	if run.done.Swept {
+		c.swept = began
 	}
-	return done, nil
+	return run.done, nil
 }
 
-func (r *Repository) collect(ctx context.Context, l life, keep int, done *Collected) error {
-	// The time is read before anything else, so that every age below is at least what it seems.
-	now, err := r.StoreTime(ctx)
+// Preview tells what Collect would do now, and writes nothing at all. It takes the process's clock for the store's, since
+// the store's cannot be read without writing.
+func (r *Repository) Preview(ctx context.Context, keep Retention) (Collected, error) {
+	run := &collection{r: r, keep: keep, now: time.Now(), gone: map[string]bool{}}
+	run.done.Swept = true
+	err := CheckID(r.app)
+	if err == nil {
+		err = run.do(ctx)
+	}
 	if err != nil {
-		return err
+		return run.done, fmt.Errorf("look what is superseded of application %s: %w", r.app, err)
 	}
-	if err := r.dropRounds(ctx, l, keep, done); err != nil {
-		return err
-	}
-	inv, err := r.takeInventory(ctx, l)
-	if err != nil {
-		return err
-	}
-	pending, err := r.sweep(ctx, l, inv, now, done)
-	if err != nil {
-		return err
-	}
-	return r.condemn(ctx, l, inv.unnamed(now.Add(-r.grace), pending), done)
+	return run.done, nil
 }
 
-// dropRounds raises the floor, then deletes the rounds below it, oldest first. In each round "complete"
-// goes first, so that what is half deleted is not listed as complete even by a reader without the floor.
-func (r *Repository) dropRounds(ctx context.Context, l life, keep int, done *Collected) error {
-	floor, err := r.floor(ctx, l)
+// collection is one call of Collect or Preview.
+type collection struct {
+	r        *Repository
+	claim    *Collector // nil: nothing is written
+	keep     Retention
+	now      time.Time       // no later than the store's time
+	proven   time.Time       // by the process's clock: when the look began that has shown the claim to be the newest
+	unproven int             // deletions since
+	gone     map[string]bool // what Collect would have deleted; nil if it does
+	done     Collected
+}
+
+func (c *collection) do(ctx context.Context) error {
+	if c.claim != nil {
+		if err := c.prove(ctx); err != nil {
+			return err
+		}
+		// The time is read before anything else, so that every age below is at least what it seems.
+		var err error
+		if c.now, err = c.r.StoreTime(ctx); err != nil {
+			return err
+		}
+	}
+	newest, err := c.r.newestLife(ctx, c.r.app)
 	if err != nil {
 		return err
 	}
-	rounds, err := r.listRounds(ctx, l)
+	origins, err := c.origins(ctx, newest)
 	if err != nil {
 		return err
 	}
-	plan := planDrop(rounds, keep, floor)
-	if plan.floor > floor {
-		err := r.store.Create(ctx, l.floor(plan.floor), strings.NewReader("floor\n"))
+	for n := newest; n >= 1 && (n == newest || c.done.Swept); n-- {
+		facts := lifeFacts{origins: origins[n]}
+		if n < newest {
+			next, err := c.r.store.Stat(ctx, life{c.r.app, n + 1}.application())
+			if err != nil {
+				return err
+			}
+			facts.ended = next.Modified
+		}
+		c.done.Lives = append(c.done.Lives, CollectedLife{Incarnation: n, Dropped: []int64{}})
+		if err := c.dropRounds(ctx, life{c.r.app, n}, facts); err != nil {
+			return fmt.Errorf("life %d: %w", n, err)
+		}
+	}
+	if !c.done.Swept {
+		return nil
+	}
+	return c.sweep(ctx)
+}
+
+// life is where to tell of the life that is being looked at.
+func (c *collection) life() *CollectedLife { return &c.done.Lives[len(c.done.Lives)-1] }
+
+// origins finds the rounds that a life is to begin from which has not begun yet, of this application and of those that
+// have lately begun to borrow from it; by incarnation and round.
+func (c *collection) origins(ctx context.Context, newest int) (map[int]map[int64]string, error) {
+	beginning := map[string]int{c.r.app: newest}
+	for n := 1; n <= newest; n++ {
+		for info, err := range c.r.store.List(ctx, life{c.r.app, n}.borrowers()) {
+			if err != nil {
+				return nil, err
+			}
+			app := strings.TrimPrefix(info.Name, life{c.r.app, n}.borrowers())
+			if CheckID(app) != nil || !c.now.Before(info.Modified.Add(EarlierLifeGrace)) {
+				continue
+			}
+			if beginning[app], err = c.r.newestLife(ctx, app); err != nil {
+				return nil, err
+			}
+		}
+	}
+	origins := map[int]map[int64]string{}
+	for _, app := range sortedKeys(beginning) {
+		l := life{app, beginning[app]}
+		origin, err := c.originOf(ctx, l)
+		if err != nil {
+			return nil, err
+		}
+		if origin == nil || origin.App != c.r.app {
+			continue
+		}
+		if origins[origin.Incarnation] == nil {
+			origins[origin.Incarnation] = map[int64]string{}
+		}
+		origins[origin.Incarnation][origin.Round] = fmt.Sprintf("life %d of application %s, which has not begun yet", l.incarnation, app)
+	}
+	return origins, nil
+}
+
+// originOf returns the cut that a life is to begin from, or nil if it began, or has been about to for too long.
+func (c *collection) originOf(ctx context.Context, l life) (*Origin, error) {
+	info, err := c.r.store.Stat(ctx, l.application())
+	if errors.Is(err, objstore.ErrNotFound) || err == nil && !c.now.Before(info.Modified.Add(EarlierLifeGrace)) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if begun, err := c.r.exists(ctx, l.initialized()); begun || err != nil {
+		return nil, err
+	}
+	rec, err := c.r.loadLife(ctx, l)
+	if errors.Is(err, ErrMissing) {
+		return nil, nil
+	}
+	return rec.Origin, err
+}
+
+// dropRounds raises the floor, then deletes the rounds below it, oldest first. In each round "complete" goes first, so that
+// what is half deleted is not listed as complete even by a reader without the floor.
+func (c *collection) dropRounds(ctx context.Context, l life, facts lifeFacts) (err error) {
+	if facts.floor, err = c.r.floor(ctx, l); err != nil {
+		return err
+	}
+	if facts.rounds, err = c.r.listRounds(ctx, l); err != nil {
+		return err
+	}
+	plan := planDrop(facts, c.keep, c.now)
+	c.life().Floor = plan.floor
+	if plan.floor > facts.floor && c.claim != nil {
+		if err := c.prove(ctx); err != nil {
+			return err
+		}
+		err := c.r.store.Create(ctx, l.floor(plan.floor), strings.NewReader("floor\n"))
 		if err != nil && !errors.Is(err, objstore.ErrExists) {
 			return fmt.Errorf("raise the floor to %d: %w", plan.floor, err)
 		}
 	}
-	done.Floor = plan.floor
 	// Savepoints are read after the floor is raised: see confirmSavepoint.
-	savepoints, err := r.listSavepoints(ctx, l)
+	savepoints, err := c.r.settledSavepoints(ctx, l)
 	if err != nil {
 		return err
 	}
-	var saved []int64
+	saved := map[int64]string{}
 	for _, s := range savepoints {
-		saved = append(saved, s.Round)
+		saved[s.Round] = s.Name
 	}
-	for _, round := range rounds {
+	c.life().Kept = plan.kept(facts.rounds, saved)
+	for _, round := range facts.rounds {
 		if round.Number >= plan.floor {
 			break
 		}
-		if err := r.dropRound(ctx, l, round, plan, saved, done); err != nil {
+		if err := c.dropRound(ctx, l, round, dropping{plan, saved}); err != nil {
 			return fmt.Errorf("drop round %d: %w", round.Number, err)
 		}
 	}
-	return r.dropFloors(ctx, l, plan.floor)
+	return c.dropFloors(ctx, l, plan.floor)
 }
 
-func (r *Repository) dropRound(ctx context.Context, l life, round Round, plan dropPlan, saved []int64, done *Collected) error {
-	if plan.dropsRound(round.Number, saved) {
+// dropping is what decides of rounds below the floor.
+type dropping struct {
+	plan  dropPlan
+	saved map[int64]string
+}
+
+func (c *collection) dropRound(ctx context.Context, l life, round Round, d dropping) error {
+	dropped := d.plan.dropsRound(round.Number, d.saved)
+	if dropped {
 		for _, name := range []string{l.complete(round.Number), l.abandoned(round.Number), l.resumed(round.Number)} {
-			if err := r.store.Delete(ctx, name); err != nil {
+			if err := c.delete(ctx, name); err != nil {
 				return err
 			}
 		}
 	}
+	var manifests []string
 	for _, task := range round.Tasks {
-		if !plan.dropsManifest(round.Number, task, saved) {
-			continue
+		if name := l.manifest(round.Number, task); d.plan.dropsManifest(round.Number, task, d.saved) {
+			manifests = append(manifests, name)
 		}
-		if err := r.store.Delete(ctx, l.manifest(round.Number, task)); err != nil {
-			return err
-		}
-		done.Manifests++
+	}
+	if err := c.delete(ctx, manifests...); err != nil {
+		return err
+	}
+	c.life().Manifests += len(manifests)
+	if dropped && (len(manifests) > 0 || !round.Started.IsZero()) {
+		c.life().Dropped = append(c.life().Dropped, round.Number)
 	}
 	if round.Started.IsZero() {
 		return nil
 	}
 	// Goes for kept rounds too: climb relies on these being deleted in order without gaps.
-	return r.store.Delete(ctx, l.started(round.Number))
+	return c.delete(ctx, l.started(round.Number))
 }
 
 // dropFloors deletes the marks of earlier, lower floors.
-func (r *Repository) dropFloors(ctx context.Context, l life, floor int64) error {
-	for info, err := range r.store.List(ctx, l.floors()) {
+func (c *collection) dropFloors(ctx context.Context, l life, floor int64) error {
+	for info, err := range c.r.store.List(ctx, l.floors()) {
 		if err != nil {
 			return err
 		}
 		if n, ok := l.parseFloor(info.Name); ok && n < floor {
-			if err := r.store.Delete(ctx, info.Name); err != nil {
+			if err := c.delete(ctx, info.Name); err != nil {
 				return err
 			}
 		}
@@ -149,179 +300,42 @@ func (r *Repository) dropFloors(ctx context.Context, l life, floor int64) error 
 	return nil
 }
 
-// inventory is what the application has in the store.
-type inventory struct {
-	objects   []objstore.Info // of the incarnation that is collected
-	condemned []objstore.Info // its lists
-	borrowers map[string]bool // applications that name objects of this one
-	mu        struct {
-		sync.Mutex
-		named map[string]bool // objects that a manifest of any incarnation names
-	}
+// prove makes sure that the claim still is the newest.
+func (c *collection) prove(ctx context.Context) error {
+	c.proven, c.unproven = time.Now(), 0
+	return c.claim.prove(ctx)
 }
 
-// unnamed returns the objects that no manifest names, that are older than the given time, and that are
-// not in pending.
-func (inv *inventory) unnamed(before time.Time, pending map[string]bool) []string {
-	var names []string
-	for _, o := range inv.objects {
-		if !inv.mu.named[o.Name] && o.Modified.Before(before) && !pending[o.Name] {
-			names = append(names, o.Name)
+// delete deletes objects, some at a time, with a look at the claims whenever the last one is too old.
+func (c *collection) delete(ctx context.Context, names ...string) error {
+	if c.claim == nil {
+		for _, name := range names {
+			c.gone[name] = true
 		}
+		return nil
 	}
-	return names
-}
-
-// takeInventory reads every manifest of the application in all incarnations, since a later one may name
-// objects of an earlier one, and those of all applications that borrow from it.
-func (r *Repository) takeInventory(ctx context.Context, l life) (*inventory, error) {
-	inv := &inventory{borrowers: map[string]bool{}}
-	inv.mu.named = map[string]bool{}
-	if err := r.listApplication(ctx, r.app, l, inv); err != nil {
-		return nil, err
-	}
-	for _, app := range sortedApps(inv.borrowers) {
-		if err := r.listApplication(ctx, app, l, inv); err != nil {
-			return nil, fmt.Errorf("application %s, which borrows from this one: %w", app, err)
-		}
-	}
-	return inv, nil
-}
-
-// listApplication adds an application's objects to the inventory and reads its manifests.
-func (r *Repository) listApplication(ctx context.Context, app string, l life, inv *inventory) error {
-	group, groupCtx := errgroup.WithContext(ctx)
-	group.SetLimit(r.parallel)
-	var listErr error
-	for info, err := range r.store.List(ctx, app+"/") {
-		if err != nil {
-			listErr = fmt.Errorf("list objects: %w", err)
-			break
-		}
-		incarnation, ok := parseIncarnation(app, info.Name)
-		if !ok {
-			continue
-		}
-		of := life{app, incarnation}
-		if e, ok := of.parseRoundEntry(info.Name); ok && (e.kind == entryManifest || e.kind == entryComplete) {
-			group.Go(func() error { return r.nameObjects(groupCtx, of, e, inv) })
-			continue
-		}
-		inv.add(info, of, l)
-	}
-	return errors.Join(group.Wait(), listErr)
-}
-
-// add sorts in an object that is not a manifest; of is its life, l the one that is collected.
-func (inv *inventory) add(info objstore.Info, of, l life) {
-	if borrower, ok := strings.CutPrefix(info.Name, of.borrowers()); ok && of.app == l.app && CheckID(borrower) == nil {
-		inv.borrowers[borrower] = true
-		return
-	}
-	switch {
-	case of != l:
-	case strings.HasPrefix(info.Name, l.objects()):
-		inv.objects = append(inv.objects, info)
-	case strings.HasPrefix(info.Name, l.condemned()):
-		inv.condemned = append(inv.condemned, info)
-	}
-}
-
-// nameObjects notes the objects that a manifest or a round record names.
-func (r *Repository) nameObjects(ctx context.Context, of life, e roundEntry, inv *inventory) error {
-	files, err := r.filesOf(ctx, of, e)
-	if errors.Is(err, ErrMissing) || errors.Is(err, objstore.ErrNotFound) {
-		return nil // dropped by another process since it was listed
-	}
-	if err != nil {
-		return err
-	}
-	inv.mu.Lock()
-	defer inv.mu.Unlock()
-	for _, f := range files {
-		inv.mu.named[f.Object] = true
-	}
-	return nil
-}
-
-func (r *Repository) filesOf(ctx context.Context, of life, e roundEntry) (files []File, err error) {
-	if e.kind == entryManifest {
-		m, err := r.readManifest(ctx, of, e.round, e.task)
-		return m.Files, err
-	}
-	record, err := r.readRoundRecord(ctx, of, e.round)
-	for _, c := range record.Channels {
-		files = append(files, c.File)
-	}
-	return files, err
-}
-
-// sweep deletes what was condemned a grace time ago and is still unnamed. It returns the objects on lists
-// that have not come of age.
-func (r *Repository) sweep(ctx context.Context, l life, inv *inventory, now time.Time, done *Collected) (map[string]bool, error) {
-	pending := map[string]bool{}
-	for _, info := range inv.condemned {
-		var list condemnation
-		err := r.readDocument(ctx, info.Name, kindCondemned, &list)
-		if errors.Is(err, objstore.ErrNotFound) {
-			continue
-		}
-		if errors.Is(err, ErrCorrupt) {
-			// It only orders deletions, so nothing is lost with it: its objects are condemned anew.
-			err = r.store.Delete(ctx, info.Name)
-			if err == nil {
-				continue
+	for batch := range slices.Chunk(names, c.r.parallel) {
+		if c.unproven >= proofDeletions || elapsed(c.proven) > proofLasts {
+			if err := c.prove(ctx); err != nil {
+				return err
 			}
 		}
-		if err != nil {
-			return nil, fmt.Errorf("read condemned objects: %w", err)
+		c.unproven += len(batch)
+		group, groupCtx := errgroup.WithContext(ctx)
+		group.SetLimit(c.r.parallel)
+		for _, name := range batch {
+			group.Go(func() error { return c.r.store.Delete(groupCtx, name) })
 		}
-		if !info.Modified.Before(now.Add(-r.grace)) {
-			for _, name := range list.Objects {
-				pending[name] = true
-			}
-			continue
-		}
-		if err := r.execute(ctx, l, list, inv, done); err != nil {
-			return nil, err
-		}
-		if err := r.store.Delete(ctx, info.Name); err != nil {
-			return nil, err
-		}
-		for _, name := range list.Objects {
-			pending[name] = true // gone, or named: in neither case to be condemned now
-		}
-	}
-	return pending, nil
-}
-
-func (r *Repository) execute(ctx context.Context, l life, list condemnation, inv *inventory, done *Collected) error {
-	present := make(map[string]bool, len(inv.objects))
-	for _, o := range inv.objects {
-		present[o.Name] = true
-	}
-	for _, name := range list.Objects {
-		// Lists come from the store and are not trusted to delete anything but state objects.
-		if inv.mu.named[name] || !present[name] || !strings.HasPrefix(name, l.objects()) {
-			continue
-		}
-		if err := r.store.Delete(ctx, name); err != nil {
+		if err := group.Wait(); err != nil {
 			return err
 		}
-		done.Deleted++
 	}
 	return nil
 }
 
-func (r *Repository) condemn(ctx context.Context, l life, names []string, done *Collected) error {
-	for len(names) > 0 {
-		list := condemnation{Objects: names[:min(len(names), condemnedPerDocument)]}
-		id := strings.ToLower(rand.Text())
-		if err := r.createDocument(ctx, l.condemned()+id+".json", kindCondemned, list); err != nil {
-			return fmt.Errorf("condemn %d objects: %w", len(list.Objects), err)
-		}
-		done.Condemned += len(list.Objects)
-		names = names[len(list.Objects):]
-	}
-	return nil
+// elapsed is how much time has passed, by the monotonic clock or by the wall clock, whichever says more: the former stands
+// still while a machine sleeps, the latter can be set back.
+func elapsed(since time.Time) time.Duration {
+	now := time.Now()
+	return max(now.Sub(since), now.Round(0).Sub(since.Round(0)))
 }

@@ -33,13 +33,33 @@ func inTime(t *testing.T, run func(t *testing.T, mem *objstore.Mem, r *Repositor
 
 func pass(d time.Duration) { <-time.After(d) }
 
-func collect(t testing.TB, r *Repository, keep int) Collected {
+// collect collects all, and returns what became of the first life.
+func collect(t testing.TB, r *Repository, keep int) CollectedLife {
 	t.Helper()
-	done, err := r.Collect(context.Background(), 1, keep)
+	done, err := claimAndCollect(context.Background(), r, keep)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return done
+	return done.Lives[len(done.Lives)-1]
+}
+
+// outcome is what a collection did with objects of a few bytes each.
+type outcome struct {
+	Floor                         int64
+	Manifests, Condemned, Deleted int
+}
+
+func outcomeOf(done CollectedLife) outcome {
+	return outcome{done.Floor, done.Manifests, done.Condemned.Objects, done.Deleted.Objects}
+}
+
+// claimAndCollect is what a process does that takes over.
+func claimAndCollect(ctx context.Context, r *Repository, keep int) (Collected, error) {
+	c, err := r.Claim(ctx, "test", Retention{Kept: keep})
+	if err != nil {
+		return Collected{}, err
+	}
+	return c.Collect(ctx)
 }
 
 func TestSupersededRoundsGoAndTheirObjectsFollowAfterTheGraceTime(t *testing.T) {
@@ -49,29 +69,29 @@ func TestSupersededRoundsGoAndTheirObjectsFollowAfterTheGraceTime(t *testing.T) 
 		for n := int64(1); n <= 5; n++ {
 			finishRound(t, r, n, tasks)
 		}
-		if diff := cmp.Diff(Collected{Floor: 4, Manifests: 6}, collect(t, r, 2)); diff != "" {
+		if diff := cmp.Diff(outcome{Floor: 4, Manifests: 6}, outcomeOf(collect(t, r, 2))); diff != "" {
 			t.Errorf("first (-want +got):\n%s", diff)
 		}
 		pass(testGrace + time.Second)
-		if diff := cmp.Diff(Collected{Floor: 4, Condemned: 6}, collect(t, r, 2)); diff != "" {
+		if diff := cmp.Diff(outcome{Floor: 4, Condemned: 6}, outcomeOf(collect(t, r, 2))); diff != "" {
 			t.Errorf("second (-want +got):\n%s", diff)
 		}
 		pass(testGrace)
-		if done := collect(t, r, 2); done.Deleted+done.Condemned != 0 {
+		if done := collect(t, r, 2); done.Deleted.Objects+done.Condemned.Objects != 0 {
 			t.Errorf("the grace time is not over: %+v", done)
 		}
 		if n := len(objectNames(t, mem)); n != 10 {
 			t.Errorf("%d objects, want all 10", n)
 		}
 		pass(2 * time.Second)
-		if diff := cmp.Diff(Collected{Floor: 4, Deleted: 6}, collect(t, r, 2)); diff != "" {
+		if diff := cmp.Diff(outcome{Floor: 4, Deleted: 6}, outcomeOf(collect(t, r, 2))); diff != "" {
 			t.Errorf("third (-want +got):\n%s", diff)
 		}
 		if n := len(objectNames(t, mem)); n != 4 {
 			t.Errorf("%d objects are left, want 4", n)
 		}
 		for range 20 {
-			if diff := cmp.Diff(Collected{Floor: 4}, collect(t, r, 2)); diff != "" {
+			if diff := cmp.Diff(outcome{Floor: 4}, outcomeOf(collect(t, r, 2))); diff != "" {
 				t.Fatalf("nothing is left to do (-want +got):\n%s", diff)
 			}
 		}
@@ -93,7 +113,7 @@ func TestWithTooFewCompleteRoundsNothingGoes(t *testing.T) {
 		}
 		for range 3 {
 			pass(testGrace + time.Second)
-			if diff := cmp.Diff(Collected{}, collect(t, r, 2)); diff != "" {
+			if diff := cmp.Diff(outcome{}, outcomeOf(collect(t, r, 2))); diff != "" {
 				t.Fatalf("(-want +got):\n%s", diff)
 			}
 		}
@@ -177,7 +197,7 @@ func TestAManifestThatCannotBeReadStopsTheRemovalOfObjects(t *testing.T) {
 			}
 			for range 4 {
 				pass(testGrace + time.Second)
-				_, err := r.Collect(t.Context(), 1, 1)
+				_, err := claimAndCollect(t.Context(), r, 1)
 				if err == nil || !strings.Contains(err.Error(), name) {
 					t.Errorf("error is %v", err)
 				}
@@ -220,8 +240,13 @@ func TestListsOfCondemnedObjectsCannotDeleteAnythingElse(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		pass(testGrace + time.Second)
-		collect(t, r, 1)
+		for range 3 { // seen, executed, and nothing is left
+			collect(t, r, 1)
+			pass(testGrace + time.Second)
+		}
+		if left := maps.Collect(mem.List(t.Context(), l.condemned())); len(left) > 0 {
+			t.Errorf("lists are left: %v", left)
+		}
 		for _, name := range precious {
 			if _, err := mem.Stat(t.Context(), name); err != nil {
 				t.Error(err)
@@ -316,7 +341,7 @@ func TestAForkOfWhatIsBeingCollectedIsRefused(t *testing.T) {
 		for range 3 { // dropped, condemned, deleted
 			collect(t, r, 1)
 			pass(testGrace + time.Second)
-			if collect(t, r, 1).Condemned > 0 {
+			if collect(t, r, 1).Condemned.Objects > 0 {
 				_, _, err := adoptCut(t, mem, cut, "child")
 				expectErr(t, err, ErrMissing)
 			}
@@ -358,7 +383,7 @@ func TestCollectionMayBeKilledAnywhereAndRepeated(t *testing.T) {
 				}
 				return fault.Fault{}
 			})
-			_, err := NewRepository(faulty, testApp, WithGrace(testGrace), WithParallel(1)).Collect(t.Context(), 1, 1)
+			_, err := claimAndCollect(t.Context(), NewRepository(faulty, testApp, WithGrace(testGrace), WithParallel(1)), 1)
 			if err := checkUsable(t.Context(), r); err != nil {
 				t.Fatalf("killed at call %d: %v", at, err)
 			}

@@ -6,9 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"path/filepath"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,14 +18,9 @@ import (
 	"github.com/streamd/streamd/partition"
 )
 
-// The tests of this file look for histories in which the protocol loses a checkpoint. The promise, checked by
-// checkUsable with the faults taken away: what is listed as complete verifies, and every manifest that
-// exists names objects that are there and whole.
-//
-//   - Killed at every call: one worker's life, cut at each store operation, before and after its effect, and
-//     then repeated by a successor.
-//   - Slow and faulty: owners, zombies and collectors run beside each other in virtual time; calls take up to
-//     a good part of the grace time, fail, or lose their replies. A seed names a history.
+// The test of this file looks for a point at which a kill loses a checkpoint: one worker's life, cut at each store operation,
+// before and after its effect, and then repeated by a successor. The promise, checked by checkUsable with the faults taken
+// away: what is listed as complete verifies, and every manifest that exists names objects that are there and whole.
 
 var errKilled = errors.New("killed")
 
@@ -74,7 +67,7 @@ func (w *workerLife) run(ctx context.Context, r *Repository, rounds int64) error
 		if err := w.round(ctx, r, n); err != nil {
 			return err
 		}
-		if _, err := r.Collect(ctx, 1, 1); err != nil {
+		if _, err := claimAndCollect(ctx, r, 1); err != nil {
 			return err
 		}
 		pass(testGrace/2 + time.Second)
@@ -107,14 +100,19 @@ func (w *workerLife) round(ctx context.Context, r *Repository, n int64) error {
 	return err
 }
 
-// lifeFiles is a task's state in a round: a table that stays for three rounds, one that is new, and a file
-// that is rewritten in place.
+// lifeFiles is a task's state in a round: tables that stay for many rounds, one that stays for three, one that is new, and a
+// file that is rewritten in place.
 func lifeFiles(task partition.TaskID, n int64) map[string]string {
-	return map[string]string{
+	files := map[string]string{
 		fmt.Sprintf("base-%d.sst", n/3): fmt.Sprint("base ", task, n/3),
 		fmt.Sprintf("%d.sst", n):        fmt.Sprint("delta ", task, n),
 		"CURRENT":                       fmt.Sprint("current ", task, n),
 	}
+	for k := range int64(4) {
+		age := (n + 10*k) / 40
+		files[fmt.Sprintf("old-%d-%d.sst", k, age)] = fmt.Sprint("old ", task, k, age)
+	}
+	return files
 }
 
 const killRounds = 5
@@ -229,120 +227,4 @@ func storedFiles(t *testing.T, s objstore.Store, m Manifest) map[string]string {
 		files[f.Name] = string(content)
 	}
 	return files
-}
-
-func TestOwnersZombiesAndCollectorsBesideEachOtherLoseNothing(t *testing.T) {
-	t.Parallel()
-	folders := makeLifeFolders(t, stormRounds+4)
-	var published, refused, deleted int
-	for seed := range int64(20) {
-		synctest.Test(t, func(t *testing.T) {
-			s := &storm{t: t, mem: objstore.NewMem(), seed: seed, folders: folders}
-			s.run()
-			published, refused, deleted = published+s.mu.published, refused+s.mu.refused, deleted+s.mu.deleted
-		})
-	}
-	// A storm in which nothing happens proves nothing.
-	if published == 0 || refused == 0 || deleted == 0 {
-		t.Errorf("%d published, %d refused, %d objects deleted: something never happened", published, refused, deleted)
-	}
-}
-
-type storm struct {
-	t       *testing.T
-	mem     *objstore.Mem
-	seed    int64
-	folders lifeFolders
-	mu      struct {
-		sync.Mutex
-		published, refused, deleted int
-	}
-}
-
-const stormRounds = 8
-
-func (s *storm) run() {
-	ctx, stop := context.WithCancel(s.t.Context())
-	var workers, others sync.WaitGroup
-	for i := range 3 {
-		workers.Go(func() { s.worker(ctx, i) })
-	}
-	for i := range 2 {
-		others.Go(func() { s.collector(ctx, 100+i) })
-	}
-	others.Go(func() { s.observer(ctx) })
-	workers.Wait()
-	stop()
-	others.Wait()
-	clean := s.repository(nil)
-	last := &workerLife{generation: "last", folders: s.folders, known: map[partition.TaskID]Manifest{}}
-	if err := last.run(s.t.Context(), clean, stormRounds+4); err != nil {
-		s.t.Fatalf("seed %d: %v", s.seed, err)
-	}
-	checkEnd(s.t, clean, s.mem, s.seed)
-}
-
-func (s *storm) repository(hook fault.Hook) *Repository {
-	store := objstore.NewRetry(fault.New(s.mem, hook), objstore.Policy{Base: time.Second, Cap: time.Minute})
-	return NewRepository(store, testApp, WithGrace(testGrace), WithParallel(2))
-}
-
-// weather makes calls slow, failing, or their replies lost; now and then all at once for a client.
-func (s *storm) weather(client int) fault.Hook {
-	rng := rand.New(rand.NewPCG(uint64(s.seed), uint64(client)))
-	return func(op fault.Op) fault.Fault {
-		f := fault.Fault{Delay: time.Duration(rng.Int64N(int64(time.Minute)))}
-		switch rng.IntN(12) {
-		case 0:
-			f.Before = fault.Unavailable(op)
-		case 1:
-			f.After = fault.Unavailable(op)
-		case 2:
-			f.Delay = time.Duration(rng.Int64N(int64(testGrace)))
-		}
-		return f
-	}
-}
-
-// worker lives several lives, each ended by an error or at the last round.
-func (s *storm) worker(ctx context.Context, client int) {
-	r := s.repository(s.weather(client))
-	known := map[partition.TaskID]Manifest{}
-	for attempt := range 40 {
-		w := &workerLife{generation: fmt.Sprintf("w%d.%d", client, attempt), folders: s.folders, known: known}
-		before := len(w.known)
-		err := w.run(ctx, r, stormRounds)
-		s.mu.Lock()
-		s.mu.published += len(w.known) - before
-		if err != nil {
-			s.mu.refused++
-		}
-		s.mu.Unlock()
-		if err == nil {
-			return
-		}
-	}
-}
-
-func (s *storm) collector(ctx context.Context, client int) {
-	r := s.repository(s.weather(client))
-	for ctx.Err() == nil {
-		done, _ := r.Collect(ctx, 1, 1)
-		s.mu.Lock()
-		s.mu.deleted += done.Deleted
-		s.mu.Unlock()
-		pass(time.Minute)
-	}
-}
-
-// observer looks all the time, without delays of its own.
-func (s *storm) observer(ctx context.Context) {
-	clean := s.repository(nil)
-	for ctx.Err() == nil {
-		if err := checkUsable(s.t.Context(), clean); err != nil {
-			s.t.Errorf("seed %d, %s into it: %v", s.seed, time.Now().Format(time.TimeOnly), err)
-			return
-		}
-		pass(5 * time.Minute)
-	}
 }

@@ -57,8 +57,11 @@ type ChannelFile struct {
 	Path      string // of the local file
 }
 
-// maxChannels bounds a round record.
-const maxChannels = 100_000
+// maxChannels and maxTasks bound a round record.
+const (
+	maxChannels = 100_000
+	maxTasks    = 100_000
+)
 
 func (c Channel) validate() error {
 	if err := CheckID(c.Topic); err != nil {
@@ -77,13 +80,34 @@ func (c Channel) validate() error {
 }
 
 func (rec roundRecord) validate() error {
-	if len(rec.Channels) > maxChannels {
-		return fmt.Errorf("%d channels, more than %d", len(rec.Channels), maxChannels)
+	if len(rec.Manifests) == 0 || len(rec.Manifests) > maxTasks {
+		return fmt.Errorf("%d manifests, allowed are 1 to %d", len(rec.Manifests), maxTasks)
 	}
-	for _, c := range rec.Channels {
+	for task, checksum := range rec.Manifests {
+		if task.SubTopology < 0 || task.Partition < 0 {
+			return fmt.Errorf("task %s is negative", task)
+		}
+		if err := checkHash(checksum); err != nil {
+			return fmt.Errorf("manifest of task %s: %w", task, err)
+		}
+	}
+	return validateChannels(rec.Channels)
+}
+
+func validateChannels(channels []Channel) error {
+	if len(channels) > maxChannels {
+		return fmt.Errorf("%d channels, more than %d", len(channels), maxChannels)
+	}
+	seen := map[partition.TopicPartition]bool{}
+	for _, c := range channels {
 		if err := c.validate(); err != nil {
 			return err
 		}
+		tp := partition.TopicPartition{Topic: c.Topic, Partition: c.Partition}
+		if seen[tp] {
+			return fmt.Errorf("channel %v is there twice", tp)
+		}
+		seen[tp] = true
 	}
 	return nil
 }
@@ -95,9 +119,6 @@ func (r *Repository) readRoundRecord(ctx context.Context, l life, n int64) (roun
 	}
 	if rec.Round != n {
 		return rec, fmt.Errorf("%w: object %s is of round %d", ErrCorrupt, l.complete(n), rec.Round)
-	}
-	if err := rec.validate(); err != nil {
-		return rec, fmt.Errorf("%w: object %s: %w", ErrCorrupt, l.complete(n), err)
 	}
 	return rec, nil
 }
@@ -131,7 +152,7 @@ func (r *Repository) loadCut(ctx context.Context, incarnation int, n int64) (Cut
 	}
 	rec, err := r.readRoundRecord(ctx, l, n)
 	if err != nil {
-		return Cut{}, err
+		return Cut{}, dropped(err)
 	}
 	cut := Cut{App: r.app, Incarnation: incarnation, Round: n, Channels: rec.Channels, Manifests: make([]Manifest, len(rec.Manifests))}
 	group, ctx := errgroup.WithContext(ctx)
@@ -153,7 +174,7 @@ func (r *Repository) loadCut(ctx context.Context, incarnation int, n int64) (Cut
 // and of the life that begins. Adopt may be repeated after any failure. The owners' collections spare the objects from
 // then on; an object that one of them has condemned or deleted already is ErrMissing.
 func (r *Repository) Adopt(ctx context.Context, cut Cut, manifests []Manifest) error {
-	stored, err := r.AdoptManifests(ctx, manifests)
+	stored, err := r.AdoptManifests(ctx, cut, manifests)
 	if err == nil {
 		err = r.adoptRecord(ctx, cut, stored)
 	}
@@ -165,7 +186,7 @@ func (r *Repository) Adopt(ctx context.Context, cut Cut, manifests []Manifest) e
 
 // AdoptManifests is the part of Adopt that concerns the tasks: the round is begun, and not complete. It returns the
 // manifests as they are stored.
-func (r *Repository) AdoptManifests(ctx context.Context, manifests []Manifest) ([]Manifest, error) {
+func (r *Repository) AdoptManifests(ctx context.Context, cut Cut, manifests []Manifest) ([]Manifest, error) {
 	if len(manifests) == 0 {
 		return nil, nil
 	}
@@ -181,7 +202,7 @@ func (r *Repository) AdoptManifests(ctx context.Context, manifests []Manifest) (
 	group.SetLimit(r.parallel)
 	for i, m := range manifests {
 		group.Go(func() (err error) {
-			stored[i], err = r.adoptManifest(groupCtx, l, m)
+			stored[i], err = r.adoptManifest(groupCtx, cut, l, m)
 			return err
 		})
 	}
@@ -197,24 +218,31 @@ func (r *Repository) adoptRecord(ctx context.Context, cut Cut, stored []Manifest
 	for _, m := range stored {
 		rec.Manifests[m.Task] = m.Checksum
 	}
-	// See doc.go on I3: beyond this time collection may not have seen the record.
-	ctx, cancel := context.WithTimeout(ctx, r.grace/2)
-	defer cancel()
 	files := make([]File, len(cut.Channels))
 	for i, c := range cut.Channels {
 		files[i] = c.File
 	}
+	began := time.Now()
 	if err := r.borrow(ctx, l, files); err != nil {
 		return err
 	}
-	err := r.createDocument(ctx, l.complete(cut.Round), kindRound, rec)
-	if errors.Is(err, objstore.ErrExists) {
-		return nil
+	if len(files) > 0 {
+		if _, err := r.readRoundRecord(ctx, life{cut.App, cut.Incarnation}, cut.Round); err != nil {
+			return dropped(err)
+		}
+	}
+	return r.createRecord(ctx, l, rec, began)
+}
+
+// dropped makes an error of an absent document ErrMissing.
+func dropped(err error) error {
+	if errors.Is(err, objstore.ErrNotFound) {
+		return fmt.Errorf("%w: the checkpoint was dropped meanwhile: %w", ErrMissing, err)
 	}
 	return err
 }
 
-func (r *Repository) adoptManifest(ctx context.Context, l life, m Manifest) (Manifest, error) {
+func (r *Repository) adoptManifest(ctx context.Context, cut Cut, l life, m Manifest) (Manifest, error) {
 	if m.App != l.app || m.Incarnation != l.incarnation {
 		return Manifest{}, fmt.Errorf("%w: manifest of task %v is of application %s/%d", ErrInvalid, m.Task, m.App, m.Incarnation)
 	}
@@ -222,12 +250,18 @@ func (r *Repository) adoptManifest(ctx context.Context, l life, m Manifest) (Man
 	if standing, ok, err := r.standing(ctx, l, m); ok || err != nil {
 		return standing, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.grace/2)
-	defer cancel()
+	began := time.Now()
 	if err := r.borrow(ctx, l, m.Files); err != nil {
 		return Manifest{}, fmt.Errorf("checkpoint of task %s: %w", m.Task, err)
 	}
-	return r.createManifest(ctx, l, m)
+	original, err := r.readManifest(ctx, life{cut.App, cut.Incarnation}, cut.Round, m.Task)
+	if err != nil {
+		return Manifest{}, fmt.Errorf("checkpoint of task %s: %w", m.Task, dropped(err))
+	}
+	if !slices.Equal(original.Files, m.Files) {
+		return Manifest{}, fmt.Errorf("%w: the files of task %s are not those of %v", ErrInvalid, m.Task, cut)
+	}
+	return r.createManifest(ctx, l, m, began)
 }
 
 // storeChannels sends the files of channels.

@@ -20,6 +20,7 @@ const (
 	kindRound       = "round"
 	kindSavepoint   = "savepoint"
 	kindCondemned   = "condemned"
+	kindClaim       = "claim"
 	kindRun         = "run"
 	kindArchive     = "archive"
 )
@@ -82,8 +83,17 @@ func decode(kind string, document []byte, body any) (checksum string, err error)
 	if err := json.Unmarshal(e.Body, body, decodeOptions); err != nil {
 		return "", fmt.Errorf("%w: decode %s: %w", ErrCorrupt, kind, err)
 	}
+	if v, ok := body.(validator); ok {
+		if err := v.validate(); err != nil {
+			return "", fmt.Errorf("%w: %s: %w", ErrCorrupt, kind, err)
+		}
+	}
 	return e.Checksum, nil
 }
+
+// validator is a body that can say what is wrong with it. Whoever can write to a bucket can compute a checksum: that a
+// document is whole does not mean that it is right.
+type validator interface{ validate() error }
 
 func checksumOf(b []byte) string {
 	sum := sha256.Sum256(b)

@@ -112,9 +112,6 @@ func DecodeManifest(document []byte) (Manifest, error) {
 	if err != nil {
 		return Manifest{}, err
 	}
-	if err := m.validate(); err != nil {
-		return Manifest{}, fmt.Errorf("%w: %w", ErrCorrupt, err)
-	}
 	m.Format, m.Checksum = formatVersion, checksum
 	return m, nil
 }

@@ -12,7 +12,12 @@ import (
 
 // This file is the only one that spells object names. It is pure.
 
-const maxIDBytes = 200
+const (
+	maxIDBytes = 200
+	// condemnedList and condemnedSeen end the names of a list of condemned objects and of the mark that it was seen.
+	condemnedList = ".json"
+	condemnedSeen = ".seen"
+)
 
 // CheckID says whether s may be part of object names: as application name, owner generation or savepoint
 // name. Allowed are 1 to 200 letters, digits, '.', '_' and '-', not beginning with '.'. The error wraps
@@ -43,26 +48,40 @@ type life struct {
 
 func clockName(app string) string { return app + "/clock" }
 
-func (l life) root() string               { return fmt.Sprintf("%s/%d/", l.app, l.incarnation) }
-func (l life) application() string        { return l.root() + "application.json" }
-func (l life) initialized() string        { return l.root() + "initialized" }
-func (l life) rounds() string             { return l.root() + "rounds/" }
-func (l life) round(n int64) string       { return fmt.Sprintf("%s%010d/", l.rounds(), n) }
-func (l life) started(n int64) string     { return l.round(n) + "started" }
-func (l life) complete(n int64) string    { return l.round(n) + "complete" }
-func (l life) abandoned(n int64) string   { return l.round(n) + "abandoned" }
-func (l life) objects() string            { return l.root() + "objects/" }
-func (l life) resumed(n int64) string     { return l.round(n) + "resumed" }
-func (l life) floors() string             { return l.root() + "gc/floor/" }
-func (l life) floor(n int64) string       { return fmt.Sprintf("%s%010d", l.floors(), n) }
-func (l life) condemned() string          { return l.root() + "gc/condemned/" }
-func (l life) borrowers() string          { return l.root() + "borrowers/" }
-func (l life) borrower(app string) string { return l.borrowers() + app }
-func (l life) savepoints() string         { return l.root() + "savepoints/" }
-func (l life) savepoint(n string) string  { return l.savepoints() + n + ".json" }
-func (l life) runs() string               { return l.root() + "runs/" }
-func (l life) run(n int64) string         { return fmt.Sprintf("%s%010d/begun", l.runs(), n) }
-func (l life) runEnded(n int64) string    { return fmt.Sprintf("%s%010d/ended", l.runs(), n) }
+func claimsName(app string) string         { return app + "/gc/claims/" }
+func claimName(app string, n int64) string { return fmt.Sprintf("%s%010d.json", claimsName(app), n) }
+
+// parseClaim reads a name below claimsName.
+func parseClaim(app, name string) (int64, bool) {
+	rest, ok := strings.CutPrefix(name, claimsName(app))
+	number, isClaim := strings.CutSuffix(rest, ".json")
+	if !ok || !isClaim {
+		return 0, false
+	}
+	return parseRound(number)
+}
+
+func (l life) root() string                  { return fmt.Sprintf("%s/%d/", l.app, l.incarnation) }
+func (l life) application() string           { return l.root() + "application.json" }
+func (l life) initialized() string           { return l.root() + "initialized" }
+func (l life) rounds() string                { return l.root() + "rounds/" }
+func (l life) round(n int64) string          { return fmt.Sprintf("%s%010d/", l.rounds(), n) }
+func (l life) started(n int64) string        { return l.round(n) + "started" }
+func (l life) complete(n int64) string       { return l.round(n) + "complete" }
+func (l life) abandoned(n int64) string      { return l.round(n) + "abandoned" }
+func (l life) objects() string               { return l.root() + "objects/" }
+func (l life) resumed(n int64) string        { return l.round(n) + "resumed" }
+func (l life) floors() string                { return l.root() + "gc/floor/" }
+func (l life) floor(n int64) string          { return fmt.Sprintf("%s%010d", l.floors(), n) }
+func (l life) condemned() string             { return l.root() + "gc/condemned/" }
+func (l life) condemnation(id string) string { return l.condemned() + id + condemnedList }
+func (l life) borrowers() string             { return l.root() + "borrowers/" }
+func (l life) borrower(app string) string    { return l.borrowers() + app }
+func (l life) savepoints() string            { return l.root() + "savepoints/" }
+func (l life) savepoint(n string) string     { return l.savepoints() + n + ".json" }
+func (l life) runs() string                  { return l.root() + "runs/" }
+func (l life) run(n int64) string            { return fmt.Sprintf("%s%010d/begun", l.runs(), n) }
+func (l life) runEnded(n int64) string       { return fmt.Sprintf("%s%010d/ended", l.runs(), n) }
 
 func (l life) manifest(n int64, task partition.TaskID) string {
 	return l.round(n) + "tasks/" + task.String() + ".json"

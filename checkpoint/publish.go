@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -41,9 +42,12 @@ type Upload struct {
 	// they are neither read nor sent. Take it from the Manifest.Known of the checkpoint that this
 	// task published or restored last, leaving out files that are rewritten in place.
 	Known map[string]File
-	// KnownRound is the round of the manifest that Known comes from, in the same incarnation. Publish
-	// reads that manifest and uses only what it confirms; 0, or a manifest that is gone, means that
-	// everything is sent.
+	// Inherited are further files of the checkpoint, which are not in Dir: those of the manifest of
+	// KnownRound that stay what they are. Publish gives ErrMissing if that manifest does not name them.
+	Inherited []File
+	// KnownRound is the round of the manifest that Known and Inherited come from, in the same
+	// incarnation. Publish reads that manifest and uses only what it confirms; 0, or a manifest that
+	// is gone, means that all files in Dir are sent.
 	KnownRound int64
 }
 
@@ -91,31 +95,46 @@ func (r *Repository) Publish(ctx context.Context, u Upload) (Manifest, Stats, er
 	if m.Files, err = r.uploadFiles(ctx, l, u, known, &stats); err != nil {
 		return fail(err)
 	}
+	for _, f := range u.Inherited {
+		m.Files = append(m.Files, f)
+		stats.reusedFiles.Add(1)
+		stats.reusedBytes.Add(f.Size)
+	}
+	slices.SortFunc(m.Files, func(a, b File) int { return strings.Compare(a.Name, b.Name) })
 	if m.Created.IsZero() {
 		m.Created = time.Now()
 	}
 	m.Created = storedTime(m.Created)
-	createCtx, cancel, err := r.beforeCollection(ctx, began)
-	if err != nil {
-		return fail(err)
-	}
-	defer cancel()
-	published, err := r.createManifest(createCtx, l, m)
+	published, err := r.createManifest(ctx, l, m, began)
 	if err != nil {
 		return fail(err)
 	}
 	return published, stats.stats(began), nil
 }
 
-// beforeCollection limits the time in which a document that names new objects may be created: see doc.go on I3. began is
-// when the first of them was looked up or sent.
-func (r *Repository) beforeCollection(ctx context.Context, began time.Time) (context.Context, context.CancelFunc, error) {
-	limit := r.grace/2 - time.Since(began)
-	if limit <= 0 {
-		return nil, nil, fmt.Errorf("%w (%s, the grace time is %s)", ErrTooSlow, time.Since(began).Round(time.Second), r.grace)
+// createNaming creates a document that names objects, within half the grace time of began, which is when it was first
+// looked whether they are condemned, or when the first of them was sent: see doc.go on I3. Should the process have been
+// suspended in the very call that creates it, the document is withdrawn.
+func (r *Repository) createNaming(ctx context.Context, began time.Time, name string, document []byte) error {
+	tooSlow := func() error {
+		return fmt.Errorf("%w (%s, the grace time is %s)", ErrTooSlow, elapsed(began).Round(time.Second), r.grace)
 	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	return ctx, cancel, nil
+	limit := r.grace/2 - elapsed(began)
+	if limit <= 0 {
+		return tooSlow()
+	}
+	createCtx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	if err := r.store.Create(createCtx, name, bytes.NewReader(document)); err != nil {
+		return err
+	}
+	if elapsed(began) <= r.grace/2 {
+		return nil
+	}
+	if err := r.store.Delete(ctx, name); err != nil {
+		return fmt.Errorf("%w; withdraw %s: %w", tooSlow(), name, err)
+	}
+	return tooSlow()
 }
 
 func (r *Repository) checkUpload(u Upload) (life, error) {
@@ -131,8 +150,8 @@ func (r *Repository) checkUpload(u Upload) (life, error) {
 	if err := m.validate(); err != nil {
 		return l, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	if len(u.Files) > MaxFiles {
-		return l, fmt.Errorf("%w: %d files, more than %d", ErrInvalid, len(u.Files), MaxFiles)
+	if n := len(u.Files) + len(u.Inherited); n > MaxFiles {
+		return l, fmt.Errorf("%w: %d files, more than %d", ErrInvalid, n, MaxFiles)
 	}
 	return l, nil
 }
@@ -151,12 +170,12 @@ func (r *Repository) standing(ctx context.Context, l life, m Manifest) (Manifest
 	return existing, true, nil
 }
 
-func (r *Repository) createManifest(ctx context.Context, l life, m Manifest) (Manifest, error) {
+func (r *Repository) createManifest(ctx context.Context, l life, m Manifest, began time.Time) (Manifest, error) {
 	document, checksum, err := encodeManifest(m)
 	if err != nil {
 		return Manifest{}, err
 	}
-	err = r.store.Create(ctx, l.manifest(m.Round, m.Task), bytes.NewReader(document))
+	err = r.createNaming(ctx, began, l.manifest(m.Round, m.Task), document)
 	if errors.Is(err, objstore.ErrExists) {
 		standing, ok, serr := r.standing(ctx, l, m)
 		if serr == nil && !ok {
@@ -171,23 +190,41 @@ func (r *Repository) createManifest(ctx context.Context, l life, m Manifest) (Ma
 	return m, nil
 }
 
-// confirmKnown returns those known files that a manifest names which exists now. While it does, none of
-// its objects is condemned.
+// confirmKnown returns those known files that a manifest names which exists now, and that are not condemned. What is
+// condemned is sent anew. Inherited files cannot be: ErrMissing if one of them is condemned, or not named. Condemned objects
+// are read before the manifest: see doc.go on I3.
 func (r *Repository) confirmKnown(ctx context.Context, l life, u Upload) (map[string]File, error) {
-	if len(u.Known) == 0 || u.KnownRound < 1 {
+	if len(u.Known)+len(u.Inherited) == 0 {
 		return nil, nil
 	}
-	base, err := r.readManifest(ctx, l, u.KnownRound, u.Manifest.Task)
-	if errors.Is(err, ErrMissing) || errors.Is(err, ErrCorrupt) {
+	known := slices.DeleteFunc(slices.Collect(maps.Values(u.Known)), func(f File) bool {
+		return checkObjectName(f.Object, f.SHA256) != nil
+	})
+	owners, err := ownersOf(append(known, u.Inherited...))
+	if err != nil {
+		return nil, err
+	}
+	condemned, err := r.condemnedOf(ctx, owners)
+	if errors.Is(err, ErrCorrupt) && len(u.Inherited) == 0 {
 		return nil, nil
 	}
 	if err != nil {
+		return nil, err
+	}
+	base, err := r.readManifest(ctx, l, u.KnownRound, u.Manifest.Task)
+	if err != nil && !isDamage(err) {
 		return nil, fmt.Errorf("read the manifest of round %d to build on: %w", u.KnownRound, err)
 	}
+	named := base.Known() // none if it is gone
+	for _, f := range u.Inherited {
+		if named[f.Name] != f || condemned.has(f.Object) {
+			return nil, fmt.Errorf("build on round %d: %w: its manifest does not name file %s as %s, or that is about to be collected", u.KnownRound, ErrMissing, f.Name, f.Object)
+		}
+	}
 	confirmed := map[string]File{}
-	for _, f := range base.Files {
-		if u.Known[f.Name] == f {
-			confirmed[f.Name] = f
+	for name, f := range u.Known {
+		if named[name] == f && !condemned.has(f.Object) {
+			confirmed[name] = f
 		}
 	}
 	return confirmed, nil
@@ -226,7 +263,6 @@ func (r *Repository) uploadFiles(ctx context.Context, l life, u Upload, known ma
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	slices.SortFunc(files, func(a, b File) int { return strings.Compare(a.Name, b.Name) })
 	return files, nil
 }
 
@@ -314,7 +350,7 @@ func (r *Repository) readManifest(ctx context.Context, l life, round int64, task
 	switch {
 	case errors.Is(err, objstore.ErrNotFound):
 		return Manifest{}, fmt.Errorf("read manifest: %w: %w", ErrMissing, err)
-	case errors.Is(err, objstore.ErrTooLarge):
+	case errors.Is(err, objstore.ErrTooLarge), errors.Is(err, objstore.ErrDamaged):
 		return Manifest{}, fmt.Errorf("read manifest %s: %w: %w", name, ErrCorrupt, err)
 	case err != nil:
 		return Manifest{}, fmt.Errorf("read manifest: %w", err)

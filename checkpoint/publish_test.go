@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -63,8 +64,9 @@ func TestAPublishedCheckpointIsRestoredFromEveryStore(t *testing.T) {
 			if err := checkUsable(t.Context(), r); err != nil {
 				t.Error(err)
 			}
-			if done, err := r.Collect(t.Context(), 1, 1); err != nil || done != (Collected{Floor: 1}) {
-				t.Errorf("collection did %+v, %v", done, err)
+			done := collect(t, r, 1)
+			if diff := cmp.Diff(outcome{Floor: 1}, outcomeOf(done)); diff != "" || done.Young != (Tally{}) {
+				t.Errorf("collection did %+v", done)
 			}
 		})
 	}
@@ -105,6 +107,45 @@ func TestKnownFilesAreNeitherReadNorSent(t *testing.T) {
 		t.Errorf("stats (-want +got):\n%s", diff)
 	}
 	expectRestored(t, r, m, files)
+}
+
+func TestInheritedFilesArePartOfTheCheckpoint(t *testing.T) {
+	t.Parallel()
+	r := NewRepository(objstore.NewMem(), testApp)
+	first := publish(t, r, upload(t, taskID(0), 1, "g1", map[string]string{"1.sst": "one", "5.sst": "five", "MANIFEST": "x"}))
+	u := upload(t, taskID(0), 2, "g1", map[string]string{"3.sst": "three", "MANIFEST": "y"})
+	files := first.Known()
+	u.Inherited, u.KnownRound = []File{files["5.sst"], files["1.sst"]}, 1
+	m, stats, err := r.Publish(t.Context(), u)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stats.Duration = 0
+	if diff := cmp.Diff(Stats{Files: 2, Bytes: 6, ReusedFiles: 2, ReusedBytes: 7}, stats); diff != "" {
+		t.Errorf("stats (-want +got):\n%s", diff)
+	}
+	expectRestored(t, r, m, map[string]string{"1.sst": "one", "3.sst": "three", "5.sst": "five", "MANIFEST": "y"})
+}
+
+func TestInheritedFilesThatNoManifestConfirmsAreMissing(t *testing.T) {
+	t.Parallel()
+	r := NewRepository(objstore.NewMem(), testApp)
+	first := publish(t, r, upload(t, taskID(0), 1, "g1", map[string]string{"1.sst": "one"}))
+	for name, change := range map[string]func(*Upload){
+		"no round is given": func(u *Upload) { u.KnownRound = 0 },
+		"the round is gone": func(u *Upload) { u.KnownRound = 9 },
+		"it says other":     func(u *Upload) { u.Inherited[0].Size++ },
+	} {
+		u := upload(t, taskID(0), 2, "g1", map[string]string{"3.sst": "three"})
+		u.Inherited, u.KnownRound = slices.Clone(first.Files), 1
+		change(&u)
+		if _, _, err := r.Publish(t.Context(), u); !errors.Is(err, ErrMissing) {
+			t.Errorf("%s: error is %v, want ErrMissing", name, err)
+		}
+		if _, err := r.Manifest(t.Context(), 1, 2, taskID(0)); !errors.Is(err, ErrMissing) {
+			t.Errorf("%s: reading the manifest gives %v, want that there is none", name, err)
+		}
+	}
 }
 
 func TestKnownFilesThatNoManifestConfirmsAreSentAnew(t *testing.T) {

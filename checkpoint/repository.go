@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"strings"
 	"sync"
 	"time"
@@ -29,9 +30,11 @@ type Repository struct {
 	app      string
 	grace    time.Duration
 	parallel int
+	seed     maphash.Seed
 	mu       struct {
 		sync.Mutex
-		latest map[int]int64 // newest round seen, by incarnation: where LatestRound begins to look
+		latest    map[int]int64                           // newest round seen, by incarnation: where LatestRound begins to look
+		condemned map[life]map[string]map[uint64]struct{} // lists of condemned objects, by their names: hashes by seed
 	}
 }
 
@@ -56,7 +59,8 @@ func NewRepository(store objstore.Store, app string, options ...RepositoryOption
 	for _, option := range options {
 		option(r)
 	}
-	r.mu.latest = map[int]int64{}
+	r.seed = maphash.MakeSeed()
+	r.mu.latest, r.mu.condemned = map[int]int64{}, map[life]map[string]map[uint64]struct{}{}
 	return r
 }
 
@@ -109,7 +113,7 @@ func (r *Repository) createDocument(ctx context.Context, name, kind string, body
 // readDocument reads a document into body. An absent one is objstore.ErrNotFound.
 func (r *Repository) readDocument(ctx context.Context, name, kind string, body any) error {
 	document, err := objstore.ReadAll(ctx, r.store, name, maxDocumentBytes)
-	if errors.Is(err, objstore.ErrTooLarge) {
+	if errors.Is(err, objstore.ErrTooLarge) || errors.Is(err, objstore.ErrDamaged) {
 		return fmt.Errorf("%w: object %s: %w", ErrCorrupt, name, err)
 	}
 	if err != nil {

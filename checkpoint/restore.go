@@ -250,10 +250,10 @@ func (r *Repository) readInto(ctx context.Context, f File, file *os.File) error 
 	})
 }
 
-// readVerified copies a file's object to what begin returns and checks size and hash. begin is called
-// anew for every attempt.
+// readVerified copies a file's object to what begin returns and checks size and hash. A connection that breaks is
+// made anew where it broke, since the object never changes.
 func (r *Repository) readVerified(ctx context.Context, f File, begin func() (io.Writer, error)) error {
-	err := objstore.Read(ctx, r.store, f.Object, func(body io.Reader) error {
+	err := objstore.ReadFrom(ctx, r.store, f.Object, 0, func(body io.Reader) error {
 		w, err := begin()
 		if err != nil {
 			return fmt.Errorf("write file %s: %w", f.Name, err)
@@ -274,8 +274,11 @@ func (r *Repository) readVerified(ctx context.Context, f File, begin func() (io.
 		}
 		return nil
 	})
-	if errors.Is(err, objstore.ErrNotFound) {
+	switch {
+	case errors.Is(err, objstore.ErrNotFound):
 		return fmt.Errorf("%w: object %s (file %s): %w", ErrMissing, f.Object, f.Name, err)
+	case errors.Is(err, objstore.ErrDamaged):
+		return fmt.Errorf("%w: object %s (file %s): %w", ErrCorrupt, f.Object, f.Name, err)
 	}
 	return err
 }

@@ -3,6 +3,7 @@
 package checkpoint
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -70,10 +71,14 @@ func (r *Repository) Halted(ctx context.Context, incarnation int, n int64) (bool
 		return false, err
 	}
 	content, err := objstore.ReadAll(ctx, r.store, l.started(n), int64(len(GoOn)))
-	if errors.Is(err, objstore.ErrNotFound) {
+	how := How(content)
+	switch {
+	case errors.Is(err, objstore.ErrNotFound):
 		return false, nil // dropped
-	}
-	if err != nil || How(content) != Halt {
+	case errors.Is(err, objstore.ErrTooLarge) || err == nil && how != GoOn && how != Halt:
+		// Going on after a halt would emit beyond a savepoint, so nothing is guessed.
+		return false, fmt.Errorf("look whether round %d is a halt: %w: object %s says neither %q nor %q", n, ErrCorrupt, l.started(n), GoOn, Halt)
+	case err != nil || how == GoOn:
 		return false, err
 	}
 	resumed, err := r.exists(ctx, l.resumed(n))
@@ -230,7 +235,7 @@ func (r *Repository) completeRound(ctx context.Context, l life, c Completion) er
 		if err != nil {
 			return err
 		}
-		began = time.Now()
+		began = time.Now() // nothing is in the store yet
 		if record.Channels, err = r.storeChannels(ctx, r.newSender(l, c.Generation, c.Round), files); err != nil {
 			return err
 		}
@@ -239,12 +244,20 @@ func (r *Repository) completeRound(ctx context.Context, l life, c Completion) er
 	if err := r.checkFloor(ctx, l, c.Round); err != nil {
 		return err
 	}
-	createCtx, cancel, err := r.beforeCollection(ctx, began)
+	return r.createRecord(ctx, l, record, began)
+}
+
+// createRecord creates a round's record. One that stands is fine. began is as for createNaming, of the channels' objects.
+func (r *Repository) createRecord(ctx context.Context, l life, record roundRecord, began time.Time) error {
+	document, _, err := encode(kindRound, record)
 	if err != nil {
 		return err
 	}
-	defer cancel()
-	err = r.createDocument(createCtx, l.complete(c.Round), kindRound, record)
+	if len(record.Channels) == 0 {
+		err = r.store.Create(ctx, l.complete(record.Round), bytes.NewReader(document))
+	} else {
+		err = r.createNaming(ctx, began, l.complete(record.Round), document)
+	}
 	if errors.Is(err, objstore.ErrExists) {
 		return nil
 	}
@@ -377,7 +390,8 @@ func (r *Repository) listRounds(ctx context.Context, l life) ([]Round, error) {
 // visibility says of a round number whether a complete round of that number counts: it is not below the
 // floor, or a savepoint keeps it.
 func (r *Repository) visibility(ctx context.Context, l life) (func(int64) bool, error) {
-	kept, err := r.listSavepoints(ctx, l)
+	// One that is damaged keeps nobody from the rounds that need no savepoint; collection stops at it.
+	kept, _, err := r.readSavepoints(ctx, l)
 	if err != nil {
 		return nil, err
 	}

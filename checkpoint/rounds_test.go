@@ -114,7 +114,7 @@ func TestTheLatestRoundIsFoundWhateverWasSeenBefore(t *testing.T) {
 	if created, err := writer.StartRound(t.Context(), 1, 12, GoOn); err != nil || created {
 		t.Errorf("a second start of a round: created %v, %v", created, err)
 	}
-	if _, err := writer.Collect(t.Context(), 1, 2); err != nil {
+	if _, err := claimAndCollect(t.Context(), writer, 2); err != nil {
 		t.Fatal(err)
 	}
 	expect(sleeper, 12)
@@ -201,7 +201,7 @@ func TestARoundCompletedWhileItIsDroppedIsNotListedAsComplete(t *testing.T) {
 			for n := int64(2); n <= 4; n++ {
 				finishRound(t, r, n, tasks)
 			}
-			if done, err := r.Collect(context.Background(), 1, 2); err != nil || done.Manifests == 0 {
+			if done, err := claimAndCollect(context.Background(), r, 2); err != nil || done.Lives[0].Manifests == 0 {
 				t.Errorf("collection did %+v, %v", done, err)
 			}
 		}

@@ -18,6 +18,17 @@ type Run struct {
 	Ends   map[string]map[int32]int64 `json:"ends"`   // by topic and partition
 }
 
+func (r Run) validate() error {
+	for topic, ends := range r.Ends {
+		for p, end := range ends {
+			if p < 0 || end < 0 {
+				return fmt.Errorf("topic %.80q, partition %d ends at offset %d", topic, p, end)
+			}
+		}
+	}
+	return nil
+}
+
 // CurrentRun returns the newest bounded run of the incarnation that has not ended, and false if there is none; the Run
 // returned with false has the number of the one to begin.
 func (r *Repository) CurrentRun(ctx context.Context, incarnation int) (Run, bool, error) {

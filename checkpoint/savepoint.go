@@ -23,6 +23,13 @@ type Savepoint struct {
 	Note    string    `json:"note,omitempty"` // what for
 }
 
+func (s Savepoint) validate() error {
+	if s.Round < 1 {
+		return fmt.Errorf("round %d is not positive", s.Round)
+	}
+	return CheckID(s.Name)
+}
+
 // CreateSavepoint keeps a complete round under a name. A name that is taken by the same round is fine, by
 // another is objstore.ErrExists. A round that is not complete is ErrIncomplete, and one that is being
 // dropped at this moment ErrSuperseded.
@@ -55,26 +62,43 @@ func (r *Repository) createSavepoint(ctx context.Context, incarnation int, s Sav
 	s.Created = storedTime(s.Created)
 	err = r.createDocument(ctx, l.savepoint(s.Name), kindSavepoint, s)
 	if errors.Is(err, objstore.ErrExists) {
-		var standing Savepoint
-		if rerr := r.readDocument(ctx, l.savepoint(s.Name), kindSavepoint, &standing); rerr != nil {
-			return rerr
-		}
-		if standing.Round != s.Round {
-			return fmt.Errorf("it keeps round %d: %w", standing.Round, err)
-		}
-	} else if err != nil {
+		return r.standingSavepoint(ctx, l, s)
+	}
+	if err != nil {
 		return err
 	}
 	return r.confirmSavepoint(ctx, l, s, before)
 }
 
+// standingSavepoint says whether the savepoint that has the name keeps the round. One that has kept a round below the floor
+// cannot be told from one whose creator was killed before it could withdraw it, but for what became of the round.
+func (r *Repository) standingSavepoint(ctx context.Context, l life, s Savepoint) error {
+	var standing Savepoint
+	if err := r.readDocument(ctx, l.savepoint(s.Name), kindSavepoint, &standing); err != nil {
+		return err
+	}
+	if standing.Round != s.Round {
+		return fmt.Errorf("it keeps round %d: %w", standing.Round, objstore.ErrExists)
+	}
+	ok, err := r.exists(ctx, l.complete(s.Round))
+	if err == nil && !ok {
+		err = fmt.Errorf("%w: the round is being dropped", ErrSuperseded)
+	}
+	return err
+}
+
 // confirmSavepoint looks whether collection may have overlooked the savepoint. Collection raises the floor
 // before it lists savepoints: a floor that is not above the round now means that it will see this one.
 func (r *Repository) confirmSavepoint(ctx context.Context, l life, s Savepoint, before []Savepoint) error {
-	if slices.ContainsFunc(before, func(x Savepoint) bool { return x.Round == s.Round }) {
-		// Another savepoint has kept the round. If that one is deleted while this is created, the
-		// round may go; it is then a missing round, named by Verify.
-		return nil
+	now, err := r.listSavepoints(ctx, l)
+	if err != nil {
+		return err
+	}
+	for _, other := range now {
+		// Another savepoint has kept the round and still does: see settledSavepoints.
+		if other.Round == s.Round && other.Name != s.Name && slices.Contains(before, other) {
+			return nil
+		}
 	}
 	floor, err := r.floor(ctx, l)
 	if err != nil {
@@ -114,24 +138,50 @@ func (r *Repository) Savepoints(ctx context.Context, incarnation int) ([]Savepoi
 	return r.listSavepoints(ctx, l)
 }
 
+// settledSavepoints lists savepoints until it sees the same ones twice. A single listing can overlook that a round is kept,
+// if one savepoint of it is created behind the point to which the listing has come, and then another deleted before it.
+func (r *Repository) settledSavepoints(ctx context.Context, l life) ([]Savepoint, error) {
+	before, err := r.listSavepoints(ctx, l)
+	for err == nil {
+		var now []Savepoint
+		if now, err = r.listSavepoints(ctx, l); err == nil && slices.Equal(before, now) {
+			return now, nil
+		}
+		before = now
+	}
+	return nil, err
+}
+
 func (r *Repository) listSavepoints(ctx context.Context, l life) ([]Savepoint, error) {
-	var savepoints []Savepoint
+	savepoints, damage, err := r.readSavepoints(ctx, l)
+	if err == nil {
+		err = damage
+	}
+	return savepoints, err
+}
+
+// readSavepoints reads those that can be read. damage tells what is wrong with the others.
+func (r *Repository) readSavepoints(ctx context.Context, l life) (savepoints []Savepoint, damage, err error) {
 	for info, err := range r.store.List(ctx, l.savepoints()) {
 		if err != nil {
-			return nil, fmt.Errorf("list savepoints: %w", err)
+			return nil, nil, fmt.Errorf("list savepoints: %w", err)
 		}
 		var s Savepoint
 		err := r.readDocument(ctx, info.Name, kindSavepoint, &s)
 		if errors.Is(err, objstore.ErrNotFound) {
 			continue // deleted since it was listed
 		}
-		if err != nil {
-			return nil, fmt.Errorf("read savepoint: %w", err)
+		if name := strings.TrimSuffix(path.Base(info.Name), ".json"); err == nil && s.Name != name {
+			err = fmt.Errorf("%w: object %s holds savepoint %.80q", ErrCorrupt, info.Name, s.Name)
 		}
-		if name := strings.TrimSuffix(path.Base(info.Name), ".json"); s.Name != name {
-			return nil, fmt.Errorf("read savepoint: %w: object %s holds savepoint %q", ErrCorrupt, info.Name, s.Name)
+		switch {
+		case isDamage(err):
+			damage = errors.Join(damage, fmt.Errorf("read savepoint: %w", err))
+		case err != nil:
+			return nil, nil, fmt.Errorf("read savepoint: %w", err)
+		default:
+			savepoints = append(savepoints, s)
 		}
-		savepoints = append(savepoints, s)
 	}
-	return savepoints, nil
+	return savepoints, damage, nil
 }

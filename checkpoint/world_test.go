@@ -113,12 +113,14 @@ func allRounds(t testing.TB, r *Repository) []Round {
 
 // checkUsable is the promise of the package: whatever is listed as complete verifies, and every manifest
 // that exists names objects that are there and whole.
-func checkUsable(ctx context.Context, r *Repository) error {
-	for round, err := range r.Rounds(ctx, 1) {
+func checkUsable(ctx context.Context, r *Repository) error { return checkLife(ctx, r, 1) }
+
+func checkLife(ctx context.Context, r *Repository, incarnation int) error {
+	for round, err := range r.Rounds(ctx, incarnation) {
 		if err != nil {
 			return err
 		}
-		report, err := r.Verify(ctx, 1, round.Number)
+		report, err := r.Verify(ctx, incarnation, round.Number)
 		if errors.Is(err, ErrMissing) && !round.Complete {
 			continue // dropped since it was listed
 		}
@@ -130,7 +132,7 @@ func checkUsable(ctx context.Context, r *Repository) error {
 		}
 		for _, t := range report.Tasks {
 			for _, problem := range t.Problems {
-				if _, gone := r.Manifest(ctx, 1, round.Number, t.Task); errors.Is(gone, ErrMissing) && !report.Complete {
+				if _, gone := r.Manifest(ctx, incarnation, round.Number, t.Task); errors.Is(gone, ErrMissing) && !report.Complete {
 					continue
 				}
 				return fmt.Errorf("round %d (complete: %v), task %s: %w", round.Number, report.Complete, t.Task, problem)

@@ -284,10 +284,12 @@ func (db *DB) hasRoom() error {
 		}
 		db.disk.seen = db.disk.flushes.Load()
 		m := db.pebble.Metrics()
+		sublevels := int(m.Levels[0].Sublevels)
+		db.sublevels = min(db.sublevels, maxL0Sublevels+sublevels)
 		switch {
 		case m.MemTable.Count > 1 && int64(m.MemTable.Size) > limit:
 			reason = "flush"
-		case m.Levels[0].Sublevels > maxL0Sublevels:
+		case sublevels > db.sublevels:
 			reason = "compaction"
 		default:
 			if m.MemTable.Count == 1 {

@@ -164,11 +164,11 @@ func TestCutHoldsItsPositionWhileConfirmGoesOn(t *testing.T) {
 	var before []File
 	for round := range 3 {
 		pos, _ := db.Position()
-		c, err := db.Cut(context.Background(), filepath.Join(dir, fmt.Sprint("cut", round)))
+		c, err := db.Cut(context.Background(), filepath.Join(dir, fmt.Sprint("cut", round)), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := db.Cut(context.Background(), filepath.Join(dir, "other")); err != nil && !errors.Is(err, ErrCutOpen) {
+		if _, err := db.Cut(context.Background(), filepath.Join(dir, "other"), nil); err != nil && !errors.Is(err, ErrCutOpen) {
 			t.Fatal(err)
 		} else if err == nil {
 			t.Skip("the cut ended before the second one was asked for")
@@ -235,7 +235,7 @@ func TestRestoredCutIsAdoptedByAnyTask(t *testing.T) {
 	mustPut(t, NewValue(db, 1, numbers{}), "a", 5)
 	testCommit(t, db, 9)
 	cut := filepath.Join(dir, "cut")
-	c, err := db.Cut(context.Background(), cut)
+	c, err := db.Cut(context.Background(), cut, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -266,7 +266,7 @@ func TestCancelledCutLeavesTheStateAlone(t *testing.T) {
 	testCommit(t, db, 1)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	c, err := db.Cut(ctx, "cut")
+	c, err := db.Cut(ctx, "cut", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -286,7 +286,7 @@ func TestCutNeedsACommitBoundary(t *testing.T) {
 	t.Parallel()
 	db := testOpen(t, vfs.NewMem())
 	mustPut(t, NewValue(db, 1, numbers{}), "a", 1)
-	if _, err := db.Cut(context.Background(), "cut"); !errors.Is(err, ErrUncommitted) {
+	if _, err := db.Cut(context.Background(), "cut", nil); !errors.Is(err, ErrUncommitted) {
 		t.Errorf("cut within an epoch: error is %v, want ErrUncommitted", err)
 	}
 	if err := db.Apply(nil, Position{Epoch: 1}); !errors.Is(err, ErrUncommitted) {

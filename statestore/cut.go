@@ -5,6 +5,7 @@ package statestore
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -18,17 +19,29 @@ type File struct {
 	// always means the same bytes, so an upload of it need not be repeated.
 	// A directory restored from a checkpoint begins a new life.
 	Immutable bool
+	// Stored says that the file is not in the directory: the cut that this one
+	// builds upon has it under the same name.
+	Stored bool
 }
 
 // Cut is a copy of a task's state as of the call of DB.Cut, being made in the
 // background.
 type Cut struct {
+	db       *DB
 	dir      string
 	position Position
 	cancel   context.CancelFunc
 	done     chan error
-	ended    chan struct{} // closed when files and err are set
+	ended    chan struct{} // closed when what follows is set
 	files    []File
+
+	// What a later cut needs that builds upon this one.
+	flushed  int    // ordinal of the first table that was flushed after it
+	manifest []byte // content of Pebble's manifest
+	name     string // of that
+	whole    int64  // bytes of the tables of the whole cut below
+	added    int64  // bytes of the tables that increments have added to it
+	tables   int    // number of those
 }
 
 // Cut begins a copy of the state into dir, which must not exist and must be on
@@ -38,7 +51,14 @@ type Cut struct {
 // it has ended, confirmed epochs stay in memory, so dir holds exactly the state
 // and the position at the call. Cancelling ctx gives the cut up. Close waits
 // for the goroutine.
-func (db *DB) Cut(ctx context.Context, dir string) (*Cut, error) {
+//
+// With a cut of this DB as base, which has ended well and whose files are
+// stored, the new one may be an increment: then dir has only what was flushed
+// since, and the rest is marked as Stored. It is whole if base is nil, if the
+// increments together would be larger than the whole cut that they build upon,
+// or if something that was flushed is no longer there. A cut older than base
+// cannot be the base of another any more.
+func (db *DB) Cut(ctx context.Context, dir string, base *Cut) (*Cut, error) {
 	if err := db.writable(); err != nil {
 		return nil, fmt.Errorf("cut state: %w", err)
 	}
@@ -53,6 +73,7 @@ func (db *DB) Cut(ctx context.Context, dir string) (*Cut, error) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	c := &Cut{
+		db:       db,
 		dir:      dir,
 		position: db.position.clone(),
 		cancel:   cancel,
@@ -62,7 +83,7 @@ func (db *DB) Cut(ctx context.Context, dir string) (*Cut, error) {
 	db.cut = c
 	go func() {
 		defer cancel()
-		err := db.takeCut(ctx, c)
+		err := db.takeCut(ctx, c, base)
 		close(c.ended)
 		c.done <- err
 		close(c.done)
@@ -71,19 +92,94 @@ func (db *DB) Cut(ctx context.Context, dir string) (*Cut, error) {
 }
 
 // takeCut runs in the background. Nothing else writes to Pebble meanwhile.
-func (db *DB) takeCut(ctx context.Context, c *Cut) error {
+func (db *DB) takeCut(ctx context.Context, c, base *Cut) error {
+	if base != nil && (base.db != db || base.manifest == nil) {
+		base = nil // of a directory that was replaced, or failed
+	}
+	if base != nil {
+		db.flushes.release(base.flushed)
+	}
 	if err := db.flush(ctx.Done()); err != nil {
 		return fmt.Errorf("cut state of %s: %w", db.id, firstError(ctx.Err(), err))
 	}
-	if err := db.pebble.Checkpoint(c.dir); err != nil {
+	c.flushed = db.flushes.end()
+	if base != nil {
+		done, err := db.increment(ctx, c, base)
+		if err != nil {
+			return db.wrapCut(firstError(err, db.fs.RemoveAll(c.dir)))
+		}
+		if done {
+			return nil
+		}
+	}
+	if err := db.wholeCut(c); err != nil {
 		return db.wrapCut(err)
 	}
-	files, err := listFiles(db.fs, c.dir)
-	if err != nil {
-		return db.wrapCut(err)
-	}
-	c.files = files
 	return nil
+}
+
+func (db *DB) wholeCut(c *Cut) (err error) {
+	c.whole, c.added, c.tables = 0, 0, 0
+	if err := db.pebble.Checkpoint(c.dir); err != nil {
+		return err
+	}
+	if c.files, err = listFiles(db.fs, c.dir); err != nil {
+		return err
+	}
+	for _, f := range c.files {
+		switch {
+		case f.Immutable:
+			c.whole += f.Size
+		case strings.HasPrefix(f.Name, "MANIFEST-"):
+			c.name = f.Name
+		}
+	}
+	c.manifest, err = readFile(db.fs, db.fs.PathJoin(c.dir, c.name))
+	db.flushes.start(c.whole)
+	return err
+}
+
+// increment makes the cut of what was flushed since base; done is false if that
+// cannot be, or would be too much. Nobody opens the directory after a crash: so
+// nothing is synced.
+func (db *DB) increment(ctx context.Context, c, base *Cut) (done bool, err error) {
+	tables, ok := db.flushes.since(base.flushed)
+	if !ok {
+		return false, nil
+	}
+	if err := db.fs.MkdirAll(c.dir, 0o755); err != nil {
+		return false, err
+	}
+	if tables, err = db.flushes.fold(ctx, tables, c.dir); err != nil {
+		return false, err
+	}
+	c.name, c.whole, c.added, c.tables = base.name, base.whole, base.added, base.tables+len(tables)
+	for _, t := range tables {
+		c.added += int64(t.size)
+	}
+	if c.added > c.whole || c.tables > maxIncrementTables {
+		return false, db.fs.RemoveAll(c.dir)
+	}
+	for _, f := range base.files {
+		f.Stored = true
+		c.files = append(c.files, f)
+	}
+	if c.manifest = base.manifest; len(tables) == 0 {
+		return true, nil
+	}
+	if c.manifest, err = withTables(base.manifest, tables); err != nil {
+		return false, err
+	}
+	if err := writeFile(db.fs, c.dir, c.name, c.manifest); err != nil {
+		return false, err
+	}
+	i := slices.IndexFunc(c.files, func(f File) bool { return f.Name == c.name })
+	c.files[i] = File{Name: c.name, Size: int64(len(c.manifest))}
+	for _, t := range tables {
+		c.files = append(c.files, File{Name: t.name(), Size: int64(t.size), Immutable: !t.folded})
+	}
+	slices.SortFunc(c.files, func(a, b File) int { return strings.Compare(a.Name, b.Name) })
+	return true, nil
 }
 
 // wrapCut leaves marking a corrupt directory to the task's goroutine.
@@ -101,8 +197,9 @@ func (c *Cut) Position() Position { return c.position.clone() }
 // goroutine. After a failure dir is removed, as far as that is possible.
 func (c *Cut) Done() <-chan error { return c.done }
 
-// Files lists what is in dir, in name order, after Done gave nil. The directory
-// now belongs to the caller, who removes it.
+// Files lists what makes up the cut, in name order, after Done gave nil: what is
+// in dir, and what is Stored. The directory now belongs to the caller, who
+// removes it.
 func (c *Cut) Files() []File { return c.files }
 
 func listFiles(fsys vfs.FS, dir string) ([]File, error) {

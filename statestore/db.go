@@ -58,6 +58,7 @@ type DB struct {
 	cut      *Cut
 	held     []heldDelta
 	heldSize int64
+	flushes  flushes
 
 	iter     *pebble.Iterator // idle, for reuse; closed when Pebble changes
 	iterBusy bool
@@ -70,6 +71,9 @@ type DB struct {
 	disk    diskState
 	closed  bool
 	memSize int64 // of one memtable at most
+
+	// sublevels of level 0 above which Confirm waits for compactions.
+	sublevels int
 }
 
 // store is what the DB needs of a table, whatever its value type.
@@ -139,6 +143,9 @@ func (db *DB) open() (err error) {
 	if err := claim(db.fs, db.dir, db.id); err != nil {
 		return err
 	}
+	if err := db.flushes.init(db.fs, db.dir); err != nil {
+		return fmt.Errorf("open state of %s: remove links of earlier flushes: %w", db.id, err)
+	}
 	db.disk.init()
 	opts := db.res.pebbleOptions(db)
 	p, err := pebble.Open(db.dir, opts)
@@ -146,6 +153,7 @@ func (db *DB) open() (err error) {
 		return db.wrap("open state of "+db.id.String(), err)
 	}
 	db.pebble = p
+	db.sublevels = maxL0Sublevels + int(p.Metrics().Levels[0].Sublevels)
 	if err := db.readPosition(); err != nil {
 		_ = p.Close()
 		return err
@@ -283,6 +291,7 @@ func (db *DB) Close() error {
 	if cerr := db.pebble.Close(); cerr != nil {
 		err = firstError(err, db.wrap("close state of "+db.id.String(), cerr))
 	}
+	err = firstError(err, db.flushes.close())
 	if cause := db.disk.corruption(); cause != nil {
 		err = firstError(err, db.wrap("close state of "+db.id.String(), cause))
 	}

@@ -24,6 +24,17 @@
 //	Cut ──────── flush, link ────────▶ ended
 //	  │ Confirm: held, readable, bounded │ next call: held deltas reach Pebble
 //
+// A cut is whole, or an increment of an earlier one whose files are stored. The
+// tables that memtable flushes write hold all that has changed, so each is
+// linked as it is written; an increment adds those since the earlier cut, folded
+// into one, to that cut's manifest (increments.go):
+//
+//	 flush flush  flush      flush flush flush
+//	───1─────2──┬───3──────┬───4─────5─────6──┬───▶
+//	          whole     increment         increment
+//	         (all live    (+ 3)         (+ 4, 5, 6 as one)
+//	          tables)
+//
 // # Invariants
 //
 //	I1  Nothing reaches Pebble before Confirm (or Apply).
@@ -44,7 +55,10 @@
 //	    answered without a read.
 //	I9  After an Undo the stores, the list of what the epoch has changed and the
 //	    delta to come are those of before the Attempt.
-//	I10 Sum of Resources' shares: block cache with memtables, decoded caches,
+//	I10 The manifest of an increment names, at level 0, every table that was
+//	    flushed since the cut that it builds upon, or a fold of them; a table
+//	    that could not be linked breaks the chain, and the next cut is whole.
+//	I11 Sum of Resources' shares: block cache with memtables, decoded caches,
 //	    held deltas and a rest of at least 40% make up the budget.
 //
 // # Concurrency
@@ -72,6 +86,7 @@
 //
 //	db.go, identity.go, position.go  open, lock, identity; whose state, how far
 //	commit.go, delta.go, cut.go      epochs, changelog records, checkpoints
+//	increments.go, fold.go           cuts that have only what has changed
 //	value.go, mapstore.go, window.go the typed stores
 //	merge.go, timeline.go            cache and Pebble as one; what is known of times
 //	attempt.go                       changes that can be taken back
@@ -79,6 +94,9 @@
 //	index.go, keyarena.go, order.go, ranges.go, sort.go   what the table is made of
 //	key.go, iterate.go, reader.go    entry keys; reading what is stored
 //	pebble.go, resources.go, compactions.go, cgo_*.go   options and shared budgets
+//
+// In a state directory, beside Pebble's files: the identity, and increments/,
+// the links, which go with the process.
 //
 // # Has bitten us
 //

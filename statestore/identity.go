@@ -141,12 +141,15 @@ func markCorrupt(fsys vfs.FS, dir string, cause error) error {
 	return writeFile(fsys, dir, corruptFile, []byte(cause.Error()+"\n"))
 }
 
+// maxSmallFile is more than a file has that is read as a whole.
+const maxSmallFile = 64 << 20
+
 func readFile(fsys vfs.FS, name string) ([]byte, error) {
 	f, err := fsys.Open(name)
 	if err != nil {
 		return nil, err
 	}
-	b, err := io.ReadAll(io.LimitReader(f, 1<<20))
+	b, err := io.ReadAll(io.LimitReader(f, maxSmallFile))
 	return b, firstError(err, f.Close())
 }
 

@@ -42,6 +42,7 @@ type loggedEpoch struct {
 
 type openCut struct {
 	cut   *Cut
+	base  *Cut
 	state contents
 	long  bool // no files are made
 }
@@ -63,6 +64,9 @@ type machine struct {
 	epoch              uint64
 	cut                *openCut
 	cuts               int
+	stored             *vfs.MemFS // whole copies of what cuts hold
+	pending            []*Cut     // ended, and not yet stored
+	base               *Cut       // stored last
 }
 
 const (
@@ -184,7 +188,7 @@ func checkModel(t *testing.T, stores func(*machine) actions) {
 		}
 		res.shares.Decoded = int64(rapid.SampledFrom([]int{1, 4 << 10, 1 << 20}).Draw(rt, "cache bytes"))
 		res.shares.Held = int64(rapid.SampledFrom([]int{1, 1 << 20}).Draw(rt, "held bytes"))
-		m := &machine{t: rt, fs: vfs.NewCrashableMem(), res: res, working: contents{}, confirmed: contents{}}
+		m := &machine{t: rt, fs: vfs.NewCrashableMem(), stored: vfs.NewMem(), res: res, working: contents{}, confirmed: contents{}}
 		m.open()
 		defer func() {
 			if err := m.db.Close(); err != nil {
@@ -204,6 +208,7 @@ func checkModel(t *testing.T, stores func(*machine) actions) {
 			"abort":     m.abort,
 			"cut":       m.beginCut,
 			"end cut":   m.endCut,
+			"store cut": m.storeCut,
 			"reopen":    m.reopen,
 			"crash":     m.crash,
 			"apply":     m.apply,
@@ -536,9 +541,9 @@ func (m *machine) beginCut(t *rapid.T) {
 		return
 	}
 	m.cuts++
-	c, err := m.db.Cut(context.Background(), fmt.Sprintf("cuts/%d", m.cuts))
+	c, err := m.db.Cut(context.Background(), fmt.Sprintf("cuts/%d", m.cuts), m.base)
 	m.ok(err)
-	m.cut = &openCut{cut: c, state: m.confirmed}
+	m.cut = &openCut{cut: c, base: m.base, state: m.confirmed}
 }
 
 func (m *machine) endCut(*rapid.T) {
@@ -552,7 +557,18 @@ func (m *machine) endCut(*rapid.T) {
 		return
 	}
 	m.ok(<-c.cut.Done())
-	r, err := openReadOnly(m.fs, c.cut.Dir())
+	// What the store would have of it: what is in the directory, and what the
+	// cut before has.
+	dir := storedDir(c.cut)
+	m.ok(m.stored.MkdirAll(dir, 0o755))
+	for _, f := range c.cut.Files() {
+		fsys, from := vfs.FS(m.fs), c.cut.Dir()
+		if f.Stored {
+			fsys, from = m.stored, storedDir(c.base)
+		}
+		m.ok(vfs.CopyAcrossFS(fsys, m.fs.PathJoin(from, f.Name), m.stored, m.fs.PathJoin(dir, f.Name)))
+	}
+	r, err := openReadOnly(m.stored, dir)
 	m.ok(err)
 	pos, _, err := r.Position()
 	m.ok(err)
@@ -562,6 +578,19 @@ func (m *machine) endCut(*rapid.T) {
 	m.compare("cut", c.state, entries(m.t, r))
 	m.ok(r.Close())
 	m.ok(m.fs.RemoveAll(c.cut.Dir()))
+	m.pending = append(m.pending, c.cut)
+}
+
+func storedDir(c *Cut) string { return strings.Replace(c.Dir(), "cuts", "stored", 1) }
+
+// storeCut makes one of the cuts the base of those to come. What is pending
+// from before fails, or came later than it should: then it may be a base, too.
+func (m *machine) storeCut(t *rapid.T) {
+	if len(m.pending) == 0 {
+		return
+	}
+	i := rapid.IntRange(0, len(m.pending)-1).Draw(t, "which")
+	m.base, m.pending = m.pending[i], slices.Delete(m.pending, i, i+1)
 }
 
 func entries(t *rapid.T, r *Reader) contents {

@@ -298,7 +298,7 @@ func TestCutOnAFullDiskFailsAndProcessingGoesOn(t *testing.T) {
 	mustPut(t, s, "a", 1)
 	testCommit(t, db, 1)
 	full.On()
-	c, err := db.Cut(context.Background(), "cut")
+	c, err := db.Cut(context.Background(), "cut", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -311,7 +311,7 @@ func TestCutOnAFullDiskFailsAndProcessingGoesOn(t *testing.T) {
 	mustPut(t, s, "a", 2)
 	testCommit(t, db, 2)
 	full.Off()
-	if c, err = db.Cut(context.Background(), "cut"); err != nil {
+	if c, err = db.Cut(context.Background(), "cut", nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-c.Done(); err != nil {

@@ -20,7 +20,9 @@ const pebbleFormat = pebble.FormatTableFormatV6
 const noStall = 1 << 20
 
 // maxL0Sublevels is where Confirm waits for compactions: each sublevel is one
-// more table to look into on a miss.
+// more table to look into on a miss. A directory that was restored from
+// increments begins with more, and it waits if there are as many again; else it
+// would stand still until the last increment is compacted.
 const maxL0Sublevels = 32
 
 // pebbleOptions are the options of one task's database; each differs from
@@ -52,6 +54,8 @@ func (r *Resources) pebbleOptions(db *DB) *pebble.Options {
 		// 64 MiB per table at the bottom: few objects per checkpoint, while a
 		// compaction still replaces a small part of a large state.
 		LBaseMaxBytes: 64 << 20,
+		// Default 128 MiB. It is sent with every checkpoint.
+		MaxManifestFileSize: 64 << 10,
 		// Unused since FileCache is shared, but an honest bound for tools.
 		MaxOpenFiles: maxOpenTables,
 		// Within a DB one compaction at a time; between DBs the slots decide.
@@ -131,6 +135,7 @@ func (db *DB) flushEnded(info pebble.FlushInfo) {
 	db.disk.rotating.Store(false)
 	db.disk.flushes.Add(1)
 	if info.Err == nil {
+		db.flushes.add(info)
 		db.disk.flushed(db.res, int64(info.InputBytes))
 		if db.listen.Flush != nil {
 			db.listen.Flush(info.InputBytes, info.TotalDuration)

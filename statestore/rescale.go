@@ -159,7 +159,7 @@ func Join(ctx context.Context, o Options, parts []string, at Position, into stri
 	if err := db.Apply(nil, at); err != nil {
 		return nil, err
 	}
-	cut, err := db.Cut(ctx, into)
+	cut, err := db.Cut(ctx, into, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -408,7 +408,7 @@ func TestReaderScansWindowsInTheOrderOfTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	testCommit(t, db, 1)
-	c, err := db.Cut(context.Background(), "cut")
+	c, err := db.Cut(context.Background(), "cut", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -480,7 +480,7 @@ func TestEntriesOfAStoreAreThoseOfItsLayoutAndPrefix(t *testing.T) {
 		}
 	}
 	testCommit(t, db, 1)
-	c, err := db.Cut(context.Background(), "cut")
+	c, err := db.Cut(context.Background(), "cut", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

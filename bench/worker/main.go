@@ -5,6 +5,7 @@
 // error when records begin to flow.
 //
 //	worker keyedcount --in T --out T2 --brokers H:P [--bounded] [--coalesce] [--group G] [any streamd setting]
+//	worker newest --in T --out T2 --brokers H:P
 //	worker passthrough --in T --out T2 --brokers H:P [--bounded]
 //	worker nexmark --query q5 --prefix P --out T --brokers H:P [--bounded]
 package main
@@ -48,6 +49,7 @@ func root() *cobra.Command {
 	cmd := &cobra.Command{Use: "worker", SilenceUsage: true, SilenceErrors: true}
 	cmd.AddCommand(
 		workload("keyedcount", "count records per key: the first 8 bytes of the value", keyedCount),
+		workload("newest", "keep the newest value of each key", newest),
 		workload("passthrough", "copy records", passthrough),
 		workload("nexmark", "run a query of examples/nexmark", nexmark),
 	)
@@ -109,7 +111,9 @@ func run(ctx context.Context, cfg *config.Config, f flags, build builder) error 
 		defer os.RemoveAll(dir)
 		cfg.StateDir = dir
 	}
-	cfg.HTTPAddress = ""
+	if cfg.IsDefault("http.address") {
+		cfg.HTTPAddress = ""
+	}
 	opts := []engine.Option{engine.WithConfig(cfg), engine.OnReady(func() { fmt.Fprintln(os.Stderr, "READY") })}
 	if f.bounded {
 		opts = append(opts, engine.UntilEnd())
@@ -137,6 +141,18 @@ func keyedCount(f flags) (*stream.Pipeline, error) {
 		Count("count").
 		Stream(update...).
 		To(f.out)
+	return p, nil
+}
+
+// newest keeps all that it reads, and writes the number of bytes.
+func newest(f flags) (*stream.Pipeline, error) {
+	p := stream.NewPipeline("newest")
+	stream.From(p, f.in, codec.Uint64, codec.Bytes).
+		Group().
+		Reduce("newest", func(_, v []byte) []byte { return v }).
+		Stream().
+		Map(func(v []byte) int64 { return int64(len(v)) }).
+		To(f.out, codec.Int64)
 	return p, nil
 }
 

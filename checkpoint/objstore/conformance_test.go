@@ -24,3 +24,10 @@ func TestRetryKeepsTheContract(t *testing.T) {
 		return func() objstore.Store { return objstore.NewRetry(s, objstore.Policy{}) }
 	})
 }
+
+func TestRetryGetsThroughTroubles(t *testing.T) {
+	t.Parallel()
+	storetest.RunTroubled(t, func(*testing.T) (objstore.Store, func(storetest.Trouble, int)) {
+		return storetest.ThroughCalls(objstore.NewMem())
+	})
+}

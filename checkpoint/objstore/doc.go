@@ -10,7 +10,7 @@
 //
 // # Mental model
 //
-//	open.Open(url) ── Retry ── driver (dir, s3, Mem) ── bytes
+//	open.Open(url) ── Retry ── crypt, if there are keys ── driver (dir, s3, Mem) ── bytes
 //	                    └ the only place that repeats a call
 //
 // Drivers never repeat a call. They say of each error what it means: ErrNotFound, ErrExists, or

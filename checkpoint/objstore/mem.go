@@ -43,6 +43,27 @@ func (m *Mem) Get(ctx context.Context, name string) (io.ReadCloser, error) {
 	return io.NopCloser(bytes.NewReader(object.content)), nil
 }
 
+// GetRange implements Store.
+func (m *Mem) GetRange(ctx context.Context, name string, offset, length int64) (io.ReadCloser, error) {
+	if err := CheckRange(offset, length); err != nil {
+		return nil, fmt.Errorf("get object %s: %w", name, err)
+	}
+	object, err := m.lookup(ctx, "get", name)
+	if err != nil {
+		return nil, err
+	}
+	size := int64(len(object.content))
+	whole := offset == 0 && length < 0
+	if offset >= size && !whole {
+		return nil, fmt.Errorf("get object %s: it has %d bytes, asked from %d on: %w", name, size, offset, ErrRange)
+	}
+	part := object.content[offset:]
+	if length >= 0 && length < int64(len(part)) {
+		part = part[:length]
+	}
+	return io.NopCloser(bytes.NewReader(part)), nil
+}
+
 // Put implements Store.
 func (m *Mem) Put(ctx context.Context, name string, body Body) error {
 	return m.write(ctx, "put", name, body, true)

@@ -25,6 +25,9 @@ type Policy struct {
 	// successful calls give one back. When it is used up calls are made once, so that a store that
 	// is down is not also flooded. Default 200.
 	Budget int
+	// Stall is how long a call may go without moving a byte or giving an answer, default 1 min. Then it is
+	// given up and counts as failed with ErrTransient, since a connection may hang that nobody closes.
+	Stall time.Duration
 	// Rand gives numbers in [0, 1), default math/rand/v2. Called under a lock, one at a time.
 	Rand func() float64
 	// OnRetry, if set, hears of each repeat before its pause. Called by many goroutines at once.
@@ -40,7 +43,12 @@ type RetryInfo struct {
 	Err     error
 }
 
-const refundPerSuccess = 0.1
+const (
+	refundPerSuccess = 0.1
+	// damagedAttempts is how often a damaged content is read: what happened on the way is gone by then, so that
+	// what is still wrong is wrong in the store.
+	damagedAttempts = 3
+)
 
 // EnsureDefaults returns the policy with zero fields filled.
 func (p Policy) EnsureDefaults() Policy {
@@ -55,6 +63,9 @@ func (p Policy) EnsureDefaults() Policy {
 	}
 	if p.Budget <= 0 {
 		p.Budget = 200
+	}
+	if p.Stall <= 0 {
+		p.Stall = time.Minute
 	}
 	if p.Rand == nil {
 		p.Rand = rand.Float64
@@ -82,29 +93,47 @@ func NewRetry(inner Store, policy Policy) *Retry {
 
 // Get implements Store. It repeats the opening only; Read repeats the reading too.
 func (r *Retry) Get(ctx context.Context, name string) (io.ReadCloser, error) {
-	var body io.ReadCloser
-	err := r.do(ctx, "get", name, func() (err error) {
-		body, err = r.inner.Get(ctx, name)
+	return r.open(ctx, name, func(ctx context.Context) (io.ReadCloser, error) { return r.inner.Get(ctx, name) })
+}
+
+// GetRange implements Store. It repeats the opening only; ReadFrom goes on where a connection broke.
+func (r *Retry) GetRange(ctx context.Context, name string, offset, length int64) (io.ReadCloser, error) {
+	return r.open(ctx, name, func(ctx context.Context) (io.ReadCloser, error) { return r.inner.GetRange(ctx, name, offset, length) })
+}
+
+func (r *Retry) open(ctx context.Context, name string, get func(context.Context) (io.ReadCloser, error)) (io.ReadCloser, error) {
+	var content io.ReadCloser
+	err := r.do(ctx, "get", name, func(w *watch) error {
+		body, err := get(w.ctx)
+		if err == nil {
+			content = w.keep(body)
+		}
 		return err
 	})
-	return body, err
+	return content, err
 }
 
 func (r *Retry) read(ctx context.Context, name string, consume func(io.Reader) error) error {
-	return r.do(ctx, "get", name, func() error { return readOnce(ctx, r.inner, name, consume) })
+	return r.do(ctx, "get", name, func(w *watch) error {
+		body, err := r.inner.Get(w.ctx, name)
+		if err != nil {
+			return err
+		}
+		return consumeAndClose(w.keep(body), name, consume)
+	})
 }
 
 // Put implements Store.
 func (r *Retry) Put(ctx context.Context, name string, body Body) error {
-	return r.do(ctx, "put", name, func() error { return r.inner.Put(ctx, name, body) })
+	return r.do(ctx, "put", name, func(w *watch) error { return r.inner.Put(w.ctx, name, w.body(body)) })
 }
 
 // Create implements Store. If an attempt failed without a clear answer and a later one finds the name
 // taken, the object is read back: the same bytes are the own write, others are ErrExists.
 func (r *Retry) Create(ctx context.Context, name string, body Body) error {
 	ambiguous := false
-	return r.do(ctx, "create", name, func() error {
-		err := r.inner.Create(ctx, name, body)
+	return r.do(ctx, "create", name, func(w *watch) error {
+		err := w.verdict(r.inner.Create(w.ctx, name, w.body(body)))
 		switch {
 		case err == nil:
 			return nil
@@ -114,7 +143,7 @@ func (r *Retry) Create(ctx context.Context, name string, body Body) error {
 		case !ambiguous:
 			return err
 		}
-		same, compareErr := sameContent(ctx, r.inner, name, body)
+		same, compareErr := sameContent(w, r.inner, name, body)
 		if compareErr != nil {
 			return fmt.Errorf("create object %s: read back after an unclear answer: %w", name, compareErr)
 		}
@@ -127,14 +156,14 @@ func (r *Retry) Create(ctx context.Context, name string, body Body) error {
 
 // Delete implements Store.
 func (r *Retry) Delete(ctx context.Context, name string) error {
-	return r.do(ctx, "delete", name, func() error { return r.inner.Delete(ctx, name) })
+	return r.do(ctx, "delete", name, func(w *watch) error { return r.inner.Delete(w.ctx, name) })
 }
 
 // Stat implements Store.
 func (r *Retry) Stat(ctx context.Context, name string) (Info, error) {
 	var info Info
-	err := r.do(ctx, "stat", name, func() (err error) {
-		info, err = r.inner.Stat(ctx, name)
+	err := r.do(ctx, "stat", name, func(w *watch) (err error) {
+		info, err = r.inner.Stat(w.ctx, name)
 		return err
 	})
 	return info, err
@@ -145,19 +174,20 @@ func (r *Retry) Stat(ctx context.Context, name string) (Info, error) {
 func (r *Retry) List(ctx context.Context, prefix string) iter.Seq2[Info, error] {
 	return func(yield func(Info, error) bool) {
 		last, stopped := "", false
-		err := r.do(ctx, "list", prefix, func() error {
-			for info, err := range r.inner.List(ctx, prefix) {
+		err := r.do(ctx, "list", prefix, func(w *watch) error {
+			for info, err := range r.inner.List(w.ctx, prefix) {
 				if err != nil {
 					return err
 				}
-				if info.Name <= last {
-					continue
+				w.pause()
+				if info.Name > last {
+					last = info.Name
+					if !yield(info, nil) {
+						stopped = true
+						return nil
+					}
 				}
-				last = info.Name
-				if !yield(info, nil) {
-					stopped = true
-					return nil
-				}
+				w.progress()
 			}
 			return nil
 		})
@@ -167,33 +197,48 @@ func (r *Retry) List(ctx context.Context, prefix string) iter.Seq2[Info, error] 
 	}
 }
 
-func (r *Retry) do(ctx context.Context, op, name string, call func() error) error {
+func (r *Retry) do(ctx context.Context, op, name string, call func(*watch) error) error {
+	damaged := 0
 	for attempt := 1; ; attempt++ {
-		err := call()
+		w := r.watch(ctx)
+		err := w.end(call(w))
 		if err == nil {
 			r.refund()
 			return nil
 		}
-		if !errors.Is(err, ErrTransient) {
+		if errors.Is(err, ErrDamaged) {
+			damaged++
+		}
+		if err := r.again(ctx, damaged, RetryInfo{Op: op, Name: name, Attempt: attempt, Err: err}); err != nil {
 			return err
 		}
-		if ended := ctx.Err(); ended != nil {
-			return fmt.Errorf("%w: %w", ended, err)
-		}
-		if attempt >= r.policy.Attempts {
-			return fmt.Errorf("gave up after %d attempts: %w", attempt, err)
-		}
-		pause, ok := r.spend(attempt)
-		if !ok {
-			return fmt.Errorf("gave up after %d attempts, the budget of repeats is used up: %w", attempt, err)
-		}
-		if r.policy.OnRetry != nil {
-			r.policy.OnRetry(RetryInfo{Op: op, Name: name, Attempt: attempt, Pause: pause, Err: err})
-		}
-		if werr := wait(ctx, pause); werr != nil {
-			return fmt.Errorf("%w while waiting to repeat after: %w", werr, err)
-		}
 	}
+}
+
+// again waits and returns nil if the failed call may be made again; otherwise it returns the final error. damaged
+// is how often its content was.
+func (r *Retry) again(ctx context.Context, damaged int, failed RetryInfo) error {
+	err := failed.Err
+	if !errors.Is(err, ErrTransient) {
+		return err
+	}
+	if ended := ctx.Err(); ended != nil {
+		return fmt.Errorf("%w: %w", ended, err)
+	}
+	if failed.Attempt >= r.policy.Attempts || damaged >= damagedAttempts {
+		return fmt.Errorf("gave up after %d attempts: %w", failed.Attempt, err)
+	}
+	var ok bool
+	if failed.Pause, ok = r.spend(failed.Attempt); !ok {
+		return fmt.Errorf("gave up after %d attempts, the budget of repeats is used up: %w", failed.Attempt, err)
+	}
+	if r.policy.OnRetry != nil {
+		r.policy.OnRetry(failed)
+	}
+	if werr := wait(ctx, failed.Pause); werr != nil {
+		return fmt.Errorf("%w while waiting to repeat after: %w", werr, err)
+	}
+	return nil
 }
 
 // spend takes one repeat from the budget and says how long to wait before it.
@@ -230,12 +275,13 @@ func wait(ctx context.Context, d time.Duration) error {
 }
 
 // sameContent compares an object with a body without holding either in memory.
-func sameContent(ctx context.Context, s Store, name string, body Body) (bool, error) {
+func sameContent(w *watch, s Store, name string, body Body) (bool, error) {
 	same := true
-	err := readOnce(ctx, s, name, func(r io.Reader) error {
+	err := readOnce(w.ctx, s, name, func(r io.Reader) error {
 		theirs, ours := make([]byte, 32<<10), make([]byte, 32<<10)
 		own := io.NewSectionReader(body, 0, body.Size())
 		for {
+			w.progress()
 			n, err := io.ReadFull(r, theirs)
 			m, ownErr := io.ReadFull(own, ours[:n])
 			if ownErr != nil && n > 0 && ownErr != io.ErrUnexpectedEOF && ownErr != io.EOF {

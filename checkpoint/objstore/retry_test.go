@@ -260,6 +260,24 @@ func TestReadBeginsAnewAfterABreak(t *testing.T) {
 	})
 }
 
+func TestADamagedContentIsReadThreeTimes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		mem := objstore.NewMem()
+		if err := mem.Put(t.Context(), "a", strings.NewReader("x")); err != nil {
+			t.Fatal(err)
+		}
+		attempts := 0
+		err := objstore.Read(t.Context(), objstore.NewRetry(mem, objstore.Policy{}), "a", func(io.Reader) error {
+			attempts++
+			return objstore.Transient(objstore.ErrDamaged)
+		})
+		if !errors.Is(err, objstore.ErrDamaged) || attempts != 3 {
+			t.Errorf("error is %v after %d attempts", err, attempts)
+		}
+	})
+}
+
 func TestReadAllRefusesMoreThanItsLimit(t *testing.T) {
 	t.Parallel()
 	mem := objstore.NewMem()

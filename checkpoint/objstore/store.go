@@ -23,6 +23,11 @@ var (
 	ErrName = errors.New("object name is not allowed")
 	// ErrUnsafe says that a store breaks a promise that exactly-once processing rests on.
 	ErrUnsafe = errors.New("object store is unsafe for checkpoints")
+	// ErrRange says that GetRange was asked for a part that the object does not have.
+	ErrRange = errors.New("object has no such part")
+	// ErrDamaged says that a content is not the one that was written, as an encrypting store finds out. It comes
+	// with ErrTransient, because that may have happened on the way.
+	ErrDamaged = errors.New("object is damaged")
 	// ErrTooLarge says that an object is larger than the reader was prepared to take.
 	ErrTooLarge = errors.New("object is larger than allowed")
 )
@@ -48,6 +53,11 @@ type Store interface {
 	// Get opens an object for reading; the caller closes it. ErrNotFound if there is none. A read
 	// that fails half-way returns an error that wraps ErrTransient where reading anew may help.
 	Get(ctx context.Context, name string) (io.ReadCloser, error)
+	// GetRange opens a part of an object: length bytes from offset on, fewer where the object ends
+	// before, all the rest if length is negative. Otherwise it is like Get. A part that begins at or
+	// past the end is ErrRange, as are a negative offset and a length of 0; but (0, -1) is the whole
+	// object, which may be empty.
+	GetRange(ctx context.Context, name string, offset, length int64) (io.ReadCloser, error)
 	// Put writes an object, replacing one of the same name. May be repeated.
 	Put(ctx context.Context, name string, body Body) error
 	// Create writes an object only if the name is free; otherwise ErrExists. It is the fence of the
@@ -84,11 +94,60 @@ func readOnce(ctx context.Context, s Store, name string, consume func(io.Reader)
 	if err != nil {
 		return err
 	}
-	err = consume(body)
+	return consumeAndClose(body, name, consume)
+}
+
+func consumeAndClose(body io.ReadCloser, name string, consume func(io.Reader) error) error {
+	err := consume(body)
 	if cerr := body.Close(); err == nil && cerr != nil {
 		err = fmt.Errorf("close object %s: %w", name, cerr)
 	}
 	return err
+}
+
+// ReadFrom opens an object at offset, in bytes, and hands its content from there on to consume, once. It is
+// for objects that never change: if s is a *Retry, a connection that breaks is made anew at the byte where
+// it broke, and consume notices nothing. An offset at the end of the object gives no bytes. consume's own
+// error is returned as it is.
+func ReadFrom(ctx context.Context, s Store, name string, offset int64, consume func(io.Reader) error) error {
+	if r, ok := s.(*Retry); ok {
+		body := &resuming{ctx: ctx, retry: r, name: name, offset: offset}
+		return errors.Join(consume(body), body.close())
+	}
+	body, err := getFrom(ctx, s, name, offset)
+	if err != nil {
+		return err
+	}
+	return errors.Join(consume(body), body.Close())
+}
+
+// getFrom opens an object at offset, where there may be nothing more.
+func getFrom(ctx context.Context, s Store, name string, offset int64) (io.ReadCloser, error) {
+	body, err := s.GetRange(ctx, name, offset, -1)
+	if errors.Is(err, ErrRange) && offset > 0 {
+		info, statErr := s.Stat(ctx, name)
+		if statErr != nil {
+			return nil, statErr
+		}
+		if info.Size == offset {
+			return io.NopCloser(eof{}), nil
+		}
+	}
+	return body, err
+}
+
+// eof is a content of no bytes.
+type eof struct{}
+
+// Read implements io.Reader.
+func (eof) Read([]byte) (int, error) { return 0, io.EOF }
+
+// CheckRange says whether offset and length may be asked of GetRange. The error wraps ErrRange.
+func CheckRange(offset, length int64) error {
+	if offset < 0 || length == 0 {
+		return fmt.Errorf("%w: %d bytes from offset %d on", ErrRange, length, offset)
+	}
+	return nil
 }
 
 // ReadAll returns the content of a small object. More than limit bytes are ErrTooLarge.

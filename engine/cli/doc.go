@@ -8,7 +8,8 @@
 //   - Data goes to stdout, talk to stderr. There is no colour.
 //   - Where there is a table there is -o json, with stable names.
 //   - Settings are flags, environment variables, a file or defaults, in that order (package config).
-//   - Whatever deletes or starts something new has --dry-run; what deletes needs the application's id typed.
+//   - Whatever deletes or starts something new has --dry-run; what deletes needs the application's id typed,
+//     except gc, which deletes only what workers would.
 //   - The first SIGINT or SIGTERM ends the command cleanly, which for a worker is a drain; the second at once.
 //
 // # Exit codes

@@ -16,6 +16,7 @@ import (
 
 	"github.com/streamd/streamd/checkpoint"
 	"github.com/streamd/streamd/checkpoint/objstore"
+	"github.com/streamd/streamd/checkpoint/objstore/crypt"
 	"github.com/streamd/streamd/checkpoint/objstore/open"
 	"github.com/streamd/streamd/engine/config"
 	"github.com/streamd/streamd/engine/devbroker"
@@ -70,6 +71,7 @@ var reactions = []struct {
 	{worker.ErrTopologyChanged, exitInvalid},
 	{worker.ErrPartitionsChanged, exitInvalid},
 	{open.ErrURL, exitInvalid},
+	{crypt.ErrKeyFile, exitInvalid},
 	{checkpoint.ErrFutureFormat, exitInvalid},
 	{errTimeout, exitTimeout},
 	{context.DeadlineExceeded, exitTimeout},
@@ -86,6 +88,8 @@ var reactions = []struct {
 	{statestore.ErrLocked, exitPrecondition},
 	{statestore.ErrForeign, exitPrecondition},
 	{objstore.ErrUnsafe, exitPrecondition},
+	{crypt.ErrKey, exitPrecondition},
+	{crypt.ErrPlain, exitPrecondition},
 	{inspect.ErrSyntax, exitUsage},
 	{inspect.ErrKey, exitUsage},
 	{inspect.ErrForeign, exitInvalid},

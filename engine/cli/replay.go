@@ -3,21 +3,37 @@
 package cli
 
 import (
+	"context"
+
 	"github.com/spf13/cobra"
+
+	"github.com/streamd/streamd/engine/worker"
 )
 
 func (p *program) replayCommand() *cobra.Command {
 	var o lifeOptions
+	var at breakOptions
 	var until string
 	cmd := &cobra.Command{
 		Use:   "replay --from CHECKPOINT --as ID (--prefix PREFIX | --mute)",
 		Short: "Process again from a checkpoint, as another application",
 		Long: "Forks the application (see fork) and runs a worker of the fork here. With --until end it stops when it has read\n" +
 			"what the source topics hold; without, it goes on like any worker. The same command again goes on where the replay\n" +
-			"ended.",
-		Example: p.example("replay --from latest --as replay-1 --prefix replay-1. --until end", "replay --from 12 --as try --mute --dry-run"),
-		Args:    args(cobra.NoArgs),
+			"ended.\n\n" +
+			"With --break it stops before records and prints what each of them does: the entries that it changes, before and\n" +
+			"after, what it emits, and the watermark of its task. On a terminal it asks how to go on; else it goes on by itself.",
+		Example: p.example("replay --from latest --as replay-1 --prefix replay-1. --until end", "replay --from 12 --as try --mute --dry-run",
+			"replay --from 12 --as try --mute --break key=alice --break orders/3@1177"),
+		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			t, err := p.topology()
+			if err != nil {
+				return err
+			}
+			d, err := newDebugger(cmd, t, at)
+			if err != nil {
+				return err
+			}
 			own, b, err := p.fork(cmd, o)
 			if err != nil {
 				return err
@@ -29,7 +45,13 @@ func (p *program) replayCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := runWorker(cmd.Context(), wo); err != nil {
+			ctx, quit := context.WithCancel(cmd.Context())
+			defer quit()
+			if d != nil {
+				d.quit = quit
+				wo.Debug = &worker.Debug{Match: d.match, Step: d.stepped}
+			}
+			if err := runWorker(ctx, wo); err != nil {
 				return err
 			}
 			say(cmd, "the replay has ended; what it has stored goes by: %s reset --app-id %s --yes %s", p.name, own.AppID, own.AppID)
@@ -37,6 +59,7 @@ func (p *program) replayCommand() *cobra.Command {
 		},
 	}
 	o.addTo(cmd)
+	at.addTo(cmd)
 	addUntil(cmd, &until)
 	return withSettings(withOutput(cmd, "table", "json"), true)
 }

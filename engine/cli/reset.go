@@ -108,7 +108,7 @@ func openStore(ctx context.Context, cfg *config.Config) (objstore.Store, error) 
 	if cfg.StoreURL == "" {
 		return nil, nil
 	}
-	return open.Open(ctx, cfg.StoreURL)
+	return open.Open(ctx, cfg.StoreURL, open.Options{EncryptionKeys: cfg.StoreKeysFile})
 }
 
 func findLeftovers(ctx context.Context, cfg *config.Config, adm *kafka.Admin, store objstore.Store) (*leftovers, error) {

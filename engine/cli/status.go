@@ -136,7 +136,16 @@ func (st *applicationStatus) inputs(ctx context.Context, adm *kafka.Admin, group
 			return err
 		}
 	}
+	present := 0
+	for _, c := range group.Committed {
+		if m, err := core.DecodeMetadata(c.Metadata); err == nil {
+			present = max(present, m.Incarnation)
+		}
+	}
 	for tp, c := range group.Committed {
+		if m, err := core.DecodeMetadata(c.Metadata); err == nil && m.Incarnation < present {
+			continue // of a life before a rollback
+		}
 		in := inputStatus{Topic: tp.Topic, Partition: tp.Partition, Committed: c.Offset, Worker: owner[tp]}
 		if end, ok := ends[tp]; ok {
 			in.End, in.LagRecords = end, max(0, end-c.Offset)

@@ -55,9 +55,11 @@ type Config struct {
 	StateDir           string
 	Memory             int64 // bytes; 0: from the limit of the process, see MemoryBudget
 	StoreURL           string
+	StoreKeysFile      string
 	CheckpointInterval time.Duration
 	CheckpointTimeout  time.Duration
 	CheckpointsKept    int
+	CheckpointsKeptFor time.Duration // 0: CheckpointsKept alone decides
 	DrainTimeout       time.Duration
 
 	HTTPAddress  string

@@ -266,12 +266,16 @@ func (v *validator) state() {
 	v.atLeast("checkpoint.interval", c.CheckpointInterval, 100*time.Millisecond)
 	v.atLeast("checkpoint.timeout", c.CheckpointTimeout, time.Second)
 	v.number("checkpoints.kept", int64(c.CheckpointsKept), 1, 10_000)
+	v.atLeast("checkpoints.kept-for", c.CheckpointsKeptFor, 0)
 	v.atLeast("drain.timeout", c.DrainTimeout, time.Second)
 }
 
 func (v *validator) store() {
 	s := v.c.StoreURL
 	if s == "" {
+		if v.c.StoreKeysFile != "" {
+			v.bad("store.encryption-keys-file", "there is no object store to encrypt: set store.url")
+		}
 		return
 	}
 	u, err := url.Parse(s)
@@ -280,8 +284,8 @@ func (v *validator) store() {
 		v.bad("store.url", "it is not a URL") // the text may hold a password: it is not repeated
 	case u.User != nil:
 		v.bad("store.url", "credentials do not belong in the URL: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use the workload's identity")
-	case u.Scheme != "" && !slices.Contains([]string{"file", "s3", "mem"}, u.Scheme):
-		v.bad("store.url", "scheme %q is not known: use file, s3 or mem", u.Scheme)
+	case u.Scheme != "" && !slices.Contains([]string{"file", "s3", "gs", "azblob", "mem"}, u.Scheme):
+		v.bad("store.url", "scheme %q is not known: use file, s3, gs, azblob or mem", u.Scheme)
 	}
 }
 

@@ -103,7 +103,7 @@ func (c *Checkpoint) Store(name string) (*Store, error) {
 	st.Name = name
 	var v views
 	if c.own != nil {
-		v = c.own.Views
+		v.known = c.own.Views
 	}
 	s := newStore(st, known, codecs, v)
 	s.sub = sub

@@ -24,8 +24,11 @@ type decoder struct {
 	decode func(src []byte) (any, error)
 }
 
-// views are those of a pipeline's codecs, by id.
-type views map[string]codec.View
+// views are those of a pipeline's codecs.
+type views struct {
+	known map[string]codec.View // by id; nil in a binary that has no pipeline
+	trial *trial                // not nil: values are not shown, but decoded by the pipeline's own code
+}
 
 // widths are the lengths of values of codecs that have one.
 var widths = map[string]int{"int64": 8, "int32": 4, "uint64": 8, "float64": 8, "bool": 1, "time": 12, "uuid": 16}
@@ -81,6 +84,10 @@ func uuidText(b [16]byte) string {
 // decoder returns what reads the values of a codec. The pipeline's own view of a composite value comes before the general
 // one, since it has the names of the user's types.
 func (v views) decoder(id string) decoder {
+	view, own := v.known[id]
+	if own && v.trial != nil {
+		return v.trial.decoder(view.Check)
+	}
 	if d, ok := basic(id); ok {
 		return d
 	}
@@ -100,7 +107,7 @@ func (v views) decoder(id string) decoder {
 	if d, ok := v.ofJoin(id); ok {
 		return d
 	}
-	if view, ok := v[id]; ok {
+	if own {
 		return decoder{JSON, true, func(src []byte) (any, error) {
 			text, err := view.JSON(src)
 			return jsontext.Value(text), err

@@ -66,7 +66,7 @@ func (v views) parse(id, text string) (b []byte, what string, err error) {
 		}
 		return b, "a UUID", err
 	}
-	if view, ok := v[id]; ok && id != codec.Bytes.ID() {
+	if view, ok := v.known[id]; ok && id != codec.Bytes.ID() {
 		b, err = view.Encode([]byte(text))
 		return b, "the JSON", err
 	}

@@ -132,7 +132,7 @@ func (r *rig) publish(round int64) {
 	var tasks []partition.TaskID
 	for id, d := range r.dbs {
 		r.cuts++
-		cut, err := d.Cut(r.t.Context(), filepath.Join(r.dir, "cut"+strconv.Itoa(r.cuts)))
+		cut, err := d.Cut(r.t.Context(), filepath.Join(r.dir, "cut"+strconv.Itoa(r.cuts)), nil)
 		if err != nil {
 			r.t.Fatal(err)
 		}

@@ -26,7 +26,8 @@ type Store struct {
 	layout         layout //
 	views          views
 	key, subKey    decoder
-	values         []decoder // by the number of the codec
+	values         []decoder              // by the number of the codec
+	kept           func(src []byte) error // of a trial: says whether the pipeline reads a stored value
 }
 
 // layout is what the values of a store are made of, beside what its kind says.
@@ -63,6 +64,9 @@ func newStore(st topology.Store, known bool, codecs []string, v views) *Store {
 	}
 	for _, id := range ids {
 		s.values = append(s.values, v.decoder(id))
+	}
+	if v.trial != nil {
+		s.kept = v.known[ids[len(ids)-1]].CheckStored
 	}
 	return s
 }
@@ -117,7 +121,7 @@ func (s *Store) Unread() string {
 		return ""
 	}
 	hint := ""
-	if s.views == nil {
+	if s.views.known == nil {
 		hint = ": the pipeline's own may"
 	}
 	return fmt.Sprintf("store %s: what codec %s wrote is shown as bytes, since this binary does not know the codec%s", s.Name, strings.Join(ids, ", "), hint)
@@ -212,6 +216,9 @@ func (s *Store) setValue(r *Row, sub, value []byte) error {
 
 // stored decodes a value behind the number of its codec.
 func (s *Store) stored(r *Row, src []byte) (any, error) {
+	if s.kept != nil {
+		return s.views.trial.decoder(s.kept).decode(src)
+	}
 	version, value, err := codec.SplitStored(src)
 	if err != nil || version >= len(s.values) {
 		return nil, errors.New("none of its codecs wrote the value")

@@ -38,7 +38,8 @@ func (c Channel) end() int64 {
 }
 
 // SaveChannel writes the records of a channel to its file, in the order of their offsets, and returns how many there are.
-// Without any there is no file.
+// What tasks have announced of themselves is left out: they say it again where the records are read anew. Without any there is
+// no file.
 func SaveChannel(ctx context.Context, cfg *config.Config, c Channel) (records int64, err error) {
 	if c.From >= c.end() {
 		return 0, nil
@@ -57,7 +58,7 @@ func SaveChannel(ctx context.Context, cfg *config.Config, c Channel) (records in
 		if !ok {
 			return fmt.Errorf("offset %d: task %v wrote it, which is none that writes to the topic", r.Offset, id)
 		}
-		if r.Offset >= until {
+		if r.Offset >= until || isAnnouncement(r) {
 			return nil
 		}
 		return w.write(r)
@@ -270,8 +271,7 @@ type Rerouting struct {
 }
 
 // Write reads the channels of the topic, in the order of their partitions, and writes each record to where its key leads
-// now. Announcements go where the number of partitions changes: tasks say again how far they have come. A record of a task
-// that there is no more counts as one of another task of the same sub-topology: it comes before all that this one writes.
+// now. A record of a task that there is no more counts as one of another task of the same sub-topology: it comes before all that this one writes.
 func (re Rerouting) Write(channels []SavedChannel) ([]SavedChannel, error) {
 	targets := make([]*channelWriter, re.To)
 	defer func() {
@@ -323,9 +323,6 @@ func (re Rerouting) route(rec *kgo.Record, at, n int32, put func(int32, *kgo.Rec
 		return err
 	}
 	tasks := re.Tasks[id.SubTopology]
-	if isAnnouncement(rec) && (re.From != re.To || id.Partition >= tasks) {
-		return nil
-	}
 	if id.Partition >= tasks && tasks > 0 {
 		id.Partition %= tasks
 		framed := append(appendOrigin(nil, id), key...)

@@ -21,6 +21,7 @@ type input struct {
 	source     string // topic of the source in the topology: what the task's position calls the input
 	internal   bool
 	outOfOrder int64              // milliseconds
+	clock      bool               // event time follows the clock
 	writers    []partition.TaskID // of a repartition topic
 
 	next  int64 // the task's position: offset of the next record to process

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/streamd/streamd/operators"
 	"github.com/streamd/streamd/partition"
@@ -44,12 +45,17 @@ func (p *Point) Position(name func(topic string, internal bool) string) Position
 	return at
 }
 
-// Transplant sets the point to the begin of all repartition topics: those of another life of the application begin with
-// what was in flight at the point.
+// Transplant makes the point one of another life of the application, whose repartition topics begin with what was in flight,
+// and whose group counts its generations anew.
 func (p *Point) Transplant() {
 	for i := range p.inputs {
-		if p.inputs[i].internal {
-			p.inputs[i].next = 0
+		in := &p.inputs[i]
+		if in.internal {
+			in.next = 0
+		}
+		in.time.upstream = slices.Clone(in.time.upstream)
+		for u := range in.time.upstream {
+			in.time.upstream[u].generation = 0
 		}
 	}
 }
@@ -124,6 +130,7 @@ func (in *pointInput) appendTo(dst []byte) []byte {
 		dst = binary.AppendUvarint(dst, uint64(u.task.Partition))
 		dst = binary.AppendVarint(dst, u.heard.watermark)
 		dst = append(dst, byte(u.heard.status))
+		dst = binary.AppendUvarint(dst, uint64(u.generation))
 		dst = binary.AppendUvarint(dst, uint64(len(u.heard.run)))
 		dst = append(dst, u.heard.run...)
 	}
@@ -164,8 +171,9 @@ func decodePointInput(r *reader) (in pointInput) {
 		if b := r.take(1); b != nil {
 			heard.status = min(Status(b[0]), Finished)
 		}
+		generation := int32(r.uvarint())
 		heard.run = string(r.take(r.uvarint()))
-		in.time.hear(id, heard)
+		in.time.hear(id, heard, generation)
 	}
 	return in
 }

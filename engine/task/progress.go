@@ -31,7 +31,7 @@ func (in *input) unheard() inputTime {
 		it.now.status = Finished // the source has no such partition
 	}
 	for _, id := range in.writers {
-		it.hear(id, reading{watermark: operators.MinTime})
+		it.hear(id, reading{watermark: operators.MinTime}, 0)
 	}
 	return it
 }
@@ -63,7 +63,7 @@ func (t *Task) restore(p Point) {
 		}
 		for _, u := range was.upstream {
 			if t.inputs[i].writtenBy(u.task) {
-				in.hear(u.task, u.heard.in(t.run))
+				in.hear(u.task, u.heard.in(t.run), u.generation)
 			}
 		}
 		in.newest = was.newest
@@ -113,17 +113,17 @@ func (t *Task) awake(i int) {
 
 // hear takes the announcement in t.record.
 func (t *Task) hear(i int) error {
-	from, r, round, err := decodeAnnouncement(t.record.Value)
+	s, err := decodeAnnouncement(t.record.Value)
 	if err != nil {
 		return fmt.Errorf("task %v: %v at offset %d: %w", t.id, t.inputs[i].tp, t.record.Offset, err)
 	}
-	if round > max(t.time.round, t.time.barrier) {
-		t.time.barrier = round
+	if s.round > max(t.time.round, t.time.barrier) {
+		t.time.barrier = s.round
 	}
-	if !t.inputs[i].writtenBy(from) {
+	if !t.inputs[i].writtenBy(s.by) {
 		return nil
 	}
-	t.time.inputs[i].hear(from, r.in(t.run))
+	t.time.inputs[i].hear(s.by, s.reading.in(t.run), s.generation)
 	t.time.inputs[i].combine()
 	return t.advance()
 }
@@ -227,11 +227,25 @@ func (t *Task) Due(now time.Time) bool {
 		if t.settled(i, now) != t.time.inputs[i].now.status && !t.inputs[i].internal {
 			return true
 		}
+		if t.inputs[i].clock && t.clockMatters(now.UnixMilli()) {
+			return true
+		}
 	}
 	if t.proc.Due() <= t.time.now.watermark {
 		return true // what was left of it
 	}
 	return t.following() || t.out.due(t, now)
+}
+
+// clockEvery is how often a task whose event time follows the clock tells those downstream how late it is.
+const clockEvery = 1000 // milliseconds
+
+// clockMatters says whether the time by the clock lets something be done, here or downstream.
+func (t *Task) clockMatters(now operators.Time) bool {
+	if due := t.proc.Due(); due != operators.MaxTime && due <= now {
+		return true
+	}
+	return t.out.timed && len(t.out.outputs) > 0 && now-t.time.announced.at >= clockEvery
 }
 
 // settled is the status that an input of a user's topic should have.
@@ -257,6 +271,9 @@ func (t *Task) Tick(now time.Time) (err error) {
 	for i := range t.inputs {
 		if !t.inputs[i].internal {
 			t.time.inputs[i].now.status = t.settled(i, now)
+		}
+		if in := &t.time.inputs[i].now; t.inputs[i].clock {
+			in.watermark = max(in.watermark, now.UnixMilli())
 		}
 	}
 	if err := t.advance(); err != nil {
@@ -287,7 +304,8 @@ type announcer struct {
 	every      time.Duration
 	// quiet says that those downstream do not count this task as active: it must announce itself before the first
 	// record.
-	quiet bool
+	quiet      bool
+	generation int32 // of the group
 }
 
 func newAnnouncer(o Options) announcer {
@@ -312,6 +330,16 @@ func (a *announcer) due(t *Task, now time.Time) bool {
 	return a.timed && is.watermark > said.watermark && now.UnixMilli()-said.at >= a.every.Milliseconds()
 }
 
+// SetGeneration tells the task of a new generation of the group. Others may have been restarted, and may know less of it than
+// before: it says again what it is, before the first record that it writes.
+func (t *Task) SetGeneration(generation int32) {
+	if t.out.generation == generation {
+		return
+	}
+	t.out.generation, t.out.quiet = generation, true
+	t.time.announced.made, t.confirmed.announced.made = false, false
+}
+
 // Barrier is the round of a checkpoint that an upstream task has entered before it wrote what comes next: 0 if there is
 // none. The task processes nothing more until it has entered the round itself, and committed.
 func (t *Task) Barrier() int64 { return t.time.barrier }
@@ -330,7 +358,7 @@ func (a *announcer) announce(t *Task, r reading) {
 	for _, i := range a.outputs {
 		own := reading{operators.Later(r.watermark, -a.holds[i]), r.status, t.run}
 		for p := range a.partitions[i] {
-			buf := appendAnnouncement(a.output.Buffer(), t.id, own, t.time.round)
+			buf := said{t.id, own, t.time.round, a.generation}.appendTo(a.output.Buffer())
 			// Stamped with event time, so that it takes its place between the records of the other inputs.
 			a.output.Emit(operators.Emission{
 				Topic: i, Partition: p, Buf: buf, KeyLen: -1, Time: max(0, min(own.watermark, operators.MaxTime-1)), Control: true,

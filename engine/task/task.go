@@ -61,6 +61,9 @@ type Options struct {
 	Wake func()
 	// IdleAfter is how long an input must have been processed to its end before it counts as idle.
 	IdleAfter time.Duration
+	// Break, if not nil, says whether to stop before a record of an input, which is valid during the call. It is asked
+	// again when the task goes on.
+	Break func(input int, r *operators.Record) bool
 }
 
 // Task is one running task.
@@ -84,18 +87,20 @@ type Task struct {
 	time      eventTime // of the epoch in progress
 	prepared  eventTime // as of Prepare
 	confirmed eventTime
+	breaks    func(input int, r *operators.Record) bool
+	broken    bool           // Process has stopped before a record, as breaks wanted
 	acted     bool           // Tick has done something that is not committed yet
 	others    operators.Time // how far the other tasks of the sub-topology have come
 }
 
 // New builds the processors of a task.
 func New(o Options) (*Task, error) {
-	t := &Task{id: o.ID, db: o.DB, source: map[partition.TopicPartition]int{}, idleAfter: o.IdleAfter, now: o.Now, run: o.Run, others: operators.MinTime}
+	t := &Task{id: o.ID, db: o.DB, source: map[partition.TopicPartition]int{}, idleAfter: o.IdleAfter, now: o.Now, run: o.Run, breaks: o.Break, others: operators.MinTime}
 	for i, tp := range o.Inputs {
 		in := input{tp: tp, source: tp.Topic, end: -1, stop: noStop}
 		if i < len(o.SubTopology.Sources) {
 			src := o.SubTopology.Sources[i]
-			in.source, in.internal, in.outOfOrder = src.Topic, src.Internal, src.OutOfOrder
+			in.source, in.internal, in.outOfOrder, in.clock = src.Topic, src.Internal, src.OutOfOrder, src.ProcessingTime
 		}
 		if in.internal && i < len(o.Upstream) {
 			in.writers = o.Upstream[i]
@@ -126,7 +131,7 @@ func (t *Task) ID() partition.TaskID { return t.id }
 
 // Seek sets the task's position and drops what was enqueued. An input that p leaves out keeps its position.
 func (t *Task) Seek(p Position) {
-	t.waiting = 0
+	t.waiting, t.broken = 0, false
 	for i := range t.inputs {
 		in := &t.inputs[i]
 		in.queue, in.at = nil, 0
@@ -211,10 +216,11 @@ func (t *Task) Processed() int64 { return t.counted }
 func (t *Task) Last() (step string, r *operators.Record) { return t.ctx.Node, t.ctx.Record }
 
 // Process processes up to limit waiting records. Of several inputs the one with the earliest record goes first; where
-// one has more that is not here yet, the task may stop and wait for it. It also stops at a Barrier.
+// one has more that is not here yet, the task may stop and wait for it. It also stops at a Barrier, and where it Stopped.
 func (t *Task) Process(limit int) (n int, err error) {
 	defer t.contain(&err)
-	for n < limit && t.waiting > 0 && t.time.barrier == 0 {
+	t.broken = false
+	for n < limit && t.waiting > 0 && t.time.barrier == 0 && !t.broken {
 		if t.Full() {
 			if !t.calls.waiting() {
 				return n, nil
@@ -238,7 +244,8 @@ func (t *Task) Process(limit int) (n int, err error) {
 	return n, nil
 }
 
-// take processes records of the first batch of input i: those before the time until and up to a barrier, and at least one.
+// take processes records of the first batch of input i: those before the time until and up to a barrier, and at least one,
+// unless it is to stop before it.
 func (t *Task) take(i, limit int, until operators.Time) (n int, err error) {
 	in := &t.inputs[i]
 	b := in.queue[0]
@@ -249,6 +256,9 @@ func (t *Task) take(i, limit int, until operators.Time) (n int, err error) {
 		}
 		ok, err := b.Record(in.at, &t.record)
 		if err == nil && ok {
+			if t.breaks != nil && t.breaksAt(i) {
+				break
+			}
 			err = t.one(i)
 		}
 		if err != nil {
@@ -265,6 +275,15 @@ func (t *Task) take(i, limit int, until operators.Time) (n int, err error) {
 	}
 	return n, nil
 }
+
+// breaksAt says whether to stop before t.record.
+func (t *Task) breaksAt(i int) bool {
+	t.broken = (!t.inputs[i].internal || !isControl(&t.record)) && t.breaks(i, &t.record)
+	return t.broken
+}
+
+// Stopped says whether the last Process has stopped before a record since Options.Break wanted it.
+func (t *Task) Stopped() bool { return t.broken }
 
 // one processes t.record, of input i, and lets event time follow.
 func (t *Task) one(i int) error {

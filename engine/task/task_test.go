@@ -238,7 +238,7 @@ func FuzzPositionIsReadAsItWasWrittenOrRefused(f *testing.F) {
 	known := Point{reached: 12, inputs: []pointInput{
 		{source: "orders", next: 42, time: inputTime{newest: 15}},
 		{source: "x", internal: true, partition: 7, next: -1, time: inputTime{
-			newest: operators.MinTime, upstream: []upstream{{partition.TaskID{SubTopology: 1, Partition: 3}, reading{watermark: 9, status: Finished, run: "r"}}},
+			newest: operators.MinTime, upstream: []upstream{{partition.TaskID{SubTopology: 1, Partition: 3}, reading{watermark: 9, status: Finished, run: "r"}, 4}},
 		}},
 	}}
 	f.Add(known.AppendTo(nil))

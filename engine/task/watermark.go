@@ -74,10 +74,13 @@ func (p *Progress) Add(watermark operators.Time, s Status) {
 // Watermark is the lowest of those which are active, or the highest if none is.
 func (p *Progress) Watermark() operators.Time { return p.all.reading().watermark }
 
-// upstream is what a task has heard of one task that writes an input of it.
+// upstream is what a task has heard of one task that writes an input of it, and in which generation of the group. What was
+// idle may have got records since: that it is idle counts until some task of a newer generation is heard. From then on the
+// task is waited for, until it has spoken in that generation, too, as each does.
 type upstream struct {
-	task  partition.TaskID
-	heard reading
+	task       partition.TaskID
+	heard      reading
+	generation int32
 }
 
 // inputTime is what a task knows of event time in one input. Of a user's topic that is the newest time of a record, of
@@ -90,22 +93,29 @@ type inputTime struct {
 
 // hear takes an announcement. Watermarks never go back: an owner that has just taken the upstream task over may know
 // less than the one before.
-func (in *inputTime) hear(from partition.TaskID, r reading) {
+func (in *inputTime) hear(from partition.TaskID, r reading, generation int32) {
 	i, ok := slices.BinarySearchFunc(in.upstream, from, func(u upstream, id partition.TaskID) int { return u.task.Compare(id) })
 	if !ok {
-		in.upstream = slices.Insert(in.upstream, i, upstream{from, r})
+		in.upstream = slices.Insert(in.upstream, i, upstream{from, r, generation})
 		return
 	}
 	u := &in.upstream[i]
 	r.watermark = max(r.watermark, u.heard.watermark)
-	u.heard = r
+	u.heard, u.generation = r, generation
 }
 
 // combine brings the reading of a repartition topic up to date.
 func (in *inputTime) combine() {
-	all := newCombined()
+	all, newest := newCombined(), int32(0)
 	for _, u := range in.upstream {
-		all.add(u.heard)
+		newest = max(newest, u.generation)
+	}
+	for _, u := range in.upstream {
+		r := u.heard
+		if r.status == Idle && u.generation < newest {
+			r.status = Active
+		}
+		all.add(r)
 	}
 	in.now = all.reading()
 }
@@ -150,14 +160,23 @@ func (e *eventTime) combine() bool {
 
 const announcementFormat = 2
 
-// appendAnnouncement encodes what a task says of itself, and which round it has entered.
-func appendAnnouncement(dst []byte, id partition.TaskID, r reading, round int64) []byte {
-	dst = append(dst, announcementFormat, byte(r.status))
-	dst = binary.AppendUvarint(dst, uint64(id.SubTopology))
-	dst = binary.AppendUvarint(dst, uint64(id.Partition))
-	dst = binary.AppendVarint(dst, r.watermark)
-	dst = binary.AppendUvarint(dst, uint64(round))
-	return append(dst, r.run...)
+// said is an announcement as it is written: what a task says of itself, in which generation of the group, and which round
+// it has entered.
+type said struct {
+	by         partition.TaskID
+	reading    reading
+	round      int64
+	generation int32
+}
+
+func (s said) appendTo(dst []byte) []byte {
+	dst = append(dst, announcementFormat, byte(s.reading.status))
+	dst = binary.AppendUvarint(dst, uint64(s.by.SubTopology))
+	dst = binary.AppendUvarint(dst, uint64(s.by.Partition))
+	dst = binary.AppendVarint(dst, s.reading.watermark)
+	dst = binary.AppendUvarint(dst, uint64(s.round))
+	dst = binary.AppendUvarint(dst, uint64(s.generation))
+	return append(dst, s.reading.run...)
 }
 
 // isControl says whether a record of a repartition topic is an announcement.
@@ -165,18 +184,18 @@ func isControl(r *operators.Record) bool {
 	return len(r.Headers) == 1 && r.Headers[0].Key == operators.ControlHeader
 }
 
-// decodeAnnouncement reads what appendAnnouncement has written.
-func decodeAnnouncement(b []byte) (id partition.TaskID, heard reading, round int64, err error) {
+// decodeAnnouncement reads what appendTo has written.
+func decodeAnnouncement(b []byte) (said, error) {
 	if len(b) < 2 || b[0] != announcementFormat || Status(b[1]) > Finished {
-		return id, heard, 0, fmt.Errorf("decode announcement of %d bytes: %w", len(b), ErrPosition)
+		return said{}, fmt.Errorf("decode announcement of %d bytes: %w", len(b), ErrPosition)
 	}
 	r := reader{b: b[2:]}
-	id = partition.TaskID{SubTopology: int32(r.uvarint()), Partition: int32(r.uvarint())}
-	heard = reading{watermark: r.varint(), status: Status(b[1])}
-	round = int64(r.uvarint())
-	heard.run = string(r.b)
-	if r.bad || round < 0 {
-		return id, heard, 0, fmt.Errorf("decode announcement of %d bytes: %w", len(b), ErrPosition)
+	s := said{by: partition.TaskID{SubTopology: int32(r.uvarint()), Partition: int32(r.uvarint())}}
+	s.reading = reading{watermark: r.varint(), status: Status(b[1])}
+	s.round, s.generation = int64(r.uvarint()), int32(r.uvarint())
+	s.reading.run = string(r.b)
+	if r.bad || s.round < 0 || s.generation < 0 {
+		return said{}, fmt.Errorf("decode announcement of %d bytes: %w", len(b), ErrPosition)
 	}
-	return id, heard, round, nil
+	return s, nil
 }

@@ -39,7 +39,7 @@ func (w *Worker) openStore(ctx context.Context) error {
 	store := w.store
 	if store == nil {
 		var err error
-		if store, err = open.Open(ctx, w.cfg.StoreURL); err != nil {
+		if store, err = open.Open(ctx, w.cfg.StoreURL, open.Options{EncryptionKeys: w.cfg.StoreKeysFile}); err != nil {
 			return err
 		}
 	}

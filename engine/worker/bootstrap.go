@@ -145,6 +145,9 @@ func (w *Worker) planTopics(user map[string]kafka.TopicInfo) error {
 			if name := w.topicName(src.Topic, src.Internal); w.counts[name] == 0 {
 				return fmt.Errorf("no partition count can be found for topic %s: nothing that is known writes it", name)
 			}
+			if had := w.app.partitions[src.Topic]; src.Internal && had > 0 && w.cfg.RepartitionPartitions > 0 && had != int32(w.cfg.RepartitionPartitions) {
+				w.listener.keepsPartitions(src.Topic, had)
+			}
 		}
 	}
 	return nil

@@ -23,6 +23,7 @@ import (
 type published struct {
 	rt       *runningTask
 	db       *statestore.DB // whose files they are; nil: stateless
+	cut      *statestore.Cut
 	round    int64
 	manifest checkpoint.Manifest
 	uploaded int64
@@ -36,6 +37,34 @@ type published struct {
 type stored struct {
 	round    int64
 	position checkpoint.Position
+}
+
+// basis is the stored checkpoint that a task's next one builds upon. The zero value is none.
+type basis struct {
+	round  int64
+	files  map[string]checkpoint.File
+	tables map[string]checkpoint.File // those that need not be sent again from the same directory
+	cut    *statestore.Cut            // nil if the files were downloaded, or the task has no state
+}
+
+// newBasis makes a checkpoint one that others build upon. The number of a table is never given to another, unless the cut
+// says so; other files are rewritten under their names.
+func newBasis(m checkpoint.Manifest, cut *statestore.Cut) basis {
+	b := basis{round: m.Round, files: m.Known(), tables: m.Known(), cut: cut}
+	for name := range b.tables {
+		if !strings.HasSuffix(name, ".sst") {
+			delete(b.tables, name)
+		}
+	}
+	if cut == nil {
+		return b
+	}
+	for _, f := range cut.Files() {
+		if !f.Immutable {
+			delete(b.tables, f.Name)
+		}
+	}
+	return b
 }
 
 // seenRound is the newest round that the loop knows of.
@@ -82,7 +111,8 @@ func (w *Worker) beginCut(rt *runningTask) {
 		return
 	}
 	rt.storing++
-	u := checkpoint.Upload{Manifest: w.manifest(rt, round), Known: rt.known, KnownRound: rt.knownRound}
+	base := rt.basis
+	u := checkpoint.Upload{Manifest: w.manifest(rt, round), Known: base.tables, KnownRound: base.round}
 	ctx, cancel := context.WithCancel(w.hard)
 	rt.cancelCut, rt.cutDone = cancel, make(chan struct{})
 	began, held := w.now(), rt.changelogBytes
@@ -93,15 +123,15 @@ func (w *Worker) beginCut(rt *runningTask) {
 	if rt.db != nil {
 		u.Dir = w.cutDir(rt.id, round)
 		if err = os.RemoveAll(u.Dir); err == nil {
-			cut, err = rt.db.Cut(ctx, u.Dir)
+			cut, err = rt.db.Cut(ctx, u.Dir, base.cut)
 		}
 	}
-	frozen := rt.cutDone
+	db, frozen := rt.db, rt.cutDone
 	w.listener.paused(rt.pause + w.now().Sub(began))
 	w.routines.Go(func() {
-		d := published{rt: rt, db: rt.db, round: round, err: err, changelogBytes: held}
+		d := published{rt: rt, db: db, cut: cut, round: round, err: err, changelogBytes: held}
 		if err == nil {
-			d.err = freeze(ctx, cut, &u)
+			d.err = freeze(ctx, cut, base, &u)
 		}
 		cancel()
 		close(frozen)
@@ -133,7 +163,7 @@ func (w *Worker) abandonRound(round int64, why string) {
 }
 
 // freeze waits until the files are there that do not change any more.
-func freeze(ctx context.Context, cut *statestore.Cut, u *checkpoint.Upload) error {
+func freeze(ctx context.Context, cut *statestore.Cut, base basis, u *checkpoint.Upload) error {
 	if cut == nil {
 		return nil
 	}
@@ -146,7 +176,11 @@ func freeze(ctx context.Context, cut *statestore.Cut, u *checkpoint.Upload) erro
 		return context.Cause(ctx)
 	}
 	for _, f := range cut.Files() {
-		u.Files = append(u.Files, f.Name)
+		if f.Stored {
+			u.Inherited = append(u.Inherited, base.files[f.Name])
+		} else {
+			u.Files = append(u.Files, f.Name)
+		}
 	}
 	return nil
 }
@@ -244,28 +278,19 @@ func (w *Worker) checkpointed(d published) {
 		return // an earlier owner of the task has stored the same
 	}
 	w.listener.checkpointed(rt.id, d)
+	if errors.Is(d.err, checkpoint.ErrMissing) || errors.Is(d.err, checkpoint.ErrCorrupt) {
+		rt.basis = basis{} // what it is to build upon is gone: the next is whole
+	}
 	if d.err != nil {
 		return
 	}
 	rt.durableRound, rt.durableAt, rt.cutBytes = max(rt.durableRound, d.round), w.now(), d.changelogBytes
-	if d.db == rt.db { // else the local state was replaced meanwhile: its tables have the same names and are others
-		rt.knownRound, rt.known = d.round, tables(d.manifest)
+	if d.db == rt.db && d.round > rt.basis.round { // else the local state was replaced meanwhile: its tables have the same names and are others
+		rt.basis = newBasis(d.manifest, d.cut)
 	}
 	if !slices.ContainsFunc(rt.stored, func(s stored) bool { return s.round == d.round }) {
 		rt.stored = append(rt.stored, stored{d.round, d.manifest.Position})
 	}
-}
-
-// tables are the files of a checkpoint that a later one of the same directory need not send again: a table's number
-// is never given to another; other files are rewritten under their names.
-func tables(m checkpoint.Manifest) map[string]checkpoint.File {
-	known := m.Known()
-	for name := range known {
-		if !strings.HasSuffix(name, ".sst") {
-			delete(known, name)
-		}
-	}
-	return known
 }
 
 // housekeep does what has no event of its own.

@@ -29,6 +29,9 @@ func (w *Worker) prepareTask(rt *runningTask) error {
 		rt.pause, rt.barredAt = w.now().Sub(rt.barredAt), time.Time{}
 	}
 	deltas, err := rt.task.Prepare(int(w.cfg.ChangelogMaxRecordBytes))
+	if err == nil && rt.debug != nil {
+		err = rt.debug.prepared(rt)
+	}
 	if err != nil {
 		return err
 	}

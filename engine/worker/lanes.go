@@ -89,7 +89,7 @@ type turn struct {
 	until          time.Time
 	next           atomic.Int64 // index of the next task that a lane takes
 	records, bytes atomic.Int64
-	barrier        atomic.Bool   // a task stands at a barrier: the epoch is to end soon
+	barrier        atomic.Bool   // a task stands at a barrier, or before a record: the epoch is to end soon
 	ended          chan struct{} // one for each lane
 	once           sync.Once
 	err            error // the first; not to be read while lanes run
@@ -189,6 +189,11 @@ func (w *Worker) processUntil(rt *runningTask, t *turn) (n int, err error) {
 			rt.more = rt.task.Waiting() > 0
 			return n, nil
 		}
+		if rt.task.Stopped() {
+			t.barrier.Store(true)
+			rt.more = true
+			return n, nil
+		}
 		if k < slice {
 			return n, nil
 		}
@@ -250,6 +255,10 @@ func (w *Worker) setAside(work []partition.TaskID) []partition.TaskID {
 // runBacklog goes on with the tasks that the last turns have left with records: with one that has epochs of its own, if
 // none is in progress, else with all that share theirs.
 func (w *Worker) runBacklog() {
+	if rt := w.stoppedTask(); rt != nil {
+		w.stepOver(rt)
+		return
+	}
 	var together, alone []partition.TaskID
 	for _, id := range w.backlog {
 		switch {

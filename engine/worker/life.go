@@ -80,7 +80,10 @@ func Begin(ctx context.Context, o Options, life Life, dryRun bool) (Beginning, e
 	if err != nil {
 		return Beginning{}, err
 	}
-	defer w.release()
+	defer func() {
+		w.cease(errHalted)
+		w.release()
+	}()
 	for _, open := range w.topology.Openings {
 		if err := open(ctx); err != nil {
 			return Beginning{}, fmt.Errorf("open the codecs of the pipeline: %w", err)

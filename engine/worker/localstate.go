@@ -120,7 +120,7 @@ func (w *Worker) download(ctx context.Context, rt *runningTask, m checkpoint.Man
 		return fmt.Errorf("%w: the files of round %d are at epoch %d, the manifest says %d", checkpoint.ErrCorrupt, m.Round, have.Epoch, m.Position.Epoch)
 	}
 	rt.restore = restoreStats{source: "checkpoint", round: m.Round, bytes: stats.Bytes}
-	rt.known, rt.knownRound, rt.durableRound = tables(m), m.Round, m.Round
+	rt.basis, rt.durableRound = newBasis(m, nil), m.Round
 	return nil
 }
 
@@ -153,7 +153,7 @@ func (w *Worker) replaceLocal(rt *runningTask, next string) error {
 	dir := w.stateDir(rt.id)
 	rt.stopCut()
 	err := rt.db.Close()
-	rt.db, rt.task = nil, nil
+	rt.db, rt.task, rt.basis = nil, nil, basis{}
 	if err != nil {
 		return err
 	}

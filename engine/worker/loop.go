@@ -99,7 +99,7 @@ func (w *Worker) step(ev core.Event) {
 	for len(events) > 0 {
 		ev, events = events[0], events[1:]
 		if a, ok := ev.(core.Assigned); ok {
-			w.generation = a.Generation
+			w.enterGeneration(a.Generation)
 		}
 		w.effects = append(w.effects[:0], w.machine.Step(ev)...)
 		for _, e := range w.effects {
@@ -115,6 +115,17 @@ func (w *Worker) step(ev core.Event) {
 	}
 	w.status.phase(w.machine)
 	w.schedule()
+}
+
+// enterGeneration lets the tasks know of a new generation of the group. Those in the hands of a restore, or of a stuck lane,
+// hear of it afterwards.
+func (w *Worker) enterGeneration(generation int32) {
+	w.generation = generation
+	for id, rt := range w.tasks {
+		if !w.machine.Restoring(id) && !w.machine.Held(id) {
+			rt.task.SetGeneration(generation)
+		}
+	}
 }
 
 // do carries out one effect. A non-nil result is its reply; others come through the loop's channels.

@@ -18,6 +18,7 @@ type metrics struct {
 	aborts, dropped, retried                                              *prometheus.CounterVec
 	commitSeconds, epochRecords, checkpointSeconds, restoreSeconds        prometheus.Histogram
 	checkpointPause                                                       prometheus.Histogram
+	longestPause                                                          prometheus.Gauge
 }
 
 func newMetrics(w *Worker) *metrics {
@@ -51,6 +52,8 @@ func newMetrics(w *Worker) *metrics {
 	m.checkpointBytes = counter("checkpoint_uploaded_bytes_total", "Bytes uploaded for checkpoints.")
 	m.checkpointSeconds = histogram("checkpoint_seconds", "From the cut to the stored manifest, per task.", seconds)
 	m.checkpointPause = histogram("checkpoint_pause_seconds", "How long a checkpoint kept a task from processing, beyond the commit that is its cut.", prometheus.ExponentialBuckets(0.0001, 2, 16))
+	m.longestPause = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "streamd", Name: "checkpoint_pause_max_seconds", Help: "The longest of the pauses in checkpoint_pause_seconds since the start."})
+	m.registry.MustRegister(m.longestPause)
 	m.fallbacks = counter("checkpoint_fallbacks_total", "Checkpoints that a restore could not use.")
 	m.restoreBytes = counter("restore_downloaded_bytes_total", "Bytes downloaded to restore tasks.")
 	m.restoreSeconds = histogram("restore_seconds", "From a task's assignment to its first record.", seconds)

@@ -39,6 +39,7 @@ type observer struct {
 	now func() time.Time
 
 	lastEpochWarning time.Time
+	longestPause     time.Duration
 }
 
 func newObserver(log *zap.Logger, w *Worker) *observer {
@@ -126,6 +127,11 @@ func (o *observer) checkpointed(id partition.TaskID, d published) {
 	o.log.Info("checkpoint stored", zap.Stringer(keyTask, id), zap.Int64(keyRound, d.round), zap.Int64(keyBytes, d.uploaded), zap.Duration(keyDuration, d.took))
 }
 
+func (o *observer) keepsPartitions(step string, n int32) {
+	o.log.Warn("the repartition topic keeps the partitions that it has, whatever repartition.partitions says; rescale changes them",
+		zap.String(keyTopic, step), zap.Int32("partitions", n))
+}
+
 func (o *observer) halted(round int64) {
 	o.log.Info("halted at a checkpoint; the worker ends", zap.Int64(keyRound, round))
 }
@@ -135,7 +141,13 @@ func (o *observer) waitsForResume(round int64) {
 }
 
 // paused says for how long a checkpoint has kept a task from processing, beyond the commit that is its cut.
-func (o *observer) paused(took time.Duration) { o.m.checkpointPause.Observe(took.Seconds()) }
+func (o *observer) paused(took time.Duration) {
+	o.m.checkpointPause.Observe(took.Seconds())
+	if took > o.longestPause {
+		o.longestPause = took
+		o.m.longestPause.Set(took.Seconds())
+	}
+}
 
 func (o *observer) background(what string, err error) {
 	o.log.Warn("background work failed; it is tried again", zap.String(keyStep, what), zap.Error(err))

@@ -75,7 +75,7 @@ func (w *Worker) rescale(ctx context.Context) error {
 	if _, err := w.repo.StartRound(ctx, w.names.Incarnation, w.cut.Round, checkpoint.GoOn); err != nil {
 		return err
 	}
-	if _, err := w.repo.AdoptManifests(ctx, w.adopted(same)); err != nil {
+	if _, err := w.repo.AdoptManifests(ctx, w.cut, w.adopted(same)); err != nil {
 		return err
 	}
 	for _, r := range w.rescaled {

@@ -139,6 +139,7 @@ func (w *Worker) restoreEnded(r restoreResult) {
 	}
 	if r.err == nil {
 		r.rt.outbox.Use(w.producer)
+		r.rt.task.SetGeneration(w.generation)
 	}
 	w.step(core.Restored{Task: r.rt.id, Attempt: r.attempt, Err: r.err})
 	early := w.early
@@ -223,6 +224,9 @@ func (w *Worker) buildTask(rt *runningTask, at task.Position, round int64) error
 			MaxRecord: int(w.cfg.MaxRecordBytes()),
 		}
 		w.timeOptions(rt, &o)
+		if w.debug != nil {
+			w.watch(rt, &o)
+		}
 		t, err := task.New(o)
 		if err != nil {
 			return err

@@ -107,7 +107,11 @@ func (w *Worker) raiseRound(n int64) {
 // completeRound completes the newest round, if all tasks have stored their part, and collects what is superseded by it. One
 // worker does.
 func (w *Worker) completeRound(n int64) error {
-	if n <= w.completedRound || !w.completes.Load() {
+	if !w.completes.Load() {
+		w.collector = nil // who owns the first task next claims it
+		return nil
+	}
+	if n <= w.completedRound {
 		return nil
 	}
 	err := w.repo.CompleteRound(w.hard, checkpoint.Completion{
@@ -122,7 +126,22 @@ func (w *Worker) completeRound(n int64) error {
 		return err
 	}
 	w.completedRound = n
-	_, err = w.repo.Collect(w.hard, w.names.Incarnation, w.cfg.CheckpointsKept)
+	return w.collect()
+}
+
+// collect removes what is superseded. Should another process have claimed that, this worker claims it back after a later
+// round, if it still is the one that completes rounds.
+func (w *Worker) collect() (err error) {
+	if w.collector == nil {
+		keep := checkpoint.Retention{Kept: w.cfg.CheckpointsKept, KeptFor: w.cfg.CheckpointsKeptFor}
+		if w.collector, err = w.repo.Claim(w.hard, w.names.TransactionalID("rounds"), keep); err != nil {
+			return err
+		}
+	}
+	_, err = w.collector.Collect(w.hard)
+	if errors.Is(err, checkpoint.ErrSuperseded) {
+		w.collector, err = nil, nil
+	}
 	return err
 }
 

@@ -147,7 +147,7 @@ func (w *Worker) tick() {
 			n, err = rt.task.Process(1 << 30) // what has waited for calls
 			records.Add(int64(n))
 		}
-		if rt.task.Barrier() > 0 {
+		if rt.task.Barrier() > 0 || rt.task.Stopped() {
 			barrier.Store(true)
 			rt.more = rt.task.Waiting() > 0
 		}

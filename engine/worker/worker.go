@@ -38,6 +38,8 @@ type Options struct {
 	Store objstore.Store
 	// Ready is called once, when the first task begins to read.
 	Ready func()
+	// Debug, if not nil, has tasks stop before records. It is for replays.
+	Debug *Debug
 }
 
 // Worker is one process of an application. Run may be called once.
@@ -46,6 +48,7 @@ type Worker struct {
 	topology *topology.Topology
 	untilEnd bool
 	ready    func()
+	debug    *Debug // nil: nobody watches
 	now      func() time.Time
 	listener *observer
 	status   *Status
@@ -100,6 +103,8 @@ type Worker struct {
 	left            bool
 	failure         error
 	bounded         *bounded
+
+	collector *checkpoint.Collector // the round watcher's own; nil: collection is not claimed
 
 	// shared with the round watcher
 	round          atomic.Int64 // newest round started
@@ -166,8 +171,7 @@ type runningTask struct {
 	cutDone      chan struct{} // closed when its files are frozen
 	durableRound int64         // newest round whose manifest is in the store
 	durableAt    time.Time
-	known        map[string]checkpoint.File // tables that the manifest of knownRound names
-	knownRound   int64
+	basis        basis    // of the next checkpoint
 	stored       []stored // checkpoints of this ownership that recovery may fall back to, oldest first
 	untrimmed    bool
 	trimming     atomic.Bool
@@ -175,6 +179,8 @@ type runningTask struct {
 	changelogBytes int64
 	cutBytes       int64 // of changelogBytes, what the newest stored checkpoint holds
 	lags           map[partition.TopicPartition]int64
+
+	debug *debugged // nil: nobody watches
 }
 
 // New checks the options. Nothing starts before Run.
@@ -192,8 +198,11 @@ func New(o Options) (*Worker, error) {
 	if cfg.Lanes == 0 {
 		cfg.Lanes = defaultLanes()
 	}
+	if o.Debug != nil {
+		cfg.Lanes = 1
+	}
 	w := &Worker{
-		cfg: &cfg, topology: o.Topology, untilEnd: o.UntilEnd, ready: o.Ready, store: o.Store, now: time.Now,
+		cfg: &cfg, topology: o.Topology, untilEnd: o.UntilEnd, ready: o.Ready, debug: o.Debug, store: o.Store, now: time.Now,
 		machine:     core.New(core.Options{AtLeastOnce: cfg.Guarantee == config.AtLeastOnce}),
 		tasks:       map[partition.TaskID]*runningTask{},
 		closing:     map[partition.TaskID]chan struct{}{},

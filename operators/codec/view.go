@@ -13,6 +13,10 @@ type View struct {
 	JSON func(src []byte) ([]byte, error)
 	// Encode returns the bytes that the codec writes for a value that is given as JSON.
 	Encode func(text []byte) ([]byte, error)
+	// Check says whether the codec reads an encoded value, and for a former codec whether it can be upgraded.
+	Check func(src []byte) error
+	// CheckStored is Check for a value that a pipeline keeps, as Stored wrote it.
+	CheckStored func(src []byte) error
 }
 
 // jsonForm is a codec whose values have a JSON form of their own.
@@ -33,12 +37,22 @@ func Views[T any](c Codec[T]) map[string]View {
 		}
 		return c.Append(nil, v)
 	}
+	kept := Stored(c)
+	checkStored := func(src []byte) error {
+		_, err := kept.Decode(src)
+		return err
+	}
 	views := map[string]View{c.ID(): {
 		JSON: func(src []byte) ([]byte, error) {
 			v, err := c.Decode(src)
 			return toJSON(c, v, err)
 		},
 		Encode: encode,
+		Check: func(src []byte) error {
+			_, err := c.Decode(src)
+			return err
+		},
+		CheckStored: checkStored,
 	}}
 	for version, id := range Former(c) {
 		if _, taken := views[id]; taken {
@@ -50,6 +64,11 @@ func Views[T any](c Codec[T]) map[string]View {
 				return toJSON(c, v, err)
 			},
 			Encode: encode,
+			Check: func(src []byte) error {
+				_, err := decodeVersion(c, version, src)
+				return err
+			},
+			CheckStored: checkStored,
 		}
 	}
 	return views

@@ -41,6 +41,31 @@ func TestViewsShowValuesAsJSONAndEncodeThemAgain(t *testing.T) {
 	}
 }
 
+func TestViewsCheckValuesWithoutShowingThem(t *testing.T) {
+	t.Parallel()
+	now := codec.Migrate(codec.Int64, codec.Float64, func(n int64) float64 { return float64(n) })
+	old, err := codec.Stored(codec.Int64).Append(nil, 5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nan, err := codec.Stored(now).Append(nil, math.NaN())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, view := range codec.Views(now) {
+		for what, err := range map[string]error{"former": view.CheckStored(old), "present": view.CheckStored(nan), "bare": view.Check(nan[1:])} {
+			if err != nil {
+				t.Errorf("%s refuses a %s value: %v", id, what, err)
+			}
+		}
+		for _, broken := range [][]byte{old[:3], append([]byte{9}, old[1:]...), nil} {
+			if view.CheckStored(broken) == nil || view.Check([]byte("short")) == nil {
+				t.Errorf("%s takes %x", id, broken)
+			}
+		}
+	}
+}
+
 func TestViewOfWhatJSONCannotHoldIsAnError(t *testing.T) {
 	t.Parallel()
 	nan, err := codec.Float64.Append(nil, math.NaN())

@@ -33,8 +33,8 @@ func GlobalTableFrom[K, V any](p *Pipeline, topic string, key codec.Codec[K], va
 	if len(decode) > 0 && !skips {
 		p.fail(label, fmt.Sprintf("the policy %q is not for global tables", decode), "use Fail or Skip, without conditions")
 	}
-	if o.eventTime != nil || o.outOfOrder != 0 {
-		p.fail(label, "it has an option of event time", "leave EventTime and OutOfOrder out: the rows of a global table have no time")
+	if o.eventTime != nil || o.outOfOrder != 0 || o.processing {
+		p.fail(label, "it has an option of event time", "leave EventTime, ProcessingTime and OutOfOrder out: the rows of a global table have no time")
 	}
 	g := topology.Global{Topic: topic, OnDecodeError: decode.String(),
 		KeyCodec:   need(p, label, "the key", key, "give GlobalTableFrom a key codec"),

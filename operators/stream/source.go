@@ -23,12 +23,20 @@ type sourceOptions struct {
 	name       string // of a table's store; "": the topic's
 	eventTime  any    // func(K, V) time.Time
 	outOfOrder time.Duration
+	processing bool           // ProcessingTime
 	history    *time.Duration // of a versioned table
 }
 
 // EventTime takes a record's time from its content instead of its Kafka timestamp. K and V are those of the source.
 func EventTime[K, V any](of func(K, V) time.Time) SourceOption {
 	return func(o *sourceOptions) { o.eventTime = of }
+}
+
+// ProcessingTime makes the time of a record that at which it is processed, by the worker's clock, and lets event time follow
+// that clock: windows close when the clock says so, whether records come or not. Results then differ from run to run, also
+// after a crash. Time never goes back, even where the clock does.
+func ProcessingTime() SourceOption {
+	return func(o *sourceOptions) { o.processing = true }
 }
 
 // OutOfOrder says by how much event time a record may come after a newer one of its partition without being late.
@@ -57,7 +65,7 @@ func FromTopics[K, V any](p *Pipeline, topics []string, key codec.Codec[K], valu
 			"leave it out: As names the store of TableFrom, and a stream has none")
 	}
 	o.noHistory(p, label)
-	src := &sourceNode[K, V]{key: key, value: value, rules: o.rules, outOfOrder: outOfOrderOf(p, label, o)}
+	src := &sourceNode[K, V]{key: key, value: value, rules: o.rules, outOfOrder: outOfOrderOf(p, label, o), processing: processingOf(p, label, o)}
 	if of := eventTimeOf[K, V](p, label, o); of != nil {
 		src.time = func(k K, v V, _ operators.Time) operators.Time { return of(k, v).UnixMilli() }
 	}
@@ -91,6 +99,14 @@ func eventTimeOf[K, V any](p *Pipeline, label string, o sourceOptions) func(K, V
 	return of
 }
 
+// processingOf says whether the source goes by the clock.
+func processingOf(p *Pipeline, label string, o sourceOptions) bool {
+	if o.processing && (o.eventTime != nil || o.outOfOrder != 0) {
+		p.fail(label, "it has ProcessingTime, and EventTime or OutOfOrder", "leave the latter out: by the clock, records come in order")
+	}
+	return o.processing
+}
+
 // outOfOrderOf returns what OutOfOrder gave, in milliseconds.
 func outOfOrderOf(p *Pipeline, label string, o sourceOptions) int64 {
 	if o.outOfOrder < 0 {
@@ -110,6 +126,7 @@ type sourceNode[K, V any] struct {
 	rules          rules                                     // for records that do not decode
 	time           func(K, V, operators.Time) operators.Time // of a record with this timestamp; nil: just that
 	outOfOrder     int64                                     // milliseconds
+	processing     bool                                      // the time is that of the clock
 }
 
 // read declares the source as one of topics of the user's.
@@ -138,7 +155,7 @@ func (s *sourceNode[K, V]) declare(p *Pipeline, n *topology.Node, internal bool,
 	for _, topic := range topics {
 		p.graph.Sources = append(p.graph.Sources, topology.GraphSource{
 			Node: n.ID, Topic: topic, Internal: internal, KeyCodec: s.keyID, ValueCodec: s.valueID, FormerValueCodecs: s.former, OnDecodeError: s.rules.String(),
-			OutOfOrder: s.outOfOrder,
+			OutOfOrder: s.outOfOrder, ProcessingTime: s.processing,
 		})
 	}
 	p.openers[n.ID] = s
@@ -150,6 +167,9 @@ func (s *sourceNode[K, V]) open(t *task) (func(*operators.Record) error, error) 
 		return nil, err
 	}
 	ctx, label, timeOf := t.rt.Context, s.label, s.time
+	if s.processing {
+		timeOf = func(K, V, operators.Time) operators.Time { return max(t.rt.Now().UnixMilli(), ctx.Watermark) }
+	}
 	decodeKey, decodeValue := decoder(s.key), decoder(s.value)
 	if s.internal {
 		decodeValue = unversioned(s.value, decodeValue)

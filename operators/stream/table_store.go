@@ -34,7 +34,7 @@ func TableFrom[K, V any](p *Pipeline, topic string, key codec.Codec[K], value co
 // is none that is valid.
 func newTableSource[K, V any](p *Pipeline, topic string, key codec.Codec[K], value codec.Codec[V], o sourceOptions) (src *sourceNode[K, optional[V]], name string) {
 	label := fromLabel([]string{topic})
-	src = &sourceNode[K, optional[V]]{key: key, value: optionalCodec[V]{value}, rules: o.rules, outOfOrder: outOfOrderOf(p, label, o)}
+	src = &sourceNode[K, optional[V]]{key: key, value: optionalCodec[V]{value}, rules: o.rules, outOfOrder: outOfOrderOf(p, label, o), processing: processingOf(p, label, o)}
 	if of := eventTimeOf[K, V](p, label, o); of != nil {
 		src.time = func(k K, v optional[V], timestamp operators.Time) operators.Time {
 			if !v.has {

@@ -70,9 +70,9 @@ func (d *Driver) Checkpoint() {
 
 func (r *runner) checkpoint() (*checkpoint, error) {
 	// A crash brings back what was removed, so every cut has a directory of its own.
-	r.d.cuts++
-	fs, dir := r.d.disk, fmt.Sprintf("/cuts/%d", r.d.cuts)
-	cut, err := r.db.Cut(context.Background(), dir)
+	r.d.frozen++
+	fs, dir := r.d.disk, fmt.Sprintf("/cuts/%d", r.d.frozen)
+	cut, err := r.db.Cut(context.Background(), dir, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -32,7 +32,10 @@ type Driver struct {
 	disk       *vfs.MemFS
 	standbys   *vfs.MemFS                       // where State keeps its copies
 	kept       map[partition.TaskID]*checkpoint // the last Checkpoint
-	cuts       int                              // made so far
+	frozen     int                              // checkpoints of tasks made so far
+	generation int32                            // of processes
+	round      int64                            // newest that was begun
+	complete   *pipelineCut                     // of the last complete round; nil: there is none
 	now        time.Time
 	sequence   int64
 	skipped    []operators.Failure
@@ -148,6 +151,7 @@ func (d *Driver) nextSequence() int64 {
 // start begins a process on what is on the disk.
 func (d *Driver) start() {
 	d.t.Helper()
+	d.generation++
 	d.startGlobals()
 	for _, r := range d.tasks {
 		if err := r.start(); err != nil {
@@ -209,8 +213,11 @@ func (d *Driver) Process(n int) int {
 // such record it does nothing.
 func (d *Driver) Commit() {
 	d.t.Helper()
-	if _, err := d.commit(); err != nil {
-		d.fail("%v", err)
+	for touched := 1; touched > 0; { // while a round is in progress, some tasks may commit later than others
+		var err error
+		if touched, err = d.commit(); err != nil {
+			d.fail("%v", err)
+		}
 	}
 }
 
@@ -376,21 +383,41 @@ func (d *Driver) commit() (int, error) {
 	return len(touched), nil
 }
 
+// committing returns the tasks that take part in a commit: all that have something to commit, or some of them.
+func (d *Driver) committing() []*runner {
+	var all, some []*runner
+	for _, r := range d.tasks {
+		if r.touched() {
+			all = append(all, r)
+			if !d.apart(r) {
+				some = append(some, r)
+			}
+		}
+	}
+	if len(some) == 0 {
+		return all
+	}
+	return some
+}
+
+// apart says whether a task leaves its work to a commit of its own. Where the test chooses the order, tasks commit at times
+// of their own while a round is in progress, as on several workers.
+func (d *Driver) apart(r *runner) bool {
+	return d.choose != nil && d.round > 0 && (r.cut == nil || r.cut.round < d.round) && d.choose(3) == 0
+}
+
 // transact does what the broker does of a commit: on return it stands, but the process does not know yet.
 func (d *Driver) transact() ([]*runner, error) {
-	var touched []*runner
-	for _, r := range d.tasks {
-		if !r.touched() {
-			continue
-		}
+	touched := d.committing()
+	for _, r := range touched {
 		if err := r.prepare(); err != nil {
 			return nil, err
 		}
-		touched = append(touched, r)
 	}
 	var records []emitted
 	for _, r := range touched {
 		records = append(records, r.out.emitted...)
+		r.announced = map[partitionOf]int64{}
 		r.publish()
 	}
 	slices.SortFunc(records, func(a, b emitted) int { return cmp.Compare(a.entry.sequence, b.entry.sequence) })
@@ -400,6 +427,9 @@ func (d *Driver) transact() ([]*runner, error) {
 	}
 	var marked []written
 	for _, e := range records {
+		if e.entry.control {
+			d.announced(e)
+		}
 		e.topic.append(e.partition, e.entry)
 		if w := (written{e.topic, e.partition}); !slices.Contains(marked, w) {
 			marked = append(marked, w)
@@ -409,6 +439,15 @@ func (d *Driver) transact() ([]*runner, error) {
 		w.topic.mark(w.partition, d.nextSequence())
 	}
 	return touched, nil
+}
+
+// announced notes where an announcement of a task will lie.
+func (d *Driver) announced(e emitted) {
+	for _, r := range d.tasks {
+		if r.id == e.entry.origin {
+			r.announced[partitionOf{e.topic.name, e.partition}] = int64(len(e.topic.partitions[e.partition]))
+		}
+	}
 }
 
 // Skipped returns the records that steps with the policy stream.Skip have dropped, in committed epochs.

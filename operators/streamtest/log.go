@@ -13,9 +13,9 @@ import (
 type topic struct {
 	name       string
 	partitions [][]entry
-	arrived    []place // its records in the order of arrival, over all partitions
-	unkeyed    int     // records without a key so far
-	read       int     // how many of arrived Output.Read has returned
+	arrived    []arrival // its records in the order of arrival, over all partitions
+	unkeyed    int       // records without a key so far
+	read       int       // how many of arrived Output.Read has returned
 }
 
 // entry is a record, or the marker that ends a transaction. Its offset is its index.
@@ -25,10 +25,12 @@ type entry struct {
 	key, value []byte
 	headers    []operators.Header
 	marker     bool
+	origin     partition.TaskID // of what a task has written
+	control    bool             // it is an announcement
 }
 
-// place is where a record lies.
-type place struct {
+// arrival is where a record lies in a topic.
+type arrival struct {
 	partition int32
 	offset    int64
 }
@@ -47,7 +49,7 @@ func (t *topic) partitionFor(key []byte) int32 {
 }
 
 func (t *topic) append(p int32, e entry) {
-	t.arrived = append(t.arrived, place{p, int64(len(t.partitions[p]))})
+	t.arrived = append(t.arrived, arrival{p, int64(len(t.partitions[p]))})
 	t.partitions[p] = append(t.partitions[p], e)
 }
 
@@ -55,7 +57,7 @@ func (t *topic) mark(p int32, sequence int64) {
 	t.partitions[p] = append(t.partitions[p], entry{sequence: sequence, marker: true})
 }
 
-func (t *topic) at(p place) *entry { return &t.partitions[p.partition][p.offset] }
+func (t *topic) at(p arrival) *entry { return &t.partitions[p.partition][p.offset] }
 
 // batch is what a task is given of a partition. It implements task.Batch.
 type batch struct {
@@ -116,6 +118,7 @@ func (s *scratch) scribble() {
 // outbox takes what a task emits, until the commit. It implements operators.Output.
 type outbox struct {
 	d       *Driver
+	task    partition.TaskID
 	topics  []*topic // as SubTopology.Outputs
 	buf     []byte
 	emitted []emitted
@@ -138,7 +141,7 @@ func (o *outbox) Emit(e operators.Emission) {
 		e.Headers = []operators.Header{{Key: operators.ControlHeader}}
 	}
 	r := emitted{topic: o.topics[e.Topic], partition: e.Partition, entry: entry{
-		sequence: o.d.nextSequence(), time: e.Time, headers: cloneHeaders(e.Headers),
+		origin: o.task, control: e.Control, sequence: o.d.nextSequence(), time: e.Time, headers: cloneHeaders(e.Headers),
 		key: cloneBytes(e.Key()), value: cloneBytes(e.Value()),
 	}}
 	switch n := int32(len(r.topic.partitions)); {

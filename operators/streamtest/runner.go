@@ -28,6 +28,8 @@ type runner struct {
 	changelog []change
 	committed commit
 	standby   *standby // of the changelog, for State
+	cut       *cut     // of the newest round that it has entered
+	base      *cut     // that it was set back to; nil: it has begun with nothing
 
 	// of the process
 	db      *statestore.DB
@@ -39,8 +41,9 @@ type runner struct {
 	calls   []func()            // that steps have asked for
 
 	// of the commit in progress
-	deltas [][]byte
-	coming commit
+	deltas    [][]byte
+	coming    commit
+	announced map[partitionOf]int64 // where its last announcements of the epoch lie
 }
 
 // change is one record of a changelog. Its offset is its index.
@@ -64,6 +67,7 @@ type commit struct {
 	changelogOffset int64 // of the position record; -1: none yet
 	position        task.Position
 	detail          []byte // of the position record
+	entered         int64  // newest round
 }
 
 // start brings the task to its committed position, from what is on the disk and the changelog.
@@ -73,7 +77,7 @@ func (r *runner) start() error {
 			return fmt.Errorf("restore task %v: %w", r.id, err)
 		}
 	}
-	r.out = &outbox{d: r.d}
+	r.out = &outbox{d: r.d, task: r.id}
 	for _, sink := range r.sub.Outputs {
 		r.out.topics = append(r.out.topics, r.d.topic(sink.Topic, sink.Internal))
 	}
@@ -92,6 +96,7 @@ func (r *runner) start() error {
 	if err != nil {
 		return err
 	}
+	r.task.SetGeneration(r.d.generation)
 	if r.d.finishing {
 		r.finish()
 	}
@@ -123,7 +128,7 @@ func (r *runner) open(fs vfs.FS, dir string) (*statestore.DB, error) {
 // restore opens the state and replays the changelog up to exactly the position record that the offset commit names.
 func (r *runner) restore() error {
 	var err error
-	if r.db, err = r.open(r.d.disk, r.dir()); err != nil {
+	if r.db, err = r.openBase(r.d.disk); err != nil {
 		return err
 	}
 	from := int64(0)
@@ -191,7 +196,7 @@ func (r *runner) restart() error {
 	for i, tp := range r.inputs {
 		r.fetched[i] = r.committed.position[tp]
 	}
-	return r.task.Restart(r.committed.position, 0, r.record())
+	return r.task.Restart(r.committed.position, r.committed.entered, r.record())
 }
 
 // record is the position record that the state goes with.
@@ -212,7 +217,7 @@ func (r *runner) rewind() error {
 
 // next returns the sequence of the oldest record that waits for the task, if it takes any.
 func (r *runner) next() (sequence int64, ok bool) {
-	if r.task.Full() {
+	if r.task.Full() || r.task.Barrier() > 0 {
 		return 0, false
 	}
 	for _, tp := range r.inputs {
@@ -243,7 +248,7 @@ func (r *runner) step() error {
 
 // touched says whether the epoch holds anything of the task.
 func (r *runner) touched() bool {
-	return r.task.Acted() || !maps.Equal(r.task.Position(), r.committed.position)
+	return r.task.Acted() || r.roundToEnter() > 0 || !maps.Equal(r.task.Position(), r.committed.position)
 }
 
 // settle makes the calls that steps have asked for, and tells the task that its inputs end where they end now. It says whether the task has done anything.
@@ -267,6 +272,7 @@ func (r *runner) settle() (bool, error) {
 // prepare encodes the epoch's changes. Nothing of it is visible yet.
 func (r *runner) prepare() error {
 	r.scratch.scribble()
+	r.task.Enter(r.roundToEnter())
 	deltas, err := r.task.Prepare(maxRecordBytes)
 	if err != nil {
 		return err
@@ -276,7 +282,7 @@ func (r *runner) prepare() error {
 		r.deltas = append(r.deltas, cloneBytes(delta))
 	}
 	point := r.task.Point()
-	r.coming = commit{epoch: r.committed.epoch + 1, changelogOffset: -1, position: r.task.Position(), detail: point.AppendTo(nil)}
+	r.coming = commit{epoch: r.committed.epoch + 1, changelogOffset: -1, position: r.task.Position(), detail: point.AppendTo(nil), entered: r.task.Round()}
 	return nil
 }
 
@@ -299,9 +305,13 @@ func (r *runner) publish() {
 
 // confirm tells the task that its commit stands.
 func (r *runner) confirm() error {
-	return r.task.Confirm(statestore.Position{
+	err := r.task.Confirm(statestore.Position{
 		Epoch: r.committed.epoch, Offset: r.committed.changelogOffset, Detail: r.committed.detail,
 	})
+	if err != nil || r.cut != nil && r.cut.round >= r.committed.entered || r.committed.entered == 0 {
+		return err
+	}
+	return r.takeCut()
 }
 
 // errNoCheckpoint says that RestoreCheckpoint came before any Checkpoint.

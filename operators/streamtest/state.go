@@ -321,7 +321,7 @@ type standby struct {
 // follow brings the task's standby to the last commit.
 func (r *runner) follow() error {
 	if r.standby == nil {
-		db, err := r.open(r.d.standbys, r.dir())
+		db, err := r.openBase(r.d.standbys)
 		if err != nil {
 			return err
 		}

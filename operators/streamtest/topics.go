@@ -185,7 +185,7 @@ func (o *Output[K, V]) Read() []Record[K, V] {
 	return records
 }
 
-func (o *Output[K, V]) decode(p place) (Record[K, V], error) {
+func (o *Output[K, V]) decode(p arrival) (Record[K, V], error) {
 	e := o.topic.at(p)
 	r := Record[K, V]{Time: time.UnixMilli(e.time).UTC(), Partition: p.partition, Offset: p.offset, Headers: e.headers}
 	var err error

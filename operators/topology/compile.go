@@ -58,7 +58,7 @@ func (g *Graph) split(t *Topology) []int {
 		sub := &t.SubTopologies[index[root]]
 		sub.Sources = append(sub.Sources, Source{
 			Topic: src.Topic, Internal: src.Internal, KeyCodec: src.KeyCodec, ValueCodec: src.ValueCodec,
-			FormerValueCodecs: src.FormerValueCodecs, OnDecodeError: src.OnDecodeError, OutOfOrder: src.OutOfOrder, Node: src.Node,
+			FormerValueCodecs: src.FormerValueCodecs, OnDecodeError: src.OnDecodeError, OutOfOrder: src.OutOfOrder, ProcessingTime: src.ProcessingTime, Node: src.Node,
 		})
 	}
 	of := make([]int, len(g.Nodes))

@@ -71,6 +71,7 @@ type GraphSource struct {
 	FormerValueCodecs    []string // Internal only
 	OnDecodeError        string
 	OutOfOrder           int64
+	ProcessingTime       bool
 }
 
 // sets is a union-find over node ids.

@@ -84,7 +84,9 @@ type Source struct {
 	// OutOfOrder is by how many milliseconds of event time a record may come after a newer one of its partition
 	// without being late.
 	OutOfOrder int64 `json:"outOfOrder,omitzero"`
-	Node       int   `json:"node"` // id of the source node
+	// ProcessingTime says that the time of a record is when it is processed, and that event time follows the clock.
+	ProcessingTime bool `json:"processingTime,omitzero"`
+	Node           int  `json:"node"` // id of the source node
 }
 
 // Sink is one topic that a sub-topology writes.

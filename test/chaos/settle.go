@@ -198,7 +198,7 @@ func (r *run) checkOutput(t *truth) {
 
 // checkState waits for a checkpoint of the end, restores it and compares it with the evaluation.
 func (r *run) checkState(ctx context.Context, t *truth) error {
-	store, err := open.Open(ctx, r.storeURL)
+	store, err := open.Open(ctx, r.storeURL, open.Options{})
 	if err != nil {
 		return err
 	}

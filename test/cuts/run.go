@@ -95,7 +95,7 @@ func (r *run) tryAll(ctx context.Context, cuts []checkpoint.Cut) error {
 
 func (r *run) prepare(ctx context.Context) (err error) {
 	r.report.to = os.Stderr
-	if r.store, err = open.Open(ctx, r.storeURL()); err != nil {
+	if r.store, err = open.Open(ctx, r.storeURL(), open.Options{}); err != nil {
 		return err
 	}
 	cl, err := r.client()

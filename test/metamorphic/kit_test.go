@@ -27,6 +27,8 @@ const (
 	loseDisk       act = "lose disk"
 	checkpoint     act = "checkpoint"
 	restore        act = "restore checkpoint"
+	round          act = "begin a round"
+	rollback       act = "roll back"
 )
 
 // settings are what a run of the kit must not depend on.
@@ -47,7 +49,7 @@ func drawSettings(r *rand.Rand, p *plan, records int) settings {
 		s.order = r.Uint64() | 1
 	}
 	// Restarts open all stores anew, which takes longest: there are few of them, and they come in any run of records.
-	small, large := []act{process, process, process, process, commit, commit, runAll}, []act{crash, commitAndCrash, loseDisk, checkpoint, restore}
+	small, large := []act{process, process, process, process, commit, commit, runAll}, []act{crash, commitAndCrash, loseDisk, checkpoint, restore, round, round, rollback}
 	if !p.mayIdle() {
 		small = small[:6]
 	}
@@ -152,6 +154,12 @@ func (k *player) do(a act) {
 			k.do(checkpoint)
 		}
 		k.RestoreCheckpoint()
+	case round:
+		k.BeginRound()
+	case rollback:
+		if k.Rollback() {
+			k.checkpointed = false
+		}
 	}
 }
 

@@ -84,17 +84,55 @@ func (s *Store) prepare() error {
 
 // Get implements objstore.Store. A Delete or Put during the reading does not disturb it.
 func (s *Store) Get(ctx context.Context, name string) (io.ReadCloser, error) {
-	if err := check(ctx, "get", name); err != nil {
+	file, _, err := s.open(ctx, name)
+	if err != nil {
 		return nil, err
+	}
+	return file, nil
+}
+
+// GetRange implements objstore.Store. A Delete or Put during the reading does not disturb it.
+func (s *Store) GetRange(ctx context.Context, name string, offset, length int64) (io.ReadCloser, error) {
+	if err := objstore.CheckRange(offset, length); err != nil {
+		return nil, fmt.Errorf("get object %s: %w", name, err)
+	}
+	file, size, err := s.open(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if offset == 0 && length < 0 {
+		return file, nil
+	}
+	if offset >= size {
+		err := fmt.Errorf("get object %s: it has %d bytes, asked from %d on: %w", name, size, offset, objstore.ErrRange)
+		return nil, errors.Join(err, file.Close())
+	}
+	if length < 0 {
+		length = size - offset
+	}
+	return part{io.NewSectionReader(file, offset, length), file}, nil
+}
+
+// part is a stretch of a file.
+type part struct {
+	io.Reader
+	io.Closer
+}
+
+// open opens an object's file and tells its size.
+func (s *Store) open(ctx context.Context, name string) (*os.File, int64, error) {
+	if err := check(ctx, "get", name); err != nil {
+		return nil, 0, err
 	}
 	file, err := s.root.Open(name)
 	if err != nil {
-		return nil, fail("get", name, err)
+		return nil, 0, fail("get", name, err)
 	}
-	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, errors.Join(fail("get", name, errors.Join(err, objstore.ErrNotFound)), file.Close())
+	info, err := file.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return nil, 0, errors.Join(fail("get", name, errors.Join(err, objstore.ErrNotFound)), file.Close())
 	}
-	return file, nil
+	return file, info.Size(), nil
 }
 
 // Put implements objstore.Store.

@@ -37,6 +37,13 @@ func TestFolderKeepsTheContractBetweenHandles(t *testing.T) {
 	})
 }
 
+func TestRetriesGetThroughTroubles(t *testing.T) {
+	t.Parallel()
+	storetest.RunTroubled(t, func(t *testing.T) (objstore.Store, func(storetest.Trouble, int)) {
+		return storetest.ThroughCalls(open(t, t.TempDir()))
+	})
+}
+
 func TestSymbolicLinksDoNotLeadOutOfTheFolder(t *testing.T) {
 	t.Parallel()
 	outside, folder := t.TempDir(), t.TempDir()

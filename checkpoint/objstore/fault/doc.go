@@ -5,11 +5,12 @@
 // # What it is for
 //
 // A hook is asked before every call and decides what goes wrong with it: nothing, a failure before or
-// after the effect, a delay, or a damaged read.
+// after the effect, a delay, or a damaged read. Transport does the same below a driver, to its HTTP requests.
 //
 // # Mental model
 //
-//	call → hook(Op) → Fault: delay → Before? → the store → After? → Truncate / Flip on what is read
+//	call    → hook(Op)      → Fault: delay → Before? → the store → After? → Truncate / Break / Flip on what is read
+//	request → hook(Request) → Wire:  delay → the server, if Applied → Cut or Status? → Break on what is read
 //
 // # Invariants
 //

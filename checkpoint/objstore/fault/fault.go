@@ -19,7 +19,7 @@ type Kind string
 
 // The kinds of calls.
 const (
-	Get    Kind = "get"
+	Get    Kind = "get" // and GetRange
 	Put    Kind = "put"
 	Create Kind = "create"
 	Delete Kind = "delete"
@@ -39,9 +39,11 @@ type Fault struct {
 	Delay  time.Duration // before anything else; ends early with the context
 	Before error         // the call fails without effect
 	After  error         // the call takes effect, but its reply is lost
-	// Truncate ends the content of a Get after so many bytes, as if that were all; 0 does not.
+	// Truncate ends the content that a Get gives after so many bytes, as if that were all; 0 does not.
 	Truncate int64
-	// Flip inverts a bit of the byte at this offset of the content of a Get, counted from 1; 0 does not.
+	// Break ends it after so many bytes with a transient error, as a connection that breaks; 0 does not.
+	Break int64
+	// Flip inverts a bit of the byte at this place of it, counted from 1; 0 does not.
 	Flip int64
 }
 
@@ -110,10 +112,19 @@ func (s *Store) call(ctx context.Context, kind Kind, name string, do func(Fault)
 
 // Get implements objstore.Store.
 func (s *Store) Get(ctx context.Context, name string) (io.ReadCloser, error) {
+	return s.get(ctx, name, func() (io.ReadCloser, error) { return s.inner.Get(ctx, name) })
+}
+
+// GetRange implements objstore.Store.
+func (s *Store) GetRange(ctx context.Context, name string, offset, length int64) (io.ReadCloser, error) {
+	return s.get(ctx, name, func() (io.ReadCloser, error) { return s.inner.GetRange(ctx, name, offset, length) })
+}
+
+func (s *Store) get(ctx context.Context, name string, open func() (io.ReadCloser, error)) (io.ReadCloser, error) {
 	var body io.ReadCloser
 	err := s.call(ctx, Get, name, func(f Fault) (err error) {
-		body, err = s.inner.Get(ctx, name)
-		if err == nil && (f.Truncate > 0 || f.Flip > 0) {
+		body, err = open()
+		if err == nil && (f.Truncate > 0 || f.Break > 0 || f.Flip > 0) {
 			body = &damaged{ReadCloser: body, fault: f}
 		}
 		return err
@@ -185,7 +196,8 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// damaged is content that was truncated or flipped on its way, without any error to show for it.
+// damaged is content that was truncated or flipped on its way, without any error to show for it, or whose
+// connection broke.
 type damaged struct {
 	io.ReadCloser
 	fault Fault
@@ -198,6 +210,13 @@ func (d *damaged) Read(p []byte) (int, error) {
 		left := d.fault.Truncate - d.read
 		if left <= 0 {
 			return 0, io.EOF
+		}
+		p = p[:min(int64(len(p)), left)]
+	}
+	if d.fault.Break > 0 {
+		left := d.fault.Break - d.read
+		if left <= 0 {
+			return 0, objstore.Transient(fmt.Errorf("injected: connection broken after %d bytes: %w", d.read, io.ErrUnexpectedEOF))
 		}
 		p = p[:min(int64(len(p)), left)]
 	}

@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/streamd/streamd/checkpoint/objstore"
+	"github.com/streamd/streamd/checkpoint/objstore/crypt"
 	"github.com/streamd/streamd/checkpoint/objstore/dir"
 	"github.com/streamd/streamd/checkpoint/objstore/s3"
 )
@@ -19,24 +20,36 @@ import (
 // ErrURL marks a URL that names no store.
 var ErrURL = errors.New("object store URL is not valid")
 
-// Open returns the store that a URL names, with retries of the default policy.
-func Open(ctx context.Context, rawURL string) (*objstore.Retry, error) {
-	return WithPolicy(ctx, rawURL, objstore.Policy{})
+// Options are what a URL does not say. The zero value means none of it.
+type Options struct {
+	// EncryptionKeys is the path of a key file, see crypt.LoadKeys, with which all contents are encrypted
+	// before they are sent. Empty: they are sent as they are, and encrypted ones are not read.
+	EncryptionKeys string
+	// Retries bounds the repeating of failed calls.
+	Retries objstore.Policy
 }
 
-// WithPolicy is Open with retries of the given policy.
-func WithPolicy(ctx context.Context, rawURL string, policy objstore.Policy) (*objstore.Retry, error) {
+// Open returns the store that a URL names. A URL that names none is ErrURL; a key file that is not right is
+// crypt.ErrKeyFile.
+func Open(ctx context.Context, rawURL string, options Options) (*objstore.Retry, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	store, err := driver(rawURL)
+	store, err := driver(ctx, rawURL)
 	if err != nil {
 		return nil, fmt.Errorf("open object store: %w", err)
 	}
-	return objstore.NewRetry(store, policy), nil
+	if options.EncryptionKeys == "" {
+		return objstore.NewRetry(crypt.NewGuard(store), options.Retries), nil
+	}
+	keys, err := crypt.LoadKeys(options.EncryptionKeys)
+	if err != nil {
+		return nil, fmt.Errorf("open object store: %w", err)
+	}
+	return objstore.NewRetry(crypt.New(store, keys), options.Retries), nil
 }
 
-func driver(rawURL string) (objstore.Store, error) {
+func driver(ctx context.Context, rawURL string) (objstore.Store, error) {
 	if rawURL == "" {
 		return nil, fmt.Errorf("%w: it is empty", ErrURL)
 	}
@@ -49,41 +62,36 @@ func driver(rawURL string) (objstore.Store, error) {
 		return nil, fmt.Errorf("%w: it cannot be parsed", ErrURL)
 	}
 	if u.User != nil {
-		return nil, fmt.Errorf("%w: credentials do not belong into it; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", ErrURL)
+		return nil, fmt.Errorf("%w: credentials do not belong into it; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or what the store's provider uses", ErrURL)
 	}
-	switch u.Scheme {
-	case "file":
-		return openDir(u)
-	case "s3":
-		return openS3(u)
-	case "mem":
-		return openMem(u)
-	}
-	return nil, fmt.Errorf("%w: scheme %q is none of file, s3, mem", ErrURL, u.Scheme)
-}
-
-func openDir(u *url.URL) (objstore.Store, error) {
-	if err := allowParameters(u); err != nil {
+	d, err := find(u.Scheme)
+	if err != nil {
 		return nil, err
 	}
+	if err := allowParameters(u, d.Parameters); err != nil {
+		return nil, err
+	}
+	return d.Open(ctx, u)
+}
+
+func openDir(_ context.Context, u *url.URL) (objstore.Store, error) {
 	if u.Host != "" && u.Host != "localhost" || u.Path == "" {
 		return nil, fmt.Errorf("%w: a folder is file:///path, with three slashes", ErrURL)
 	}
 	return dir.New(u.Path)
 }
 
-func openS3(u *url.URL) (objstore.Store, error) {
-	if err := allowParameters(u, "endpoint", "region"); err != nil {
-		return nil, err
-	}
+func openS3(_ context.Context, u *url.URL) (objstore.Store, error) {
 	if u.Host == "" {
 		return nil, fmt.Errorf("%w: a bucket is s3://bucket/prefix", ErrURL)
 	}
 	return s3.New(s3.Config{
-		Bucket:   u.Host,
-		Prefix:   u.Path,
-		Endpoint: u.Query().Get("endpoint"),
-		Region:   u.Query().Get("region"),
+		Bucket:     u.Host,
+		Prefix:     u.Path,
+		Endpoint:   u.Query().Get("endpoint"),
+		Region:     u.Query().Get("region"),
+		Encryption: u.Query().Get("sse"),
+		KMSKeyID:   u.Query().Get("kms-key-id"),
 	})
 }
 
@@ -94,10 +102,7 @@ var memory struct {
 	stores map[string]*objstore.Mem
 }
 
-func openMem(u *url.URL) (objstore.Store, error) {
-	if err := allowParameters(u); err != nil {
-		return nil, err
-	}
+func openMem(_ context.Context, u *url.URL) (objstore.Store, error) {
 	if u.Host == "" || u.Path != "" {
 		return nil, fmt.Errorf("%w: memory is mem://name", ErrURL)
 	}
@@ -112,7 +117,7 @@ func openMem(u *url.URL) (objstore.Store, error) {
 	return memory.stores[u.Host], nil
 }
 
-func allowParameters(u *url.URL, allowed ...string) error {
+func allowParameters(u *url.URL, allowed []string) error {
 	if u.Fragment != "" {
 		return fmt.Errorf("%w: it has a fragment (#…)", ErrURL)
 	}

@@ -3,6 +3,7 @@
 package s3_test
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -14,7 +15,10 @@ import (
 	"time"
 
 	"github.com/streamd/streamd/checkpoint/objstore"
+	"github.com/streamd/streamd/checkpoint/objstore/fault"
 	"github.com/streamd/streamd/checkpoint/objstore/s3"
+	"github.com/streamd/streamd/checkpoint/objstore/storetest"
+	"github.com/streamd/streamd/test/s3/s3server"
 )
 
 // stub is a bucket that gives scripted answers to the first writes and then behaves. No server we can run
@@ -48,10 +52,18 @@ func (b *stub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	content, _ := io.ReadAll(r.Body)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if r.Method != http.MethodPut {
+	switch r.Method {
+	case http.MethodPut:
+		b.write(w, r, content)
+	case http.MethodPost:
+		b.mu.headers = append(b.mu.headers, r.Header.Clone())
+		refuse(w, http.StatusNotImplemented, "NotImplemented")
+	default:
 		b.read(w, r)
-		return
 	}
+}
+
+func (b *stub) write(w http.ResponseWriter, r *http.Request, content []byte) {
 	b.mu.writes++
 	b.mu.headers = append(b.mu.headers, r.Header.Clone())
 	if len(b.mu.script) > 0 {
@@ -162,6 +174,8 @@ func TestAnswersOfTheServerMeanWhatTheyShould(t *testing.T) {
 		{answer{status: 409, code: "ConditionalRequestConflict"}, objstore.ErrTransient},
 		{answer{status: 409, code: "OperationAborted"}, objstore.ErrTransient},
 		{answer{status: 503, code: "SlowDown"}, objstore.ErrTransient},
+		{answer{status: 400, code: "KMS.ThrottlingException"}, objstore.ErrTransient},
+		{answer{status: 400, code: "KMS.DisabledException"}, nil},
 		{answer{status: 500, code: "InternalError"}, objstore.ErrTransient},
 		{answer{status: 502}, objstore.ErrTransient},
 		{answer{status: 429}, objstore.ErrTransient},
@@ -206,4 +220,38 @@ func TestAServerThatIgnoresTheConditionFailsTheSelfTest(t *testing.T) {
 			t.Errorf("self-test says %v, unsafe should be %v", err, want)
 		}
 	}
+}
+
+func TestAServerThatIgnoresRangesIsFoundOut(t *testing.T) {
+	anonymous(t)
+	b, url := newStub(t)
+	b.mu.objects["/streamd/p/a"] = "0123456789"
+	body, err := open(t, stubConfig(url)).GetRange(t.Context(), "a", 4, -1)
+	if err == nil {
+		content, _ := io.ReadAll(body)
+		t.Fatalf("the part from byte 4 on is said to be %q", content)
+	}
+	if errors.Is(err, objstore.ErrTransient) || !strings.Contains(err.Error(), "range") {
+		t.Errorf("error is %v, want a permanent one that names ranges", err)
+	}
+}
+
+// troubled are the answers of Amazon's servers to calls that should be made again.
+var troubled = map[storetest.Trouble]fault.Wire{
+	storetest.Busy:     {Status: 503, Body: "<Error><Code>SlowDown</Code></Error>"},
+	storetest.Expired:  {Status: 400, Body: "<Error><Code>ExpiredToken</Code></Error>"},
+	storetest.Conflict: {Status: 409, Body: "<Error><Code>ConditionalRequestConflict</Code></Error>"},
+}
+
+func TestRetriesGetThroughTroublesOfARealServer(t *testing.T) {
+	t.Parallel()
+	endpoint := s3server.Start(t)
+	t.Run("Suite", func(t *testing.T) {
+		storetest.RunTroubled(t, func(t *testing.T) (objstore.Store, func(storetest.Trouble, int)) {
+			c := config(endpoint, strings.NewReplacer("/", "-").Replace(t.Name())+rand.Text())
+			transport := fault.NewTransport(http.DefaultTransport)
+			c.Transport = transport
+			return open(t, c), storetest.ThroughRequests(transport, troubled)
+		})
+	})
 }

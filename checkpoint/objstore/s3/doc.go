@@ -23,7 +23,9 @@
 //   - I2 Content-MD5 goes with every upload in one request, so that what was damaged on the way is refused;
 //     parts of giant objects rely on TLS, or on signed chunks without it. The newer checksum headers are
 //     not used, since several compatible stores reject them. What counts is the reader's own SHA-256.
-//   - I3 Credentials appear in no error and no String.
+//   - I3 Every write asks for the encryption of the configuration, so that none depends on the bucket's
+//     default having been set before.
+//   - I4 Credentials appear in no error and no String.
 //
 // # Concurrency
 //
@@ -31,7 +33,8 @@
 //
 // # Failure behaviour
 //
-// Expired credentials are transient, since the chain renews them; wrong ones, a missing bucket, an
-// untrusted certificate and a refused permission are not. A failed multipart upload is aborted; where a
+// After a refusal the credentials are fetched anew, since keys are rotated in files and tokens expire early: a
+// refusal is transient if they have changed or if the server says that they have expired. Wrong credentials, a
+// missing bucket, an untrusted certificate and a refused permission are permanent. A failed multipart upload is aborted; where a
 // crash prevents that, a lifecycle rule that removes incomplete uploads should be set on the bucket.
 package s3

@@ -9,19 +9,38 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
 
 	"github.com/streamd/streamd/checkpoint/objstore"
 )
 
-// fail says what an error of a request means. nil stays nil.
-func (s *Store) fail(ctx context.Context, verb, name string, err error) error {
+// call is a request that was begun.
+type call struct {
+	s          *Store
+	ctx        context.Context
+	verb, name string
+	// used are the credentials that it is signed with; nil if they are fetched for it.
+	used *credentials.Value
+}
+
+func (s *Store) begin(ctx context.Context, verb, name string) call {
+	c := call{s: s, ctx: ctx, verb: verb, name: name}
+	if !s.creds.IsExpired() {
+		c.used = s.signer()
+	}
+	return c
+}
+
+// fail says what an error of the request means. nil stays nil.
+func (c call) fail(err error) error {
 	if err == nil {
 		return nil
 	}
-	err = fmt.Errorf("%s object %s in bucket %s: %w", verb, name, s.bucket, err)
-	if ctx.Err() != nil {
+	err = fmt.Errorf("%s object %s in bucket %s: %w", c.verb, c.name, c.s.bucket, err)
+	if c.ctx.Err() != nil {
 		return err
 	}
 	var answer minio.ErrorResponse
@@ -33,7 +52,7 @@ func (s *Store) fail(ctx context.Context, verb, name string, err error) error {
 	}
 	switch meaning(answer) {
 	case absent:
-		if verb == "put" || verb == "create" {
+		if c.verb == "put" || c.verb == "create" {
 			// There is nothing to be found when writing: the parts of an upload are gone, or a server
 			// on a file system has lost the race with a delete that pruned the folder.
 			return objstore.Transient(err)
@@ -41,10 +60,40 @@ func (s *Store) fail(ctx context.Context, verb, name string, err error) error {
 		return fmt.Errorf("%w: %w", objstore.ErrNotFound, err)
 	case exists:
 		return fmt.Errorf("%w: %w", objstore.ErrExists, err)
+	case noSuchPart:
+		return fmt.Errorf("%w: %w", objstore.ErrRange, err)
 	case transient:
 		return objstore.Transient(err)
+	case expired:
+		_ = c.renewed()
+		return objstore.Transient(fmt.Errorf("%w: the credentials seem to have expired: renew what AWS_ variables, file or identity provide", err))
+	case forbidden:
+		if c.renewed() {
+			return objstore.Transient(err)
+		}
 	}
 	return err
+}
+
+// signer is what requests are signed with now; nil if that cannot be had.
+func (s *Store) signer() *credentials.Value {
+	value, err := s.client.GetCreds()
+	if err != nil {
+		return nil
+	}
+	return &value
+}
+
+// renewed fetches the credentials anew and says whether they are others than those that were refused.
+func (c call) renewed() bool {
+	used := c.used
+	if used == nil {
+		used = c.s.signer()
+	}
+	c.s.creds.Expire()
+	now := c.s.signer()
+	return used != nil && now != nil &&
+		(now.AccessKeyID != used.AccessKeyID || now.SecretAccessKey != used.SecretAccessKey || now.SessionToken != used.SessionToken)
 }
 
 type answerMeaning int
@@ -53,7 +102,10 @@ const (
 	refused answerMeaning = iota
 	absent
 	exists
+	noSuchPart
 	transient
+	expired
+	forbidden
 )
 
 func meaning(answer minio.ErrorResponse) answerMeaning {
@@ -63,15 +115,25 @@ func meaning(answer minio.ErrorResponse) answerMeaning {
 	case "NoSuchBucket":
 		return refused
 	case "ConditionalRequestConflict", "OperationAborted", "SlowDown", "RequestTimeout", "InternalError",
-		"ExpiredToken", "ExpiredTokenException", "BadDigest", "IncompleteBody":
+		"Throttling", "ThrottlingException", "KMS.ThrottlingException", "RequestLimitExceeded", "BadDigest", "IncompleteBody":
 		// A digest that does not match, or a body cut short, was damaged on the way.
 		return transient
+	case "ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired":
+		return expired
+	case "InvalidToken", "InvalidAccessKeyId":
+		return forbidden // with 400 or 403
 	}
 	switch code := answer.StatusCode; {
+	case code == http.StatusBadRequest && strings.HasPrefix(answer.Code, "400 "):
+		return expired // the answer to HEAD has no body to say more; this is what it is for a good request
+	case code == http.StatusForbidden, code == http.StatusUnauthorized:
+		return forbidden
 	case code == http.StatusNotFound:
 		return absent // HEAD has no body to say more
 	case code == http.StatusPreconditionFailed:
 		return exists
+	case code == http.StatusRequestedRangeNotSatisfiable:
+		return noSuchPart
 	case code == http.StatusConflict, code == http.StatusRequestTimeout, code == http.StatusTooManyRequests,
 		code >= 500 && code != http.StatusNotImplemented:
 		return transient

@@ -11,10 +11,12 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
+	"github.com/minio/minio-go/v7/pkg/encrypt"
 
 	"github.com/streamd/streamd/checkpoint/objstore"
 )
@@ -27,7 +29,7 @@ const (
 )
 
 // Config says where the objects are. Credentials left empty are taken from the environment: the AWS_
-// variables, the shared credentials file, a web identity token, or the instance.
+// variables, the shared credentials file, a web identity token, the container, or the instance.
 type Config struct {
 	Bucket   string
 	Prefix   string // of all names; empty or a path
@@ -35,6 +37,12 @@ type Config struct {
 	Region   string // default us-east-1
 
 	AccessKey, SecretKey, SessionToken string
+
+	// Encryption is how the server is asked to encrypt what is written: "" leaves it to the bucket's own
+	// setting, "aes256" means keys of S3, "kms" keys of the provider's key service.
+	Encryption string
+	// KMSKeyID is the key that "kms" uses; empty means the account's default key for S3.
+	KMSKeyID string
 
 	// PartBytes is the size above which an object is sent in parts, and the size of these, equal for
 	// all since some stores demand it. Default 128 MiB, least 5 MiB. S3 takes up to 10 000 parts.
@@ -56,9 +64,11 @@ func (c Config) GoString() string { return c.String() }
 type Store struct {
 	client *minio.Client
 	core   minio.Core
+	creds  *credentials.Credentials
 	bucket string
 	prefix string // empty or ending with '/'
 	part   int64
+	sse    encrypt.ServerSide // nil: the bucket's setting
 }
 
 var _ objstore.Store = (*Store)(nil)
@@ -87,8 +97,13 @@ func New(c Config) (*Store, error) {
 	if c.Endpoint != "" {
 		lookup = minio.BucketLookupPath
 	}
+	sse, err := c.serverSide()
+	if err != nil {
+		return nil, fmt.Errorf("open s3 store: %w", err)
+	}
+	creds := c.credentials()
 	client, err := minio.New(host, &minio.Options{
-		Creds:        c.credentials(),
+		Creds:        creds,
 		Secure:       secure,
 		Transport:    c.Transport,
 		Region:       region,
@@ -102,7 +117,25 @@ func New(c Config) (*Store, error) {
 	if part <= 0 {
 		part = defaultPartBytes
 	}
-	return &Store{client: client, core: minio.Core{Client: client}, bucket: c.Bucket, prefix: prefix, part: part}, nil
+	return &Store{
+		client: client, core: minio.Core{Client: client}, creds: creds,
+		bucket: c.Bucket, prefix: prefix, part: part, sse: sse,
+	}, nil
+}
+
+func (c Config) serverSide() (encrypt.ServerSide, error) {
+	if c.KMSKeyID != "" && c.Encryption != "kms" {
+		return nil, errors.New("a key id of the key service is given: set the encryption to kms, or leave the id out")
+	}
+	switch c.Encryption {
+	case "":
+		return nil, nil
+	case "aes256":
+		return encrypt.NewSSE(), nil
+	case "kms":
+		return encrypt.NewSSEKMS(c.KMSKeyID, nil)
+	}
+	return nil, fmt.Errorf("encryption %.20q is neither aes256 nor kms", c.Encryption)
 }
 
 func splitEndpoint(endpoint string) (host string, secure bool, err error) {
@@ -122,7 +155,10 @@ func (c Config) credentials() *credentials.Credentials {
 	}
 	providers := []credentials.Provider{&credentials.EnvAWS{}, &credentials.FileAWSCredentials{}}
 	// The instance's metadata address answers nowhere but on AWS, and asking it elsewhere takes long.
-	if c.Endpoint == "" || os.Getenv("AWS_WEB_IDENTITY_TOKEN_FILE") != "" {
+	identified := slices.ContainsFunc([]string{
+		"AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+	}, func(variable string) bool { return os.Getenv(variable) != "" })
+	if c.Endpoint == "" || identified {
 		providers = append(providers, &credentials.IAM{})
 	}
 	return credentials.NewChainCredentials(providers)
@@ -130,12 +166,32 @@ func (c Config) credentials() *credentials.Credentials {
 
 // Get implements objstore.Store.
 func (s *Store) Get(ctx context.Context, name string) (io.ReadCloser, error) {
-	if err := objstore.CheckName(name); err != nil {
+	return s.GetRange(ctx, name, 0, -1)
+}
+
+// GetRange implements objstore.Store. A server that answers with another part than it was asked for is an
+// error, since a resumed content would be patched together wrongly.
+func (s *Store) GetRange(ctx context.Context, name string, offset, length int64) (io.ReadCloser, error) {
+	if err := errors.Join(objstore.CheckName(name), objstore.CheckRange(offset, length)); err != nil {
 		return nil, fmt.Errorf("get object: %w", err)
 	}
-	body, _, _, err := s.core.GetObject(ctx, s.bucket, s.prefix+name, minio.GetObjectOptions{})
+	options := minio.GetObjectOptions{}
+	partial := offset > 0 || length > 0
+	switch {
+	case length > 0:
+		options.Set("Range", fmt.Sprintf("bytes=%d-%d", offset, offset+length-1))
+	case partial:
+		options.Set("Range", fmt.Sprintf("bytes=%d-", offset))
+	}
+	c := s.begin(ctx, "get", name)
+	body, _, header, err := s.core.GetObject(ctx, s.bucket, s.prefix+name, options)
 	if err != nil {
-		return nil, s.fail(ctx, "get", name, err)
+		return nil, c.fail(err)
+	}
+	if got := header.Get("Content-Range"); partial && !strings.HasPrefix(got, fmt.Sprintf("bytes %d-", offset)) {
+		err := fmt.Errorf("get object %s in bucket %s: asked from byte %d on, the server gave Content-Range %.80q: use a store that supports ranges",
+			name, s.bucket, offset, got)
+		return nil, errors.Join(err, body.Close())
 	}
 	return &reader{ReadCloser: body, ctx: ctx, name: name}, nil
 }
@@ -175,11 +231,11 @@ func (s *Store) put(ctx context.Context, verb, name string, body objstore.Body, 
 	if err := objstore.CheckName(name); err != nil {
 		return fmt.Errorf("%s object: %w", verb, err)
 	}
+	options.ServerSideEncryption = s.sse
 	section := io.NewSectionReader(body, 0, body.Size())
-	if _, err := s.client.PutObject(ctx, s.bucket, s.prefix+name, section, body.Size(), options); err != nil {
-		return s.fail(ctx, verb, name, err)
-	}
-	return nil
+	c := s.begin(ctx, verb, name)
+	_, err := s.client.PutObject(ctx, s.bucket, s.prefix+name, section, body.Size(), options)
+	return c.fail(err)
 }
 
 // Delete implements objstore.Store.
@@ -187,8 +243,9 @@ func (s *Store) Delete(ctx context.Context, name string) error {
 	if err := objstore.CheckName(name); err != nil {
 		return fmt.Errorf("delete object: %w", err)
 	}
+	c := s.begin(ctx, "delete", name)
 	err := s.client.RemoveObject(ctx, s.bucket, s.prefix+name, minio.RemoveObjectOptions{})
-	if err = s.fail(ctx, "delete", name, err); errors.Is(err, objstore.ErrNotFound) {
+	if err = c.fail(err); errors.Is(err, objstore.ErrNotFound) {
 		return nil
 	}
 	return err
@@ -199,9 +256,10 @@ func (s *Store) Stat(ctx context.Context, name string) (objstore.Info, error) {
 	if err := objstore.CheckName(name); err != nil {
 		return objstore.Info{}, fmt.Errorf("stat object: %w", err)
 	}
+	c := s.begin(ctx, "stat", name)
 	info, err := s.client.StatObject(ctx, s.bucket, s.prefix+name, minio.StatObjectOptions{})
 	if err != nil {
-		return objstore.Info{}, s.fail(ctx, "stat", name, err)
+		return objstore.Info{}, c.fail(err)
 	}
 	return objstore.Info{Name: name, Size: info.Size, Modified: info.LastModified}, nil
 }
@@ -213,10 +271,11 @@ func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[objstore.Info
 			yield(objstore.Info{}, fmt.Errorf("list objects: %w", err))
 			return
 		}
+		c := s.begin(ctx, "list", prefix)
 		options := minio.ListObjectsOptions{Prefix: s.prefix + prefix, Recursive: true}
 		for object := range s.client.ListObjectsIter(ctx, s.bucket, options) {
 			if object.Err != nil {
-				yield(objstore.Info{}, s.fail(ctx, "list", prefix, object.Err))
+				yield(objstore.Info{}, c.fail(object.Err))
 				return
 			}
 			name, ok := strings.CutPrefix(object.Key, s.prefix)

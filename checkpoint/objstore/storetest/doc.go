@@ -4,7 +4,8 @@
 //
 // # What it is for
 //
-// Every driver, and every wrapper around one, runs it against the real medium: Run(t, open).
+// Every driver, and every wrapper around one, runs it against the real medium: Run(t, open). RunTroubled checks
+// what retries make of a medium that misbehaves.
 //
 // # Mental model
 //

@@ -10,11 +10,10 @@ import (
 	"github.com/streamd/streamd/operators/stream"
 )
 
-// q12 counts the bids of each bidder in windows of the clock: the time of a bid is when it is read. So counts differ
+// q12 counts the bids of each bidder in windows of the clock: the time of a bid is when it is processed. So counts differ
 // from run to run, and only their sums do not.
 func q12(s *site) {
-	onArrival := stream.EventTime(func(int64, model.Bid) time.Time { return time.Now() })
-	stream.From(s.Pipeline, s.topics.Bid, model.Key, model.BidsWith(model.NoTexts), onArrival).
+	stream.From(s.Pipeline, s.topics.Bid, model.Key, model.BidsWith(model.NoTexts), stream.ProcessingTime()).
 		Map(func(b model.Bid) int64 { return b.Bidder }).
 		WithValue(codec.Int64).
 		KeyBy("by-bidder", func(bidder int64) int64 { return bidder }, model.Key).

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/streamd/streamd/examples/nexmark/model"
 	"github.com/streamd/streamd/examples/nexmark/queries"
 	"github.com/streamd/streamd/examples/nexmark/reference"
@@ -111,5 +113,47 @@ func TestEveryQueryGivesTheRowsOfTheReference(t *testing.T) {
 				check(t, name, d, in)
 			})
 		}
+	}
+}
+
+// With the clock of the test the windows of q12 are known, too.
+func TestQ12CountsInWindowsOfTheClock(t *testing.T) {
+	t.Parallel()
+	for _, partitions := range []int{1, 3} {
+		t.Run(fmt.Sprint("partitions=", partitions), func(t *testing.T) {
+			t.Parallel()
+			p, err := queries.Pipeline("q12", topics, out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			d := streamtest.New(t, p, streamtest.Partitions(partitions))
+			bids := d.In(topics.Bid, model.Key, model.Bids)
+			want := map[queries.BidderBids]int64{}
+			all := events(3000, 200).Bids
+			for at := 0; at < len(all); at += 100 {
+				second := d.Now().Unix()
+				start := (second - second%10) * 1000
+				for _, b := range all[at:min(at+100, len(all))] {
+					bids.SendAt(time.UnixMilli(b.DateTime), b.Auction, b)
+					want[queries.BidderBids{Bidder: b.Bidder, Start: start, End: start + 10_000}]++
+				}
+				d.Run()
+				if at%700 == 0 {
+					d.Crash()
+				}
+				d.Advance(3 * time.Second)
+			}
+			d.Advance(20 * time.Second)
+			d.Run() // the clock alone closes what is open
+			got := map[queries.BidderBids]int64{}
+			for _, r := range d.Out(out, codec.Bytes, codec.JSON[queries.BidderBids]()).Read() {
+				n := r.Value.Bids
+				r.Value.Bids = 0
+				got[r.Value] += n
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
 	}
 }

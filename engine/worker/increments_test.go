@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package worker_test
+
+import (
+	"encoding/binary"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/streamd/streamd/checkpoint"
+	"github.com/streamd/streamd/operators/codec"
+	"github.com/streamd/streamd/operators/stream"
+)
+
+const (
+	bulkyKeys  = 4000
+	bulkyBytes = 1000 // of the state of a key
+)
+
+// bulky keeps the newest value of each key, led by the number of values that there were.
+func bulky(app string) *stream.Pipeline {
+	p := stream.NewPipeline(app)
+	stream.From(p, "in", codec.Uint64, codec.Bytes).
+		Group().
+		Reduce("bulky", func(old, v []byte) []byte {
+			n := binary.BigEndian.Uint64(old) + binary.BigEndian.Uint64(v)
+			return append(binary.BigEndian.AppendUint64(nil, n), v[8:]...)
+		}).
+		Stream().
+		Map(func(v []byte) uint64 { return binary.BigEndian.Uint64(v) }).
+		To("out", codec.Uint64)
+	return p
+}
+
+// feedBulky sends one value for every so many keys, and waits for the results.
+func (r *rig) feedBulky(every int, results int64) {
+	r.t.Helper()
+	var records []*kgo.Record
+	for i := 0; i < bulkyKeys; i += every {
+		value := make([]byte, bulkyBytes)
+		value[7] = 1
+		records = append(records, &kgo.Record{Topic: "in", Partition: int32(i % partitions), Key: binary.BigEndian.AppendUint64(nil, uint64(i)), Value: value})
+	}
+	r.put(records...)
+	r.until("everything is processed", func() bool {
+		ends, err := r.admin().ListCommittedOffsets(r.t.Context(), "out")
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		n := int64(0)
+		ends.Each(func(o kadm.ListedOffset) { n += o.Offset })
+		return n >= results // markers count, too
+	})
+}
+
+func TestACheckpointSendsWhatHasChangedSinceTheOneBefore(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "in", "out")
+	repo := checkpoint.NewRepository(r.store(), "app")
+	rounds := func(n int) (newest int64) {
+		r.until("rounds are complete", func() bool {
+			complete := r.complete(repo)
+			if len(complete) > 0 {
+				newest = complete[len(complete)-1]
+			}
+			return len(complete) >= n
+		})
+		return newest
+	}
+	w := r.start(bulky("app"), 0, keepAll)
+	r.feedBulky(1, bulkyKeys)
+	// One round may have begun before the last record.
+	whole := rounds(len(r.complete(repo)) + 2)
+	const changes, changeEvery = 3, 97 // prime to the partitions: all tasks have changes
+	fed := int64(bulkyKeys)
+	for range changes {
+		fed += bulkyKeys/changeEvery + 1
+		r.feedBulky(changeEvery, fed)
+		rounds(len(r.complete(repo)) + 2)
+	}
+	if err := w.stop(); err != nil {
+		t.Fatal(err)
+	}
+	sent, stored := 0.0, 0
+	for _, line := range r.lines("checkpoint stored") {
+		if line["round"].(float64) > float64(whole) {
+			sent += line["bytes"].(float64)
+			stored++
+		}
+	}
+	// Each checkpoint costs a manifest of the database and a position, at least.
+	if limit := float64(fed-bulkyKeys)*bulkyBytes*1.5 + float64(stored)*8000; sent > limit || stored == 0 {
+		t.Errorf("%d checkpoints sent %.0f bytes, expected at most %.0f for %d changes of %d bytes", stored, sent, limit, fed-bulkyKeys, bulkyBytes)
+	}
+
+	r.loseDisk(0)
+	w = r.start(bulky("app"), 0, keepAll)
+	r.feedBulky(1, fed+bulkyKeys)
+	if err := w.stop(); err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range r.lines("task running")[partitions:] {
+		if line["source"] != "checkpoint" {
+			t.Errorf("the successor did not restore a checkpoint: %v", line)
+		}
+	}
+	for k, got := range r.read("out") {
+		want := 2
+		if k%changeEvery == 0 {
+			want += changes
+		}
+		if len(got) != want || got[want-1] != uint64(want) {
+			t.Fatalf("key %d: results %v, want 1 to %d", k, got, want)
+		}
+	}
+}
