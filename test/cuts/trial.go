@@ -229,9 +229,11 @@ func (t *trial) clear(ctx context.Context) error {
 
 // try executes a trial and reports it.
 func (r *run) try(ctx context.Context, t *trial) error {
-	err := t.execute(ctx)
+	if err := t.execute(ctx); err != nil {
+		return err
+	}
 	r.report.add(t.outcome)
-	return err
+	return nil
 }
 
 // tryFork tries a fork.
