@@ -5,7 +5,6 @@ package main
 import (
 	"encoding/binary"
 	"fmt"
-	"math"
 	"slices"
 
 	"github.com/streamd/streamd/partition"
@@ -128,9 +127,6 @@ func (l line) checkTotals(want *truth, out outputs) []string {
 	slices.Sort(faults)
 	return faults
 }
-
-// isEnd says whether a cut is of the end of a bounded run, for some task: nothing is left to show from there.
-func (s state) isEnd() bool { return slices.Max(s.watermarks) == math.MaxInt64 }
 
 // size counts what there is.
 func (o outputs) size() (updates, windows int) {

@@ -15,7 +15,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/streamd/streamd/checkpoint"
 	"github.com/streamd/streamd/engine"
 	"github.com/streamd/streamd/engine/kafka"
 	"github.com/streamd/streamd/partition"
@@ -59,6 +58,9 @@ func (r *run) program(app, name, line string, env ...string) (*fleet.Process, er
 		"STREAMD_MEMORY=256MiB",
 	}, env...)...)
 }
+
+// untilEnd is the command line of workers that end with the input.
+const untilEnd = "run --until end"
 
 // crew is the workers of one application. It is used by one goroutine.
 type crew struct {
@@ -107,6 +109,16 @@ func (c *crew) start(state string) error {
 		return err
 	}
 	c.all = append(c.all, &member{p, state})
+	return nil
+}
+
+// startAll starts workers with folders of their own.
+func (c *crew) startAll(n int) error {
+	for range n {
+		if err := c.start(""); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -183,11 +195,23 @@ func (c *crew) killAll() error {
 // strikePoll is how often the progress of the group is looked at: far below the time of a run.
 const strikePoll = 5 * time.Millisecond
 
-// strike waits until the group has committed a part of the input, between a fifth and three fifths of what was left at the
-// cut, and as many rounds are complete, kills the worker that has the most of it left, and starts another. It says whether
-// the dead one had something left. A run that is too far by then goes on as it is.
-func (c *crew) strike(ctx context.Context, from map[partition.TopicPartition]int64, rounds int) (bool, error) {
-	repo := checkpoint.NewRepository(c.store, c.app)
+// strike waits for the middle of the work, kills the worker that has the most of it left, and starts another. It says
+// whether the dead one had something left. A run that is too far by then goes on as it is.
+func (c *crew) strike(ctx context.Context, from map[partition.TopicPartition]int64) (bool, error) {
+	victim, owned, err := c.middle(ctx, from)
+	if err != nil || victim == nil {
+		return false, err
+	}
+	if err := c.replace(victim); err != nil {
+		return false, err
+	}
+	group, err := c.admin.GroupOf(ctx, c.app)
+	return err == nil && remaining(owned, group) > 0, err
+}
+
+// middle waits until the group has committed a part of the input, between a fifth and three fifths of what was left at a
+// cut. It returns the worker that has the most of it left, and the ends of its partitions; nil if it is too late.
+func (c *crew) middle(ctx context.Context, from map[partition.TopicPartition]int64) (*member, map[partition.TopicPartition]int64, error) {
 	total := int64(0)
 	for tp, end := range c.ends {
 		total += end - from[tp]
@@ -199,33 +223,19 @@ func (c *crew) strike(ctx context.Context, from map[partition.TopicPartition]int
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return false, context.Cause(ctx)
+			return nil, nil, context.Cause(ctx)
 		}
 		group, err := c.admin.GroupOf(ctx, c.app)
 		if err != nil {
-			return false, err
+			return nil, nil, err
 		}
 		left := remaining(c.ends, group)
 		if c.anyEnded() || left == 0 {
-			return false, nil
+			return nil, nil, nil
 		}
-		victim, owned := c.busiest(group)
-		if total-left < aim || group.State != "Stable" || victim == nil {
-			continue
+		if victim, owned := c.busiest(group); total-left >= aim && group.State == "Stable" && victim != nil {
+			return victim, owned, nil
 		}
-		if done, err := complete(ctx, repo); err != nil || len(done) < rounds {
-			if err != nil {
-				return false, err
-			}
-			continue
-		}
-		if err := c.replace(victim); err != nil {
-			return false, err
-		}
-		if group, err = c.admin.GroupOf(ctx, c.app); err != nil {
-			return false, err
-		}
-		return remaining(owned, group) > 0, nil
 	}
 }
 

@@ -19,7 +19,7 @@ func TestMain(m *testing.M) {
 // The short form of the command.
 func TestEveryRoundIsACutFromWhichThePipelineGoesOn(t *testing.T) {
 	kafkabroker.Require(t)
-	args := []string{"--cuts", "3", "--rescales", "1", "--tail", "20000", "--every", "4s", "--parallel", "3", "--session-timeout", "1500ms", "--limit", "90s"}
+	args := []string{"--cuts", "3", "--rescales", "1", "--tail", "12000", "--every", "4s", "--parallel", "3", "--session-timeout", "1500ms", "--limit", "90s"}
 	if code := command(args); code != 0 {
 		t.Errorf("cuts %v ended with code %d; what it found is above", args, code)
 	}

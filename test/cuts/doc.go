@@ -11,13 +11,14 @@
 // The pipeline has three stages with repartition topics between them, so that every task hears from every task before it:
 //
 //	orders   --> by-order ------+
-//	                            +--> settle (left join within a time) --> by-customer --+--> count --> counts
-//	payments --> by-paid-order -+                                                       +--> windows -> totals
+//	                            +--> settle (left join within a time) --> by-customer --+--> count ----> counts
+//	payments --> by-paid-order -+                                                       +--> windows --> totals
 //
 // Three workers run it while records are written and rounds are taken, and every few seconds one of them is killed and
 // another started. Then writing ends and the application runs to its end. From each of the rounds a fork begins, by the
 // program's own command line; two workers run it to the end, and one of them is killed in the middle. Some rounds are
-// rescaled as well, to more tasks, and a round of that application in turn to fewer.
+// rescaled as well, to more tasks. That application is halted at a savepoint in the middle, resumed, and its savepoint
+// in turn rescaled to fewer tasks.
 //
 // The command runs itself again as the pipeline's program: CUTS_PROGRAM is its command line.
 //
@@ -33,8 +34,9 @@
 //   - C3: a fork writes each window that closes after the event time of its task at the cut, once, with the right sum, and
 //     no other.
 //   - C4: the same for what was rescaled. A customer's event time is then the highest that any of its tasks had at a cut.
-//   - C5: commands and workers that nobody killed end by themselves, with exit code 0.
-//   - C6: most of the applications had records in flight at the cut, updates to come, windows on both sides of it, and a
+//   - C5: an application that is halted has written up to its savepoint and not beyond.
+//   - C6: commands and workers that nobody killed end by themselves, with exit code 0.
+//   - C7: most of the applications had records in flight at the cut, updates to come, windows on both sides of it, and a
 //     worker killed that had input left: else the run would show little. Announcements of event time are not counted as
 //     records in flight.
 //

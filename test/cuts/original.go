@@ -42,12 +42,10 @@ func (r *run) original(ctx context.Context) (cuts []checkpoint.Cut, err error) {
 	if r.ends, err = r.admin.EndOffsets(ctx, orders, payments); err != nil {
 		return nil, err
 	}
-	c := r.newCrew(app, "run --until end")
+	c := r.newCrew(app, untilEnd)
 	defer func() { err = errors.Join(err, c.killAll()) }()
-	for range originalWorkers {
-		if err := c.start(""); err != nil {
-			return nil, err
-		}
+	if err := c.startAll(originalWorkers); err != nil {
+		return nil, err
 	}
 	if err := c.join(ctx); err != nil {
 		return nil, err
@@ -65,10 +63,8 @@ func (r *run) original(ctx context.Context) (cuts []checkpoint.Cut, err error) {
 func (r *run) load(ctx context.Context, f *feeder) (cuts []checkpoint.Cut, err error) {
 	c := r.newCrew(app, "run")
 	defer func() { err = errors.Join(err, c.killAll()) }()
-	for range originalWorkers {
-		if err := c.start(""); err != nil {
-			return nil, err
-		}
+	if err := c.startAll(originalWorkers); err != nil {
+		return nil, err
 	}
 	stop := make(chan struct{})
 	group, ctx := errgroup.WithContext(ctx)

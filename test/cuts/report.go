@@ -96,29 +96,31 @@ func (p *report) faults(app string, faults []string) {
 	}
 }
 
-// finish closes the books. A run that shows less than it should has failed.
+// shows is what most applications must have had, or the run shows less than it should.
+var shows = []struct {
+	what string
+	had  func(outcome) bool
+}{
+	{"records in flight", func(o outcome) bool { return o.InFlight > 0 }},
+	{"updates to come", func(o outcome) bool { return o.Counts > 0 }},
+	{"windows on both sides of the cut", func(o outcome) bool { return o.Totals > 0 && o.Closed > 0 }},
+	{"a worker killed in the middle of its work", func(o outcome) bool { return o.Killed }},
+}
+
+// finish closes the books.
 func (p *report) finish(o options, took time.Duration, kills int) *result {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	res := &result{Options: o, Took: took, Kills: kills, Trials: p.mu.trials, Faults: p.mu.faults}
-	n := map[string]int{}
-	for _, t := range res.Trials {
-		for what, had := range map[string]bool{
-			"records in flight":                           t.InFlight > 0,
-			"updates to come":                             t.Counts > 0,
-			"windows on both sides of the cut":            t.Totals > 0 && t.Closed > 0,
-			"a worker killed in the middle of their work": t.Killed,
-		} {
-			if had {
-				n[what]++
-			} else {
-				n[what] += 0
+	for _, s := range shows {
+		n := 0
+		for _, t := range res.Trials {
+			if s.had(t) {
+				n++
 			}
 		}
-	}
-	for what, had := range n {
-		if 2*had <= len(res.Trials) {
-			res.Faults = append(res.Faults, fmt.Sprintf("%d of %d applications that began from a cut had %s: the run shows less than it should", had, len(res.Trials), what))
+		if 2*n <= len(res.Trials) {
+			res.Faults = append(res.Faults, fmt.Sprintf("%d of %d applications that began from a cut had %s: the run shows less than it should", n, len(res.Trials), s.what))
 		}
 	}
 	return res

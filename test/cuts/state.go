@@ -111,23 +111,7 @@ func (r *run) inFlight(ctx context.Context, cut checkpoint.Cut) (n int64, err er
 	return n, nil
 }
 
-// completeCuts loads the complete rounds of an application, oldest first.
-func (r *run) completeCuts(ctx context.Context, app string) (cuts []checkpoint.Cut, err error) {
-	repo := checkpoint.NewRepository(r.store, app)
-	numbers, err := complete(ctx, repo)
-	if err != nil {
-		return nil, err
-	}
-	for _, n := range numbers {
-		cut, err := repo.LoadCut(ctx, 1, n)
-		if err != nil {
-			return nil, err
-		}
-		cuts = append(cuts, cut)
-	}
-	return cuts, nil
-}
-
+// complete lists the complete rounds of an application, oldest first.
 func complete(ctx context.Context, repo *checkpoint.Repository) (numbers []int64, err error) {
 	for round, err := range repo.Rounds(ctx, 1) {
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/streamd/streamd/checkpoint"
@@ -25,20 +26,22 @@ type trial struct {
 	before line    // of the application that the cut is of
 	whole  outputs // of that one
 	extra  string  // arguments of the command that begins it
-	parent bool    // another begins from a round of its own
+	from   string  // what the command calls the cut
+	halts  bool    // at a savepoint in the middle
 
-	own line // from the cut on
-	out outputs
+	own    line // from the cut on
+	out    outputs
+	middle checkpoint.Cut
 }
 
 // fork is a trial with as many tasks as at the cut, rescaled one with others.
 func (r *run) fork(cut checkpoint.Cut) *trial {
-	return &trial{run: r, cut: cut, whole: r.whole, outcome: outcome{App: fmt.Sprint("fork-", cut.Round), Command: "fork", Round: cut.Round}}
+	return &trial{run: r, cut: cut, from: fmt.Sprint(cut.Round), whole: r.whole, outcome: outcome{App: fmt.Sprint("fork-", cut.Round), Command: "fork", Round: cut.Round}}
 }
 
 func (r *run) rescaled(cut checkpoint.Cut, partitions int, before line, whole outputs) *trial {
 	return &trial{
-		run: r, cut: cut, before: before, whole: whole, extra: fmt.Sprint(" --partitions ", partitions),
+		run: r, cut: cut, from: fmt.Sprint(cut.Round), before: before, whole: whole, extra: fmt.Sprint(" --partitions ", partitions),
 		outcome: outcome{App: fmt.Sprintf("%s-%d-%d", cut.App, cut.Round, partitions), Command: fmt.Sprint("rescale ", partitions), Round: cut.Round},
 	}
 }
@@ -76,15 +79,22 @@ func (t *trial) execute(ctx context.Context) (err error) {
 	return nil
 }
 
-// begin runs the command.
+// begin runs the command that begins the application.
 func (t *trial) begin(ctx context.Context) error {
 	began := time.Now()
 	verb := "fork"
 	if t.extra != "" {
 		verb = "rescale"
 	}
-	line := fmt.Sprintf("%s --from %d --as %s --prefix %s.%s", verb, t.cut.Round, t.App, t.App, t.extra)
-	p, err := t.program(t.cut.App, t.App+"-begin", line)
+	err := t.command(ctx, t.cut.App, fmt.Sprintf("%s --from %s --as %s --prefix %s.%s", verb, t.from, t.App, t.App, t.extra))
+	t.Began = time.Since(began)
+	return err
+}
+
+// command runs a command of the pipeline's own program to its end.
+func (t *trial) command(ctx context.Context, app, line string) error {
+	verb, _, _ := strings.Cut(line, " ")
+	p, err := t.program(app, t.App+"-"+verb, line)
 	if err != nil {
 		return err
 	}
@@ -93,26 +103,25 @@ func (t *trial) begin(ctx context.Context) error {
 	case <-ctx.Done():
 		return errors.Join(context.Cause(ctx), p.Kill())
 	}
-	t.Began = time.Since(began)
 	if err := p.Err(); err != nil {
 		t.fault(fmt.Sprintf("%q ended with %v:\n    %s", line, err, p.Tail()))
 	}
 	return nil
 }
 
-// How long a trial takes at least, so that it has a middle to kill in, and where another begins from it, time for rounds.
+// How long a trial takes at least, so that it has a middle to kill in, and where it is halted, another one.
 const (
 	leastWork  = 2 * time.Second
-	parentWork = 6 * time.Second
+	halvedWork = 6 * time.Second
 )
 
 // work runs the workers to their end, and kills one on the way.
 func (t *trial) work(ctx context.Context) (err error) {
 	began := time.Now()
 	from := inputsOf(t.cut)
-	left, least, rounds := int64(0), leastWork, 1
-	if t.parent {
-		least, rounds = parentWork, 2
+	left, least := int64(0), leastWork
+	if t.halts {
+		least = halvedWork
 	}
 	for tp, end := range t.ends {
 		if tp.Topic == orders {
@@ -121,22 +130,76 @@ func (t *trial) work(ctx context.Context) (err error) {
 	}
 	// Tasks are on different workers and lanes.
 	while := least * time.Duration(t.opts.Partitions) / time.Duration(max(1, left))
-	c := t.newCrew(t.App, "run --until end", whileEnv+"="+while.String())
+	c := t.newCrew(t.App, untilEnd, whileEnv+"="+while.String())
+	if t.halts {
+		c.line = "run"                                                    // which does not end before it is halted
+		c.settings = append(c.settings, "STREAMD_CHECKPOINT_INTERVAL=1h") // the savepoint has its turn at once
+	}
 	defer func() { err = errors.Join(err, c.killAll()) }()
-	for range trialWorkers {
-		if err := c.start(""); err != nil {
-			return err
-		}
+	if err := c.startAll(trialWorkers); err != nil {
+		return err
 	}
 	limited, cancel := context.WithTimeout(ctx, t.opts.Limit)
 	defer cancel()
-	if t.Killed, err = c.strike(limited, from, rounds); err != nil && limited.Err() == nil {
+	if t.halts {
+		if err := t.halt(limited, c); err != nil || len(t.Faults) > 0 {
+			return err
+		}
+		from = inputsOf(t.middle)
+	}
+	if t.Killed, err = c.strike(limited, from); err != nil && limited.Err() == nil {
 		return err
 	}
 	err = c.join(ctx)
 	t.Took = time.Since(began)
 	t.fault(c.faults...)
 	return err
+}
+
+// middlePoint is the savepoint at which an application is halted.
+const middlePoint = "middle"
+
+// halt stops the application at a savepoint in the middle of its work, and lets it go on. Nothing may have been written
+// beyond the savepoint.
+func (t *trial) halt(ctx context.Context, c *crew) error {
+	if _, _, err := c.middle(ctx, inputsOf(t.cut)); err != nil {
+		return err
+	}
+	if err := t.command(ctx, t.App, "savepoint create "+middlePoint+" --stop"); err != nil || len(t.Faults) > 0 {
+		return err
+	}
+	if err := c.join(ctx); err != nil {
+		return err
+	}
+	repo := checkpoint.NewRepository(t.store, t.App)
+	saved, err := repo.Savepoints(ctx, 1)
+	if err != nil {
+		return err
+	}
+	if len(saved) != 1 {
+		return fmt.Errorf("there are %d savepoints, expected one", len(saved))
+	}
+	if t.middle, err = repo.LoadCut(ctx, 1, saved[0].Round); err != nil {
+		return err
+	}
+	at, err := t.stateOf(ctx, t.middle)
+	if err != nil {
+		return err
+	}
+	out, err := t.outputsOf(ctx, t.App+".")
+	if err != nil {
+		return err
+	}
+	for customer, list := range out.counts {
+		if last := list[len(list)-1]; last != at.counts[customer] {
+			t.fault(fmt.Sprintf("customer %d: the savepoint holds %+v, the last update is %+v", customer, at.counts[customer], last))
+		}
+	}
+	if err := t.command(ctx, t.App, "resume"); err != nil {
+		return err
+	}
+	c.line = untilEnd
+	return c.startAll(trialWorkers)
 }
 
 // inputsOf is where the tasks stood at a cut.
@@ -164,29 +227,13 @@ func (t *trial) clear(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// middle is a round of the trial's own, beyond the one that it began from, in which there is still something to do.
-func (t *trial) middle(ctx context.Context) (checkpoint.Cut, bool, error) {
-	cuts, err := t.completeCuts(ctx, t.App)
-	if err != nil {
-		return checkpoint.Cut{}, false, err
-	}
-	for _, cut := range cuts {
-		if cut.Round == t.cut.Round {
-			continue
-		}
-		at, err := t.stateOf(ctx, cut)
-		if err != nil || !at.isEnd() {
-			return cut, err == nil, err
-		}
-	}
-	return checkpoint.Cut{}, false, nil
-}
-
 // try executes a trial and reports it.
 func (r *run) try(ctx context.Context, t *trial) error {
-	err := t.execute(ctx)
+	if err := t.execute(ctx); err != nil {
+		return err
+	}
 	r.report.add(t.outcome)
-	return err
+	return nil
 }
 
 // tryFork tries a fork.
@@ -201,22 +248,15 @@ const (
 	fewer = 6
 )
 
-// tryRescale tries a rescale of a cut, and then one of a round of the application that it has given.
+// tryRescale tries a rescale of a cut, and then one of a savepoint of the application that it has given.
 func (r *run) tryRescale(ctx context.Context, cut checkpoint.Cut) (err error) {
 	first := r.rescaled(cut, more, line{}, r.whole)
-	first.parent = true
+	first.halts = true
 	defer func() { err = errors.Join(err, first.clear(context.WithoutCancel(ctx))) }()
 	if err := r.try(ctx, first); err != nil || len(first.Faults) > 0 {
 		return err
 	}
-	next, found, err := first.middle(ctx)
-	if err != nil {
-		return err
-	}
-	if !found {
-		r.report.faults(first.App, []string{"it has no complete round of its own before its end: give more --tail"})
-		return nil
-	}
-	second := r.rescaled(next, fewer, first.own, first.out)
+	second := r.rescaled(first.middle, fewer, first.own, first.out)
+	second.from = middlePoint
 	return errors.Join(r.try(ctx, second), second.clear(context.WithoutCancel(ctx)))
 }
