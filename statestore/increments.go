@@ -108,6 +108,15 @@ func (f *flushes) stop() {
 	f.first++ // for what is not linked: no earlier cut can be a base any more
 }
 
+// giveUp makes the next cut a whole one: with what is linked, something is wrong.
+func (f *flushes) giveUp() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.on {
+		f.stop()
+	}
+}
+
 func (f *flushes) drop(n int) {
 	for _, t := range f.tables[:n] {
 		_ = f.fs.Remove(f.fs.PathJoin(f.dir, t.name()))
