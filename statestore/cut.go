@@ -100,6 +100,7 @@ func (db *DB) takeCut(ctx context.Context, c, base *Cut) error {
 	if base != nil {
 		db.flushes.release(base.flushed)
 	}
+	db.flushes.sweep()
 	if _, err := db.fs.Stat(c.dir); err == nil {
 		return db.wrapCut(fmt.Errorf("%s: %w", c.dir, fs.ErrExist))
 	}

@@ -335,8 +335,16 @@ func TestLinksOfFlushesGoWithTheProcess(t *testing.T) {
 		}
 		return len(names)
 	}
-	if links(fsys) == 0 {
-		t.Fatal("what was flushed is not linked")
+	if n := links(fsys); n != 1 {
+		t.Fatalf("there are %d links of one flushed table", n)
+	}
+	base = mustCut(t, db, "cut1", base)
+	if mustCut(t, db, "cut2", base); links(fsys) != 0 {
+		t.Errorf("%d links are left of what a stored cut has", links(fsys))
+	}
+	change(50)
+	if err := db.flush(neverDone); err != nil {
+		t.Fatal(err)
 	}
 	crashed := fsys.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 2))})
 	if err := db.Close(); err != nil {
@@ -349,7 +357,7 @@ func TestLinksOfFlushesGoWithTheProcess(t *testing.T) {
 	if n := links(crashed); n != 0 {
 		t.Errorf("%d links are left after a crash", n)
 	}
-	if _, whole := sizeOf(mustCut(t, db, "cut1", base)); !whole {
+	if _, whole := sizeOf(mustCut(t, db, "cut3", base)); !whole {
 		t.Error("the first cut after a crash is an increment")
 	}
 }
