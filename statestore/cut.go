@@ -5,6 +5,7 @@ package statestore
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -99,17 +100,26 @@ func (db *DB) takeCut(ctx context.Context, c, base *Cut) error {
 	if base != nil {
 		db.flushes.release(base.flushed)
 	}
+	db.flushes.sweep()
+	if _, err := db.fs.Stat(c.dir); err == nil {
+		return db.wrapCut(fmt.Errorf("%s: %w", c.dir, fs.ErrExist))
+	}
 	if err := db.flush(ctx.Done()); err != nil {
 		return fmt.Errorf("cut state of %s: %w", db.id, firstError(ctx.Err(), err))
 	}
-	c.flushed = db.flushes.end()
 	if base != nil {
 		done, err := db.increment(ctx, c, base)
-		if err != nil {
-			return db.wrapCut(firstError(err, db.fs.RemoveAll(c.dir)))
-		}
 		if done {
 			return nil
+		}
+		if rerr := db.fs.RemoveAll(c.dir); rerr != nil || ctx.Err() != nil {
+			return db.wrapCut(firstError(context.Cause(ctx), rerr))
+		}
+		if err != nil {
+			db.flushes.giveUp()
+			if db.listen.Background != nil {
+				db.listen.Background(db.wrapCut(err))
+			}
 		}
 	}
 	if err := db.wholeCut(c); err != nil {
@@ -119,7 +129,7 @@ func (db *DB) takeCut(ctx context.Context, c, base *Cut) error {
 }
 
 func (db *DB) wholeCut(c *Cut) (err error) {
-	c.whole, c.added, c.tables = 0, 0, 0
+	c.whole, c.added, c.tables, c.files, c.flushed = 0, 0, 0, nil, db.flushes.end()
 	if err := db.pebble.Checkpoint(c.dir); err != nil {
 		return err
 	}
@@ -134,19 +144,23 @@ func (db *DB) wholeCut(c *Cut) (err error) {
 			c.name = f.Name
 		}
 	}
-	c.manifest, err = readFile(db.fs, db.fs.PathJoin(c.dir, c.name))
+	if c.manifest, err = readFile(db.fs, db.fs.PathJoin(c.dir, c.name)); err != nil {
+		c.manifest = nil
+		return firstError(err, db.fs.RemoveAll(c.dir))
+	}
 	db.flushes.start(c.whole)
-	return err
+	return nil
 }
 
 // increment makes the cut of what was flushed since base; done is false if that
-// cannot be, or would be too much. Nobody opens the directory after a crash: so
-// nothing is synced.
+// cannot be, or would be too much, and then the directory may hold something.
+// Nobody uses it after a crash: so its tables are not synced.
 func (db *DB) increment(ctx context.Context, c, base *Cut) (done bool, err error) {
 	tables, ok := db.flushes.since(base.flushed)
 	if !ok {
 		return false, nil
 	}
+	c.flushed = base.flushed + len(tables)
 	if err := db.fs.MkdirAll(c.dir, 0o755); err != nil {
 		return false, err
 	}
@@ -158,19 +172,20 @@ func (db *DB) increment(ctx context.Context, c, base *Cut) (done bool, err error
 		c.added += int64(t.size)
 	}
 	if c.added > c.whole || c.tables > maxIncrementTables {
-		return false, db.fs.RemoveAll(c.dir)
+		return false, nil
 	}
 	for _, f := range base.files {
 		f.Stored = true
 		c.files = append(c.files, f)
 	}
 	if c.manifest = base.manifest; len(tables) == 0 {
-		return true, nil
+		return true, nil // the manifest is the same, too
 	}
 	if c.manifest, err = withTables(base.manifest, tables); err != nil {
 		return false, err
 	}
-	if err := writeFile(db.fs, c.dir, c.name, c.manifest); err != nil {
+	// A file may change what it is given to write.
+	if err := writeFile(db.fs, c.dir, c.name, slices.Clone(c.manifest)); err != nil {
 		return false, err
 	}
 	i := slices.IndexFunc(c.files, func(f File) bool { return f.Name == c.name })

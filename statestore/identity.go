@@ -141,7 +141,7 @@ func markCorrupt(fsys vfs.FS, dir string, cause error) error {
 	return writeFile(fsys, dir, corruptFile, []byte(cause.Error()+"\n"))
 }
 
-// maxSmallFile is more than a file has that is read as a whole.
+// maxSmallFile is more than any file has that is read as a whole.
 const maxSmallFile = 64 << 20
 
 func readFile(fsys vfs.FS, name string) ([]byte, error) {
@@ -150,6 +150,9 @@ func readFile(fsys vfs.FS, name string) ([]byte, error) {
 		return nil, err
 	}
 	b, err := io.ReadAll(io.LimitReader(f, maxSmallFile))
+	if len(b) == maxSmallFile {
+		err = fmt.Errorf("read %s: it has more than %d bytes", name, maxSmallFile)
+	}
 	return b, firstError(err, f.Close())
 }
 

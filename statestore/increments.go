@@ -65,6 +65,7 @@ type flushes struct {
 	bytes  int64
 	first  int // ordinal of tables[0], counted from the opening of the DB
 	tables []flushedTable
+	gone   []string // links that nobody needs; sweep removes them
 }
 
 // init removes what an earlier process has left.
@@ -100,17 +101,25 @@ func (f *flushes) add(info pebble.FlushInfo) {
 	}
 }
 
-// stop drops the links and takes no more until the next whole cut. A link that
-// cannot be removed goes when the directory is opened again.
+// stop drops the links and takes no more until the next whole cut.
 func (f *flushes) stop() {
 	f.on = false
 	f.drop(len(f.tables))
 	f.first++ // for what is not linked: no earlier cut can be a base any more
 }
 
+// giveUp makes the next cut a whole one: with what is linked, something is wrong.
+func (f *flushes) giveUp() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.on {
+		f.stop()
+	}
+}
+
 func (f *flushes) drop(n int) {
 	for _, t := range f.tables[:n] {
-		_ = f.fs.Remove(f.fs.PathJoin(f.dir, t.name()))
+		f.gone = append(f.gone, t.name())
 		f.bytes -= int64(t.size)
 	}
 	f.first += n
@@ -135,6 +144,19 @@ func (f *flushes) release(upto int) {
 	defer f.mu.Unlock()
 	if n := upto - f.first; n > 0 && f.on {
 		f.drop(min(n, len(f.tables)))
+	}
+}
+
+// sweep removes links that nobody needs. To remove the last link of a large file
+// takes its time, so no lock is held. What cannot be removed goes when the
+// directory is opened again.
+func (f *flushes) sweep() {
+	f.mu.Lock()
+	gone := f.gone
+	f.gone = nil
+	f.mu.Unlock()
+	for _, name := range gone {
+		_ = f.fs.Remove(f.fs.PathJoin(f.dir, name))
 	}
 }
 

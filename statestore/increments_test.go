@@ -8,9 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
@@ -153,9 +155,8 @@ func (m *machine) restoreBase(*rapid.T) {
 	m.ok(r.Close())
 }
 
-// bigState fills a task's state with so many keys, and returns a function that
-// changes the first n of them and commits.
-func bigState(t *testing.T, db *DB, keys int) (change func(n int)) {
+// bigState returns a function that changes the first n keys and commits.
+func bigState(t *testing.T, db *DB) (change func(n int)) {
 	t.Helper()
 	s, random, epoch := NewValue(db, 1, texts{}), rand.New(rand.NewPCG(1, 2)), uint64(0)
 	return func(n int) {
@@ -199,13 +200,22 @@ func sizeOf(c *Cut) (size int64, whole bool) {
 	return size, whole
 }
 
+func filesIn(t *testing.T, fsys vfs.FS, dir string) int {
+	t.Helper()
+	names, err := fsys.List(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(names)
+}
+
 func TestIncrementIsAsLargeAsWhatHasChanged(t *testing.T) {
 	t.Parallel()
 	const keys, changed = 20_000, 2_000
 	for name, times := range map[string]int{"once": 1, "many times": 4} {
 		fsys := vfs.NewMem()
 		db := testOpen(t, fsys)
-		change := bigState(t, db, keys)
+		change := bigState(t, db)
 		change(keys)
 		base := mustCut(t, db, "cut0", nil)
 		for round := range 4 {
@@ -225,7 +235,7 @@ func TestIncrementIsAsLargeAsWhatHasChanged(t *testing.T) {
 func TestIncrementOfNothingIsEmpty(t *testing.T) {
 	t.Parallel()
 	db := testOpen(t, vfs.NewMem())
-	bigState(t, db, 1000)(1000)
+	bigState(t, db)(1000)
 	c := mustCut(t, db, "cut1", mustCut(t, db, "cut0", nil))
 	if size, whole := sizeOf(c); whole || size > 0 {
 		t.Errorf("a cut of what has not changed is of %d bytes, whole: %v", size, whole)
@@ -236,7 +246,7 @@ func TestIncrementsThatOutgrowTheStateEndInAWholeCut(t *testing.T) {
 	t.Parallel()
 	db := testOpen(t, vfs.NewMem())
 	const keys = 10_000
-	change := bigState(t, db, keys)
+	change := bigState(t, db)
 	change(keys)
 	base := mustCut(t, db, "cut0", nil)
 	first, _ := sizeOf(base)
@@ -272,7 +282,7 @@ func TestWhatCannotBeAnIncrementIsWhole(t *testing.T) {
 	fsys := errorfs.Wrap(vfs.NewMem(), noLinks)
 	res := testResources(t)
 	db := testOpenWith(t, Options{FS: fsys, Resources: res})
-	change := bigState(t, db, 5000)
+	change := bigState(t, db)
 	change(5000)
 	base := mustCut(t, db, "cut0", nil)
 	change(50)
@@ -284,6 +294,13 @@ func TestWhatCannotBeAnIncrementIsWhole(t *testing.T) {
 			t.Errorf("%s is whole", name)
 		}
 	}
+	c, err := db.Cut(context.Background(), "cut2", newer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := <-c.Done(); !errors.Is(err, os.ErrExist) || filesIn(t, fsys, "cut2") == 0 {
+		t.Errorf("a cut into a directory that exists: %v, it has %d files now", err, filesIn(t, fsys, "cut2"))
+	}
 	if _, whole := sizeOf(mustCut(t, db, "cut3", base)); !whole {
 		t.Error("a cut upon one that is older than the base of another is an increment")
 	}
@@ -294,7 +311,7 @@ func TestWhatCannotBeAnIncrementIsWhole(t *testing.T) {
 	}
 	noLinks.Off()
 	other := testOpenWith(t, Options{FS: fsys, Dir: "other", Resources: res})
-	bigState(t, other, 10)(10)
+	bigState(t, other)(10)
 	if _, whole := sizeOf(mustCut(t, other, "cut5", newer)); !whole {
 		t.Error("a cut upon that of another state is an increment")
 	}
@@ -304,7 +321,7 @@ func TestLinksOfFlushesGoWithTheProcess(t *testing.T) {
 	t.Parallel()
 	fsys, res := vfs.NewCrashableMem(), testResources(t)
 	db := testOpenWith(t, Options{FS: fsys, Resources: res})
-	change := bigState(t, db, 5000)
+	change := bigState(t, db)
 	change(5000)
 	base := mustCut(t, db, "cut0", nil)
 	change(50)
@@ -318,8 +335,16 @@ func TestLinksOfFlushesGoWithTheProcess(t *testing.T) {
 		}
 		return len(names)
 	}
-	if links(fsys) == 0 {
-		t.Fatal("what was flushed is not linked")
+	if n := links(fsys); n != 1 {
+		t.Fatalf("there are %d links of one flushed table", n)
+	}
+	base = mustCut(t, db, "cut1", base)
+	if mustCut(t, db, "cut2", base); links(fsys) != 0 {
+		t.Errorf("%d links are left of what a stored cut has", links(fsys))
+	}
+	change(50)
+	if err := db.flush(neverDone); err != nil {
+		t.Fatal(err)
 	}
 	crashed := fsys.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 2))})
 	if err := db.Close(); err != nil {
@@ -332,27 +357,29 @@ func TestLinksOfFlushesGoWithTheProcess(t *testing.T) {
 	if n := links(crashed); n != 0 {
 		t.Errorf("%d links are left after a crash", n)
 	}
-	if _, whole := sizeOf(mustCut(t, db, "cut1", base)); !whole {
+	if _, whole := sizeOf(mustCut(t, db, "cut3", base)); !whole {
 		t.Error("the first cut after a crash is an increment")
 	}
 }
 
-func TestIncrementThatFailsLeavesNothing(t *testing.T) {
+func TestIncrementThatFailsIsAWholeCut(t *testing.T) {
 	t.Parallel()
-	// Every operation on the new directory fails once. A cut after that works,
-	// and may still build upon the same base.
+	// Every operation on the new directory fails once, until none is left.
 	for n := int32(0); ; n++ {
 		var left atomic.Int32
 		left.Store(n)
 		failing := &errorfs.Toggle{Injector: errorfs.InjectorFunc(func(op errorfs.Op) error {
-			if !strings.Contains(op.Path, "cut1") || op.Kind == errorfs.OpRemoveAll || left.Add(-1) != -1 {
+			if !strings.Contains(op.Path, "cut1") || op.Kind == errorfs.OpRemoveAll || op.Kind == errorfs.OpStat || left.Add(-1) != -1 {
 				return nil
 			}
 			return errors.New("injected")
 		})}
+		var told atomic.Pointer[error]
 		mem := vfs.NewMem()
-		db := testOpen(t, errorfs.Wrap(mem, failing))
-		change := bigState(t, db, 2000)
+		db := testOpenWith(t, Options{FS: errorfs.Wrap(mem, failing), Resources: testResources(t), Listener: &Listener{
+			Background: func(err error) { told.Store(&err) },
+		}})
+		change := bigState(t, db)
 		change(2000)
 		base := mustCut(t, db, "cut0", nil)
 		for range 2 { // two tables, so that they are folded
@@ -362,27 +389,86 @@ func TestIncrementThatFailsLeavesNothing(t *testing.T) {
 			}
 		}
 		failing.On()
-		c, err := db.Cut(context.Background(), "cut1", base)
-		if err != nil {
-			t.Fatal(err)
-		}
-		err = <-c.Done()
+		c := mustCut(t, db, "cut1", base)
 		failing.Off()
+		_, whole := sizeOf(c)
 		if left.Load() >= 0 {
-			if err != nil {
-				t.Fatal(err)
+			if whole || told.Load() != nil {
+				t.Errorf("a cut without a failure is whole")
 			}
 			return
 		}
-		if err == nil {
-			t.Fatalf("operation %d failed, and the cut did not", n)
+		if !whole || told.Load() == nil {
+			t.Fatalf("operation %d failed, the cut is whole: %v, the listener was told: %v", n, whole, told.Load() != nil)
 		}
-		if _, err := mem.Stat("cut1"); err == nil {
-			t.Errorf("operation %d failed, and the cut has left its directory", n)
+		r, err := openReadOnly(mem, "cut1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if pos, _, err := r.Position(); err != nil || pos.Epoch != 3 {
+			t.Errorf("operation %d failed, the whole cut is at epoch %d: %v", n, pos.Epoch, err)
+		}
+		if err := r.Close(); err != nil {
+			t.Fatal(err)
 		}
 		change(50)
-		if _, whole := sizeOf(mustCut(t, db, "cut2", base)); whole {
-			t.Errorf("operation %d failed, and the cut after it is whole", n)
+		if _, whole := sizeOf(mustCut(t, db, "cut2", base)); !whole {
+			t.Errorf("operation %d failed, and the cut after it is upon a base from before", n)
 		}
+		change(50)
+		if _, whole := sizeOf(mustCut(t, db, "cut3", c)); whole {
+			t.Errorf("operation %d failed, and no cut is an increment any more", n)
+		}
+	}
+}
+
+func TestManyIncrementsEndInAWholeCutAndCanBeGoneOnWith(t *testing.T) {
+	t.Parallel()
+	fsys, res := vfs.NewMem(), testResources(t)
+	db := testOpenWith(t, Options{FS: fsys, Resources: res})
+	change := bigState(t, db)
+	change(20_000)
+	base := mustCut(t, db, "cut", nil)
+	copyOf := func(c *Cut) {
+		for _, f := range c.Files() {
+			if !f.Stored {
+				if err := vfs.Copy(fsys, c.Dir()+"/"+f.Name, "stored/"+f.Name); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	if err := fsys.MkdirAll("stored", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	copyOf(base)
+	n := 0
+	for ; n <= maxIncrementTables; n++ {
+		change(1)
+		c := mustCut(t, db, fmt.Sprint("cut", n), base)
+		if _, whole := sizeOf(c); whole {
+			break
+		}
+		copyOf(c)
+		base = c
+	}
+	if n != maxIncrementTables {
+		t.Errorf("there were %d increments before a whole cut, want %d", n, maxIncrementTables)
+	}
+	// Far more tables than those at which a commit waits for compactions.
+	stalled := make(chan string, 100)
+	db = testOpenWith(t, Options{FS: fsys, Dir: "stored", Resources: res, Listener: &Listener{Stall: func(reason string, _ time.Duration) { stalled <- reason }}})
+	if pos, _ := db.Position(); pos.Epoch != base.Position().Epoch {
+		t.Errorf("the last increment is at epoch %d, want %d", pos.Epoch, base.Position().Epoch)
+	}
+	change = bigState(t, db)
+	for range 10 {
+		change(1)
+		if err := db.flush(neverDone); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(stalled) > 0 {
+		t.Errorf("a commit waited for: %s", <-stalled)
 	}
 }

@@ -21,7 +21,8 @@ type Listener struct {
 	Stall func(reason string, took time.Duration)
 	// DiskSlow reports a write to path that has been pending for took.
 	DiskSlow func(path string, took time.Duration)
-	// Background reports a failed flush or compaction. Pebble tries it again.
+	// Background reports a failed flush or compaction, which Pebble tries again,
+	// or why a cut is whole that was to be an increment.
 	Background func(err error)
 	// Corruption reports that a file failed its checksum or did not decode.
 	Corruption func(path string, err error)

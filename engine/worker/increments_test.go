@@ -4,6 +4,9 @@ package worker_test
 
 import (
 	"encoding/binary"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -59,26 +62,15 @@ func TestACheckpointSendsWhatHasChangedSinceTheOneBefore(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, "in", "out")
 	repo := checkpoint.NewRepository(r.store(), "app")
-	rounds := func(n int) (newest int64) {
-		r.until("rounds are complete", func() bool {
-			complete := r.complete(repo)
-			if len(complete) > 0 {
-				newest = complete[len(complete)-1]
-			}
-			return len(complete) >= n
-		})
-		return newest
-	}
 	w := r.start(bulky("app"), 0, keepAll)
 	r.feedBulky(1, bulkyKeys)
-	// One round may have begun before the last record.
-	whole := rounds(len(r.complete(repo)) + 2)
+	whole := r.nextRound(repo)
 	const changes, changeEvery = 3, 97 // prime to the partitions: all tasks have changes
 	fed := int64(bulkyKeys)
 	for range changes {
 		fed += bulkyKeys/changeEvery + 1
 		r.feedBulky(changeEvery, fed)
-		rounds(len(r.complete(repo)) + 2)
+		r.nextRound(repo)
 	}
 	if err := w.stop(); err != nil {
 		t.Fatal(err)
@@ -95,15 +87,35 @@ func TestACheckpointSendsWhatHasChangedSinceTheOneBefore(t *testing.T) {
 		t.Errorf("%d checkpoints sent %.0f bytes, expected at most %.0f for %d changes of %d bytes", stored, sent, limit, fed-bulkyKeys, bulkyBytes)
 	}
 
+	r.restoreBulky(fed, changeEvery, changes)
+}
+
+// nextRound waits for a round that has begun by now or later, and returns the newest that is complete.
+func (r *rig) nextRound(repo *checkpoint.Repository) (newest int64) {
+	r.t.Helper()
+	n := len(r.complete(repo)) + 2 // one may have begun before
+	r.until("rounds are complete", func() bool {
+		complete := r.complete(repo)
+		if len(complete) > 0 {
+			newest = complete[len(complete)-1]
+		}
+		return len(complete) >= n
+	})
+	return newest
+}
+
+// restoreBulky starts a worker that has no disk, feeds it all keys, and looks at the number of values of each.
+func (r *rig) restoreBulky(fed int64, changeEvery uint64, changes int) {
+	r.t.Helper()
 	r.loseDisk(0)
-	w = r.start(bulky("app"), 0, keepAll)
+	w := r.start(bulky("app"), 0, keepAll)
 	r.feedBulky(1, fed+bulkyKeys)
 	if err := w.stop(); err != nil {
-		t.Fatal(err)
+		r.t.Fatal(err)
 	}
 	for _, line := range r.lines("task running")[partitions:] {
 		if line["source"] != "checkpoint" {
-			t.Errorf("the successor did not restore a checkpoint: %v", line)
+			r.t.Errorf("the successor did not restore a checkpoint: %v", line)
 		}
 	}
 	for k, got := range r.read("out") {
@@ -112,7 +124,42 @@ func TestACheckpointSendsWhatHasChangedSinceTheOneBefore(t *testing.T) {
 			want += changes
 		}
 		if len(got) != want || got[want-1] != uint64(want) {
-			t.Fatalf("key %d: results %v, want 1 to %d", k, got, want)
+			r.t.Fatalf("key %d: results %v, want 1 to %d", k, got, want)
 		}
 	}
+}
+
+func TestACheckpointIsWholeIfWhatItWasToBuildUponIsGone(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "in", "out")
+	repo := checkpoint.NewRepository(r.store(), "app")
+	w := r.start(bulky("app"), 0, keepAll)
+	r.feedBulky(1, bulkyKeys)
+	r.nextRound(repo)
+	manifests, err := filepath.Glob(filepath.Join(r.dir, "store", "app", "1", "rounds", "*", "tasks", "*.json"))
+	if err != nil || len(manifests) < partitions {
+		t.Fatalf("found %d manifests: %v", len(manifests), err)
+	}
+	for _, name := range manifests {
+		if err := os.Remove(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const changeEvery = 97
+	fed := int64(bulkyKeys + bulkyKeys/changeEvery + 1)
+	r.feedBulky(changeEvery, fed)
+	r.nextRound(repo)
+	if err := w.stop(); err != nil {
+		t.Fatal(err)
+	}
+	missing := 0
+	for _, line := range r.lines("checkpoint not stored; processing goes on") {
+		if strings.Contains(line["error"].(string), checkpoint.ErrMissing.Error()) {
+			missing++
+		}
+	}
+	if missing == 0 {
+		t.Error("no checkpoint missed what it was to build upon")
+	}
+	r.restoreBulky(fed, changeEvery, 1)
 }
