@@ -189,6 +189,7 @@ func TestStateOfEveryKindIsShown(t *testing.T) {
 	w := newWorld(t)
 	w.feed(t, "be", "be", "to")
 	first := w.keeps(t, "1\n2\n")
+	w.execute(keeper(), "savepoint", "create", "first", "--of", first).want(t, 0) // not to be collected meanwhile
 	for store, text := range map[string]string{
 		"visits": `"value":2}]`, "best": `"value":["BE","BE"]`, "state.last": `"value":{"times":2,"last":"BE"}`, "state.letters": `"subKey":"B","value":2`,
 		"state.later": `"value":"20`, "state.later.due": `"value":null`,
