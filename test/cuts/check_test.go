@@ -3,9 +3,12 @@
 package main
 
 import (
+	"bytes"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 )
 
 // history is an original, a cut of it, and a fork from there as it should be.
@@ -113,5 +116,13 @@ func TestWindowsOfAKeyStayClosedInATaskThatIsLessFar(t *testing.T) {
 	}
 	if !maps.Equal(first.closed, second.closed) {
 		t.Errorf("windows are closed up to %v, before it was %v", second.closed, first.closed)
+	}
+}
+
+func TestAResultIsJSON(t *testing.T) {
+	var text bytes.Buffer
+	r := result{Trials: []outcome{{App: "fork-1", Took: duration(time.Second)}}}
+	if err := r.print(&text, "json"); err != nil || !strings.Contains(text.String(), `"took":"1s"`) {
+		t.Errorf("got %s, %v", &text, err)
 	}
 }

@@ -87,8 +87,8 @@ func (r *run) newCrew(app, line string, settings ...string) *crew {
 		seed = seed*31 + uint64(b)
 	}
 	return &crew{run: r, app: app, line: line, rand: rand.New(rand.NewPCG(seed, 2)), settings: append([]string{
-		"STREAMD_SESSION_TIMEOUT=" + r.opts.SessionTimeout.String(),
-		"STREAMD_CHECKPOINT_INTERVAL=" + r.opts.CheckpointInterval.String(),
+		"STREAMD_SESSION_TIMEOUT=" + time.Duration(r.opts.SessionTimeout).String(),
+		"STREAMD_CHECKPOINT_INTERVAL=" + time.Duration(r.opts.CheckpointInterval).String(),
 		"STREAMD_CHECKPOINT_TIMEOUT=" + checkpointTimeout.String(),
 		"STREAMD_CHECKPOINTS_KEPT=1000",
 	}, settings...)}
@@ -154,7 +154,7 @@ func (c *crew) anyEnded() bool {
 
 // join waits until all workers have ended by themselves; each must do so with exit code 0.
 func (c *crew) join(ctx context.Context) error {
-	limited, cancel := context.WithTimeout(ctx, c.opts.Limit)
+	limited, cancel := context.WithTimeout(ctx, time.Duration(c.opts.Limit))
 	defer cancel()
 	for _, m := range c.all {
 		select {
@@ -166,7 +166,7 @@ func (c *crew) join(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			c.fault("%s still runs after %v; the end of its log:\n    %s", m.Name, c.opts.Limit, m.Tail())
+			c.fault("%s still runs after %v; the end of its log:\n    %s", m.Name, time.Duration(c.opts.Limit), m.Tail())
 		}
 	}
 	return c.killAll()

@@ -22,17 +22,17 @@ func main() {
 
 // options are what a run can be asked for.
 type options struct {
-	Cuts               int           `json:"cuts"`
-	Rescales           int           `json:"rescales"`
-	Partitions         int           `json:"partitions"`
-	Rate               int           `json:"rate"`
-	Tail               int           `json:"tail"`
-	Every              time.Duration `json:"every,format:units"`
-	CheckpointInterval time.Duration `json:"checkpointInterval,format:units"`
-	SessionTimeout     time.Duration `json:"sessionTimeout,format:units"`
-	Parallel           int           `json:"parallel"`
-	Limit              time.Duration `json:"limit,format:units"`
-	Seed               uint64        `json:"seed"`
+	Cuts               int      `json:"cuts"`
+	Rescales           int      `json:"rescales"`
+	Partitions         int      `json:"partitions"`
+	Rate               int      `json:"rate"`
+	Tail               int      `json:"tail"`
+	Every              duration `json:"every"`
+	CheckpointInterval duration `json:"checkpointInterval"`
+	SessionTimeout     duration `json:"sessionTimeout"`
+	Parallel           int      `json:"parallel"`
+	Limit              duration `json:"limit"`
+	Seed               uint64   `json:"seed"`
 
 	output string
 }
@@ -46,11 +46,11 @@ func command(args []string) int {
 	fs.IntVar(&o.Partitions, "partitions", 4, "partitions of every topic")
 	fs.IntVar(&o.Rate, "rate", 1000, "orders a second while the rounds are taken")
 	fs.IntVar(&o.Tail, "tail", 30_000, "orders after the rounds, which every fork has before it")
-	fs.DurationVar(&o.Every, "every", 5*time.Second, "mean time between kills while the rounds are taken")
-	fs.DurationVar(&o.CheckpointInterval, "checkpoint-interval", time.Second, "of the workers")
-	fs.DurationVar(&o.SessionTimeout, "session-timeout", 2*time.Second, "of the workers")
+	fs.DurationVar((*time.Duration)(&o.Every), "every", 5*time.Second, "mean time between kills while the rounds are taken")
+	fs.DurationVar((*time.Duration)(&o.CheckpointInterval), "checkpoint-interval", time.Second, "of the workers")
+	fs.DurationVar((*time.Duration)(&o.SessionTimeout), "session-timeout", 2*time.Second, "of the workers")
 	fs.IntVar(&o.Parallel, "parallel", 2, "applications from cuts that run at the same time")
-	fs.DurationVar(&o.Limit, "limit", 3*time.Minute, "longest time that the rounds, and the workers of each application, may take")
+	fs.DurationVar((*time.Duration)(&o.Limit), "limit", 3*time.Minute, "longest time that the rounds, and the workers of each application, may take")
 	fs.Uint64Var(&o.Seed, "seed", 0, "repeat the input and the choices of a run; 0: a new seed")
 	fs.StringVar(&o.output, "o", "text", "text or json")
 	if err := fs.Parse(args); err != nil {

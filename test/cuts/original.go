@@ -88,12 +88,12 @@ const roundPoll = 50 * time.Millisecond
 // killUntil kills and replaces workers until enough rounds are complete that show something. The first kill comes early, so
 // that a run of a few rounds has one.
 func (r *run) killUntil(ctx context.Context, c *crew) (cuts []checkpoint.Cut, err error) {
-	ctx, cancel := context.WithTimeout(ctx, r.opts.Limit)
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(r.opts.Limit))
 	defer cancel()
 	repo := checkpoint.NewRepository(r.store, app)
 	tick := time.NewTicker(roundPoll)
 	defer tick.Stop()
-	last, next := int64(0), time.Time{}
+	last, next, every := int64(0), time.Time{}, time.Duration(r.opts.Every)
 	for {
 		select {
 		case <-tick.C:
@@ -110,10 +110,10 @@ func (r *run) killUntil(ctx context.Context, c *crew) (cuts []checkpoint.Cut, er
 			return nil, errors.New("a worker of the original has ended by itself; see the logs")
 		}
 		if next.IsZero() && len(cuts) > 0 {
-			next = time.Now().Add(r.opts.Every / 4)
+			next = time.Now().Add(every / 4)
 		}
 		if !next.IsZero() && time.Now().After(next) {
-			next = time.Now().Add(r.opts.Every/2 + time.Duration(c.rand.Int64N(int64(r.opts.Every))))
+			next = time.Now().Add(every/2 + time.Duration(c.rand.Int64N(int64(every))))
 			if err := c.replace(c.all[c.rand.IntN(len(c.all))]); err != nil {
 				return nil, err
 			}

@@ -11,19 +11,27 @@ import (
 	"time"
 )
 
+// duration is a time.Duration that is text in JSON.
+type duration time.Duration
+
+// MarshalText gives the text of time.Duration.
+func (d duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+func (d duration) seconds() float64 { return time.Duration(d).Seconds() }
+
 // outcome is what an application has given that began from a cut.
 type outcome struct {
-	App      string        `json:"app"`
-	Command  string        `json:"command"`
-	Round    int64         `json:"round"`    // of the cut
-	InFlight int64         `json:"inFlight"` // records between the stages at the cut
-	Began    time.Duration `json:"began,format:units"`
-	Took     time.Duration `json:"took,format:units"`
-	Killed   bool          `json:"killed"` // a worker was that had input left
-	Counts   int           `json:"counts"` // updates
-	Totals   int           `json:"totals"` // windows
-	Closed   int           `json:"closed"` // windows that were closed before the cut
-	Faults   []string      `json:"faults,omitempty"`
+	App      string   `json:"app"`
+	Command  string   `json:"command"`
+	Round    int64    `json:"round"`    // of the cut
+	InFlight int64    `json:"inFlight"` // records between the stages at the cut
+	Began    duration `json:"began"`
+	Took     duration `json:"took"`
+	Killed   bool     `json:"killed"` // a worker was that had input left
+	Counts   int      `json:"counts"` // updates
+	Totals   int      `json:"totals"` // windows
+	Closed   int      `json:"closed"` // windows that were closed before the cut
+	Faults   []string `json:"faults,omitempty"`
 }
 
 // keptFaults bounds what is kept of each application: one lost epoch breaks hundreds of checks.
@@ -40,11 +48,11 @@ func bounded(faults []string) []string {
 
 // result is what a run has found.
 type result struct {
-	Options options       `json:"options"`
-	Took    time.Duration `json:"took,format:units"`
-	Kills   int           `json:"kills"` // of workers of the original application
-	Trials  []outcome     `json:"trials"`
-	Faults  []string      `json:"faults"`
+	Options options   `json:"options"`
+	Took    duration  `json:"took"`
+	Kills   int       `json:"kills"` // of workers of the original application
+	Trials  []outcome `json:"trials"`
+	Faults  []string  `json:"faults"`
 }
 
 // report gathers outcomes and prints each as it comes. Safe for concurrent use.
@@ -78,12 +86,10 @@ func (p *report) add(o outcome) {
 	}
 	p.mu.Lock()
 	p.mu.trials = append(p.mu.trials, o)
-	fmt.Fprintf(p.to, row, o.App, o.Command, o.Round, o.InFlight, seconds(o.Began), seconds(o.Took), killed, o.Counts, o.Totals, o.Closed, verdict)
+	fmt.Fprintf(p.to, row, o.App, o.Command, o.Round, o.InFlight, fmt.Sprintf("%.1f", o.Began.seconds()), fmt.Sprintf("%.1f", o.Took.seconds()), killed, o.Counts, o.Totals, o.Closed, verdict)
 	p.mu.Unlock()
 	p.faults(o.App, o.Faults)
 }
-
-func seconds(d time.Duration) string { return fmt.Sprintf("%.1f", d.Seconds()) }
 
 // faults notes broken promises of an application.
 func (p *report) faults(app string, faults []string) {
@@ -111,7 +117,7 @@ var shows = []struct {
 func (p *report) finish(o options, took time.Duration, kills int) *result {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	res := &result{Options: o, Took: took, Kills: kills, Trials: p.mu.trials, Faults: p.mu.faults}
+	res := &result{Options: o, Took: duration(took), Kills: kills, Trials: p.mu.trials, Faults: p.mu.faults}
 	for _, s := range shows {
 		n := 0
 		for _, t := range res.Trials {
@@ -138,6 +144,6 @@ func (res *result) print(w io.Writer, format string) error {
 			verdict += "\n" + f
 		}
 	}
-	_, err := fmt.Fprintf(w, "seed %d: %d applications from cuts, %d workers of the original killed, %.0f s\n%s\n", res.Options.Seed, len(res.Trials), res.Kills, res.Took.Seconds(), verdict)
+	_, err := fmt.Fprintf(w, "seed %d: %d applications from cuts, %d workers of the original killed, %.0f s\n%s\n", res.Options.Seed, len(res.Trials), res.Kills, res.Took.seconds(), verdict)
 	return err
 }

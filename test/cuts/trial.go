@@ -87,7 +87,7 @@ func (t *trial) begin(ctx context.Context) error {
 		verb = "rescale"
 	}
 	err := t.command(ctx, t.cut.App, fmt.Sprintf("%s --from %s --as %s --prefix %s.%s", verb, t.from, t.App, t.App, t.extra))
-	t.Began = time.Since(began)
+	t.Began = duration(time.Since(began))
 	return err
 }
 
@@ -139,7 +139,7 @@ func (t *trial) work(ctx context.Context) (err error) {
 	if err := c.startAll(trialWorkers); err != nil {
 		return err
 	}
-	limited, cancel := context.WithTimeout(ctx, t.opts.Limit)
+	limited, cancel := context.WithTimeout(ctx, time.Duration(t.opts.Limit))
 	defer cancel()
 	if t.halts {
 		if err := t.halt(limited, c); err != nil || len(t.Faults) > 0 {
@@ -151,7 +151,7 @@ func (t *trial) work(ctx context.Context) (err error) {
 		return err
 	}
 	err = c.join(ctx)
-	t.Took = time.Since(began)
+	t.Took = duration(time.Since(began))
 	t.fault(c.faults...)
 	return err
 }
