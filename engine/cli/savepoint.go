@@ -132,7 +132,7 @@ func (a *archive) takeCheckpoint(cmd *cobra.Command, stop bool) (int64, error) {
 	if stop {
 		how = checkpoint.Halt
 	}
-	n := int64(0)
+	n, asked := int64(0), time.Now()
 	for n == 0 {
 		latest, err := a.repo.LatestRound(ctx, a.app.Incarnation)
 		if err != nil {
@@ -140,7 +140,7 @@ func (a *archive) takeCheckpoint(cmd *cobra.Command, stop bool) (int64, error) {
 		}
 		if latest.Number > 0 {
 			// One at a time: a task that still stores its part of one round may be unable to take part in the next.
-			if over, err := a.repo.Over(ctx, a.app.Incarnation, latest.Number); err != nil || !over && time.Since(latest.Started) < otherRound {
+			if over, err := a.repo.Over(ctx, a.app.Incarnation, latest.Number); err != nil || !over && time.Since(asked) < otherRound {
 				if err == nil {
 					err = pause(ctx, waitForRound)
 				}

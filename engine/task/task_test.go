@@ -261,3 +261,24 @@ func FuzzPositionIsReadAsItWasWrittenOrRefused(f *testing.F) {
 		}
 	})
 }
+
+func TestARescaledTaskBeginsWhereTheOneStoodThatHadComeLeastFar(t *testing.T) {
+	t.Parallel()
+	heard := []upstream{{task: partition.TaskID{Partition: 1}, heard: reading{watermark: 50}}}
+	points := []Point{
+		{reached: 40, inputs: []pointInput{{source: "in", partition: 0, next: 7, time: inputTime{newest: 44}}, {source: "by", internal: true, next: 9, time: inputTime{upstream: heard}}}},
+		{reached: 30, inputs: []pointInput{{source: "in", partition: 1, next: 8, time: inputTime{newest: 33}}}},
+	}
+	got := Rescale(points, []InputAt{{Source: "in", Partition: 1, Next: 8}, {Source: "in", Partition: 2, Next: 0}, {Source: "by", Internal: true, Partition: 2}})
+	want := Point{reached: 30, inputs: []pointInput{
+		{source: "in", partition: 1, next: 8, time: inputTime{newest: 33}},
+		{source: "in", partition: 2, time: inputTime{newest: operators.MinTime}},
+		{source: "by", internal: true, partition: 2, time: inputTime{newest: operators.MinTime}},
+	}}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(Point{}, pointInput{}, inputTime{}, upstream{}, reading{})); diff != "" {
+		t.Error(diff)
+	}
+	if p := Rescale(nil, nil); p.reached != operators.MinTime {
+		t.Errorf("of a task that there was not nothing is known, not %d", p.reached)
+	}
+}

@@ -28,16 +28,16 @@ type options struct {
 	Partitions         int           `json:"partitions"`
 	Workers            int           `json:"workers"`
 	Kills              int           `json:"kills"`
-	Every              time.Duration `json:"every,format:units"`
+	Every              time.Duration `json:"every"`
 	Wipe               bool          `json:"wipe"`
 	Zombie             bool          `json:"zombie"`
 	Drain              bool          `json:"drain"`
-	Outage             time.Duration `json:"outage,format:units"`
+	Outage             time.Duration `json:"outage"`
 	S3                 bool          `json:"s3"`
-	SessionTimeout     time.Duration `json:"sessionTimeout,format:units"`
-	CommitInterval     time.Duration `json:"commitInterval,format:units"`
-	SlowCommit         time.Duration `json:"slowCommit,format:units"`
-	CheckpointInterval time.Duration `json:"checkpointInterval,format:units"`
+	SessionTimeout     time.Duration `json:"sessionTimeout"`
+	CommitInterval     time.Duration `json:"commitInterval"`
+	SlowCommit         time.Duration `json:"slowCommit"`
+	CheckpointInterval time.Duration `json:"checkpointInterval"`
 	Seed               uint64        `json:"seed"`
 	Strict             bool          `json:"strict"`
 

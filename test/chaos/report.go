@@ -11,10 +11,13 @@ import (
 	"time"
 )
 
+// durations are text in JSON, such as "1.5s".
+var durations = json.WithMarshalers(json.MarshalFunc(func(d time.Duration) ([]byte, error) { return json.Marshal(d.String()) }))
+
 // result is what a run has found.
 type result struct {
 	Options       options       `json:"options"`
-	Took          time.Duration `json:"took,format:units"`
+	Took          time.Duration `json:"took"`
 	Outputs       int64         `json:"outputs"`
 	Kills         int           `json:"kills"`
 	InTransaction int           `json:"killsInTransaction"`
@@ -32,18 +35,18 @@ type disruption struct {
 	InTransaction bool            `json:"inTransaction"`
 	Tasks         int             `json:"tasks"` // with output, that the worker owned
 	Back          []time.Duration `json:"-"`     // until each had committed output again, sorted
-	Slowest       time.Duration   `json:"back,format:units"`
-	Limit         time.Duration   `json:"limit,format:units"` // promised; 0: nothing is
+	Slowest       time.Duration   `json:"back"`
+	Limit         time.Duration   `json:"limit"` // promised; 0: nothing is
 	slowest       time.Duration   // what the limit is longer by: commit intervals beyond the usual, starts of processes
 }
 
 // outage is what happened while the object store was away.
 type outage struct {
-	Length    time.Duration `json:"length,format:units"`
+	Length    time.Duration `json:"length"`
 	Outputs   int64         `json:"outputs"`
 	AgeBefore float64       `json:"ageBefore"` // seconds, of the oldest checkpoint
 	AgeAtEnd  float64       `json:"ageAtEnd"`
-	Healed    time.Duration `json:"healed,format:units"`
+	Healed    time.Duration `json:"healed"`
 }
 
 func (d *disruption) median() time.Duration {
@@ -95,7 +98,7 @@ func (r *run) finish() *result {
 // print writes the result as text or JSON.
 func (res *result) print(w io.Writer, format string) error {
 	if format == "json" {
-		return json.MarshalWrite(w, res)
+		return json.MarshalWrite(w, res, durations)
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%-6s %-10s %-8s %-6s %6s %9s %9s %9s\n", "", "worker", "settled", "in txn", "tasks", "median s", "slowest s", "limit s")

@@ -34,8 +34,8 @@ type options struct {
 	Workers        []int         `json:"workers"`
 	Kill           bool          `json:"kill"`
 	Parallel       int           `json:"parallel"`
-	SessionTimeout time.Duration `json:"sessionTimeout,format:units"`
-	Limit          time.Duration `json:"limit,format:units"`
+	SessionTimeout time.Duration `json:"sessionTimeout"`
+	Limit          time.Duration `json:"limit"`
 
 	output string
 }

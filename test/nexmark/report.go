@@ -12,6 +12,9 @@ import (
 	"time"
 )
 
+// durations are text in JSON, such as "1.5s".
+var durations = json.WithMarshalers(json.MarshalFunc(func(d time.Duration) ([]byte, error) { return json.Marshal(d.String()) }))
+
 // outcome is what a cell has given.
 type outcome struct {
 	Query      string        `json:"query"`
@@ -21,7 +24,7 @@ type outcome struct {
 	Kills      int           `json:"kills"`   // of workers with input left
 	Records    int           `json:"records"` // in the topic of the results
 	Rows       int           `json:"rows"`    // that these amount to
-	Took       time.Duration `json:"took,format:units"`
+	Took       time.Duration `json:"took"`
 	Faults     []string      `json:"faults,omitempty"`
 }
 
@@ -32,7 +35,7 @@ func (o *outcome) fault(format string, args ...any) {
 // result is what a run has found.
 type result struct {
 	Options options       `json:"options"`
-	Took    time.Duration `json:"took,format:units"`
+	Took    time.Duration `json:"took"`
 	Cells   []outcome     `json:"cells"`
 	Kills   int           `json:"kills"`
 	Faults  []string      `json:"faults"`
@@ -96,7 +99,7 @@ func (p *report) finish(o options, took time.Duration) *result {
 // print writes the end of the table, or all of the result as JSON.
 func (res *result) print(w io.Writer, format string) error {
 	if format == "json" {
-		return json.MarshalWrite(w, res)
+		return json.MarshalWrite(w, res, durations)
 	}
 	verdict := "PASS: every result equals the evaluation"
 	if len(res.Faults) > 0 {
