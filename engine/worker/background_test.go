@@ -36,7 +36,7 @@ func (r *rig) start(p *stream.Pipeline, i int, edit func(*worker.Options)) *back
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	log := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), r.sink, zap.DebugLevel))
+	log := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), &r.logs, zap.DebugLevel))
 	o := worker.Options{Config: r.config(p.Name(), i), Topology: topology, Logger: log}
 	if edit != nil {
 		edit(&o)
@@ -117,7 +117,7 @@ func (r *rig) starts(topic string) map[int32]int64 {
 	return got
 }
 
-// lines returns the log lines of a message, from all workers so far. None may run.
+// lines returns the log lines of a message, from all workers so far.
 func (r *rig) lines(message string) []map[string]any {
 	r.t.Helper()
 	var found []map[string]any

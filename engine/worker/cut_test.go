@@ -34,6 +34,14 @@ func mixing(app string) *stream.Pipeline {
 	return p
 }
 
+// fewer is a number of rounds, or of a third where tests are to be short.
+func fewer(n int) int {
+	if testing.Short() {
+		return max(2, n/3)
+	}
+	return n
+}
+
 func keepAll(o *worker.Options) { o.Config.CheckpointsKept = 100 }
 
 // cuts runs two workers of a pipeline under load until so many rounds are complete, and then to the end of what was fed.
@@ -46,7 +54,8 @@ func (r *rig) cuts(build func(string) *stream.Pipeline, rounds int) ([]checkpoin
 	r.until("rounds are complete", func() bool {
 		r.feed("in", fed, 300)
 		fed += 300
-		return len(r.complete(repo)) >= rounds
+		numbers := r.complete(repo)
+		return len(numbers) >= rounds && (testing.Short() || r.hadInFlight(repo, numbers))
 	})
 	for _, w := range workers {
 		if err := w.stop(); err != nil {
@@ -65,6 +74,20 @@ func (r *rig) cuts(build func(string) *stream.Pipeline, rounds int) ([]checkpoin
 		cuts = append(cuts, cut)
 	}
 	return cuts, fed
+}
+
+// hadInFlight says whether records were in flight at the cut of any of the rounds.
+func (r *rig) hadInFlight(repo *checkpoint.Repository, numbers []int64) bool {
+	for _, n := range numbers {
+		cut, err := repo.LoadCut(context.Background(), 1, n)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if len(cut.Channels) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 func (r *rig) complete(repo *checkpoint.Repository) (numbers []int64) {
@@ -109,7 +132,7 @@ func goesOn(whole, part map[uint64][]uint64) error {
 func TestEveryCompleteRoundIsACutOfTheWholePipeline(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, "in", "out")
-	cuts, fed := r.cuts(mixing, 6)
+	cuts, fed := r.cuts(mixing, fewer(6))
 	whole := r.read("out")
 	total := 0
 	for k, values := range whole {
@@ -145,7 +168,7 @@ func TestEveryCompleteRoundIsACutOfTheWholePipeline(t *testing.T) {
 		}
 		t.Logf("from %v: %d records in flight, %d counts", cut, b.InFlight, produced)
 	}
-	if inFlight == 0 {
+	if inFlight == 0 && !testing.Short() {
 		t.Error("no round had anything in flight: the test shows less than it should")
 	}
 }
@@ -364,7 +387,7 @@ func TestAHaltStopsTheApplicationAtACutAndResumeLetsItGoOn(t *testing.T) {
 func TestARescaledPipelineGoesOnFromTheCutWithOtherNumbersOfTasks(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, "in", "out")
-	cuts, _ := r.cuts(mixing, 5)
+	cuts, _ := r.cuts(mixing, fewer(5))
 	whole := r.read("out")
 	inFlight := int64(0)
 	for i, cut := range cuts {
@@ -397,7 +420,7 @@ func TestARescaledPipelineGoesOnFromTheCutWithOtherNumbersOfTasks(t *testing.T) 
 			}
 		}
 	}
-	if inFlight == 0 {
+	if inFlight == 0 && !testing.Short() {
 		t.Error("no cut had anything in flight: the test shows less than it should")
 	}
 }

@@ -36,7 +36,7 @@ func TestADrainEndsInTimeWhileAnEpochWaitsForABrokerThatIsAway(t *testing.T) {
 	}
 	cfg := r.config("drain", 0)
 	cfg.RequestTimeout, cfg.DrainTimeout, cfg.TransactionTimeout = time.Second, time.Second, 2*time.Second
-	log := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), r.sink, zap.DebugLevel), zap.Hooks(func(e zapcore.Entry) error {
+	log := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), &r.logs, zap.DebugLevel), zap.Hooks(func(e zapcore.Entry) error {
 		if e.Message == "retrying" {
 			retried.Do(func() { close(waiting) })
 		}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -38,8 +39,29 @@ type rig struct {
 	broker *devbroker.Broker
 	cl     *kgo.Client
 	dir    string
-	logs   bytes.Buffer
-	sink   zapcore.WriteSyncer // into logs; shared by the workers of a test
+	logs   logBuffer // of all workers of a test
+}
+
+// logBuffer keeps log lines, which may be read while workers write them.
+type logBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+// Write implements zapcore.WriteSyncer.
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+// Sync implements zapcore.WriteSyncer.
+func (*logBuffer) Sync() error { return nil }
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
 }
 
 func newRig(t *testing.T, topics ...string) *rig {
@@ -55,7 +77,6 @@ func newRig(t *testing.T, topics ...string) *rig {
 	}
 	t.Cleanup(cl.Close)
 	r := &rig{t: t, broker: b, cl: cl, dir: t.TempDir()}
-	r.sink = zapcore.Lock(zapcore.AddSync(&r.logs))
 	if err := b.CreateTopics(partitions, topics...); err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +118,7 @@ func (r *rig) run(p *stream.Pipeline, i int, edit func(*worker.Options)) error {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	log := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), r.sink, zap.DebugLevel))
+	log := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), &r.logs, zap.DebugLevel))
 	o := worker.Options{Config: r.config(p.Name(), i), Topology: t, Logger: log, UntilEnd: true}
 	if edit != nil {
 		edit(&o)
