@@ -50,10 +50,13 @@ func (r *rig) cuts(build func(string) *stream.Pipeline, rounds int) ([]checkpoin
 	r.t.Helper()
 	repo := checkpoint.NewRepository(r.store(), "app")
 	workers := []*background{r.start(build("app"), 0, keepAll), r.start(build("app"), 1, keepAll)}
-	fed := 0
+	fed, more := 0, 300
+	if testing.Short() {
+		more = 50
+	}
 	r.until("rounds are complete", func() bool {
-		r.feed("in", fed, 300)
-		fed += 300
+		r.feed("in", fed, more)
+		fed += more
 		numbers := r.complete(repo)
 		return len(numbers) >= rounds && (testing.Short() || r.hadInFlight(repo, numbers))
 	})
