@@ -19,7 +19,7 @@ func byTheClock() *stream.Pipeline {
 	stream.From(p, "in", codec.String, codec.String, stream.ProcessingTime()).
 		KeyBy("by-value", func(v string) string { return v }).
 		Group().
-		Window(stream.Tumbling(10*time.Second).EmitOnClose()).
+		Window(stream.Tumbling(10 * time.Second).EmitOnClose()).
 		Count("count").
 		Stream().
 		Map(inWindow).
