@@ -74,12 +74,7 @@ func (w *Worker) loadApplication(ctx context.Context) error {
 func (w *Worker) adopt(rec checkpoint.Application) {
 	w.names.Incarnation = rec.Incarnation
 	w.app.topicIDs, w.app.origin, w.app.outputs, w.app.partitions = rec.TopicIDs, rec.Origin, rec.Outputs, rec.Partitions
-	w.app.initial = map[partition.TopicPartition]int64{}
-	for topic, ps := range rec.InitialOffsets {
-		for p, at := range ps {
-			w.app.initial[partition.TopicPartition{Topic: topic, Partition: p}] = at
-		}
-	}
+	w.app.initial = byPartition(rec.InitialOffsets)
 }
 
 // createApplication records what the application starts from. Of several workers that do it at once, the first wins
@@ -96,18 +91,12 @@ func (w *Worker) createApplication(ctx context.Context, starts map[partition.Top
 		Topology: described.String(),
 		App:      w.names.App, Incarnation: w.names.Incarnation, Fingerprint: w.topology.Fingerprint(), Created: time.Now(),
 		Origin: w.app.origin, Outputs: w.app.outputs, Partitions: w.repartitionCounts(),
-		TopicIDs: map[string]string{}, InitialOffsets: map[string]map[int32]int64{},
+		TopicIDs: map[string]string{}, InitialOffsets: byTopic(starts),
 	}
 	for _, topics := range []map[string]kafka.TopicInfo{w.user, w.app.internal} {
 		for name, info := range topics {
 			rec.TopicIDs[name] = info.ID
 		}
-	}
-	for tp, at := range starts {
-		if rec.InitialOffsets[tp.Topic] == nil {
-			rec.InitialOffsets[tp.Topic] = map[int32]int64{}
-		}
-		rec.InitialOffsets[tp.Topic][tp.Partition] = at
 	}
 	winner, _, err := w.repo.CreateApplication(ctx, rec)
 	if err != nil {

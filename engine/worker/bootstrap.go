@@ -30,12 +30,7 @@ func (w *Worker) bootstrap(ctx context.Context) error {
 	}
 	w.budget = budget.Bytes
 	w.fitMemory()
-	for _, open := range w.topology.Openings {
-		if err := open(ctx); err != nil {
-			return fmt.Errorf("open the codecs of the pipeline: %w", err)
-		}
-	}
-	if w.cluster, err = kafka.Connect(ctx, w.cfg); err != nil {
+	if err := w.connect(ctx); err != nil {
 		return err
 	}
 	if err := w.prepareApplication(ctx); err != nil {
@@ -48,6 +43,17 @@ func (w *Worker) bootstrap(ctx context.Context) error {
 		debug.SetMemoryLimit(w.resources.Shares().GoHeapLimit)
 	}
 	return nil
+}
+
+// connect opens the codecs of the pipeline and connects to the cluster.
+func (w *Worker) connect(ctx context.Context) (err error) {
+	for _, open := range w.topology.Openings {
+		if err := open(ctx); err != nil {
+			return fmt.Errorf("open the codecs of the pipeline: %w", err)
+		}
+	}
+	w.cluster, err = kafka.Connect(ctx, w.cfg)
+	return err
 }
 
 // fitMemory keeps what grows with the load within the budget: records on their way out may not take more than a sixteenth
@@ -92,7 +98,11 @@ func (w *Worker) prepareApplication(ctx context.Context) error {
 		return w.checkTopicIDs()
 	}
 	if w.app.origin != nil {
-		if _, err := w.verifyLife(ctx); err != nil {
+		original, err := w.originalLife(ctx)
+		if err != nil {
+			return err
+		}
+		if _, err := w.verifyLife(ctx, original); err != nil {
 			return err
 		}
 		return w.beginLife(ctx)

@@ -48,17 +48,12 @@ func (w *Worker) beginBounded(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		run.Ends = inputsByTopic(ends)
+		run.Ends = byTopic(ends)
 		if run, err = w.repo.BeginRun(ctx, w.names.Incarnation, run); err != nil {
 			return err
 		}
 	}
-	w.bounded = &bounded{name: strconv.FormatInt(run.Number, 10), number: run.Number, ends: map[partition.TopicPartition]int64{}}
-	for topic, ps := range run.Ends {
-		for p, end := range ps {
-			w.bounded.ends[partition.TopicPartition{Topic: topic, Partition: p}] = end
-		}
-	}
+	w.bounded = &bounded{name: strconv.FormatInt(run.Number, 10), number: run.Number, ends: byPartition(run.Ends)}
 	return w.checkEnds(run)
 }
 

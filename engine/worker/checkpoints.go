@@ -13,7 +13,6 @@ import (
 
 	"github.com/streamd/streamd/checkpoint"
 	"github.com/streamd/streamd/engine/core"
-	"github.com/streamd/streamd/engine/task"
 	"github.com/streamd/streamd/operators/topology"
 	"github.com/streamd/streamd/partition"
 	"github.com/streamd/streamd/statestore"
@@ -107,7 +106,9 @@ func (w *Worker) beginCut(rt *runningTask) {
 	}
 	round := rt.committed.Entered
 	if rt.freezing() {
-		w.abandon(round, fmt.Sprintf("task %v has not frozen its part of an earlier round yet", rt.id))
+		w.routines.Go(func() {
+			w.abandonRound(round, fmt.Sprintf("task %v has not frozen its part of an earlier round yet", rt.id))
+		})
 		return
 	}
 	rt.storing++
@@ -149,11 +150,7 @@ func (w *Worker) beginCut(rt *runningTask) {
 	})
 }
 
-// abandon tells the others, in the background, that a round will not be complete.
-func (w *Worker) abandon(round int64, why string) {
-	w.routines.Go(func() { w.abandonRound(round, why) })
-}
-
+// abandonRound tells the others that a round will not be complete.
 func (w *Worker) abandonRound(round int64, why string) {
 	ctx, cancel := context.WithTimeout(w.hard, storeCallTimeout)
 	defer cancel()
@@ -205,7 +202,7 @@ func (w *Worker) manifest(rt *runningTask, round int64) checkpoint.Manifest {
 	m := w.newManifest(rt.sub, rt.id, round)
 	m.Generation = w.transactionalID
 	m.Position = checkpoint.Position{
-		Epoch: rt.committed.Epoch, ChangelogOffset: rt.committed.ChangelogOffset, Inputs: inputsByTopic(rt.committedPosition),
+		Epoch: rt.committed.Epoch, ChangelogOffset: rt.committed.ChangelogOffset, Inputs: byTopic(rt.committedPosition),
 		Produced: rt.announced, Watermark: rt.committed.Watermark,
 	}
 	return m
@@ -223,13 +220,25 @@ func (w *Worker) newManifest(sub *topology.SubTopology, id partition.TaskID, rou
 	return m
 }
 
-func inputsByTopic(p task.Position) map[string]map[int32]int64 {
+// byTopic gives offsets the form in which they are stored.
+func byTopic(offsets map[partition.TopicPartition]int64) map[string]map[int32]int64 {
 	m := map[string]map[int32]int64{}
-	for tp, at := range p {
+	for tp, at := range offsets {
 		if m[tp.Topic] == nil {
 			m[tp.Topic] = map[int32]int64{}
 		}
 		m[tp.Topic][tp.Partition] = at
+	}
+	return m
+}
+
+// byPartition is the inverse of byTopic.
+func byPartition(stored map[string]map[int32]int64) map[partition.TopicPartition]int64 {
+	m := map[partition.TopicPartition]int64{}
+	for topic, offsets := range stored {
+		for p, at := range offsets {
+			m[partition.TopicPartition{Topic: topic, Partition: p}] = at
+		}
 	}
 	return m
 }

@@ -5,7 +5,6 @@ package worker
 import (
 	"context"
 
-	"github.com/streamd/streamd/checkpoint"
 	"github.com/streamd/streamd/engine/core"
 	"github.com/streamd/streamd/partition"
 )
@@ -42,14 +41,7 @@ func (w *Worker) startLastRound() error {
 	if err != nil {
 		return err
 	}
-	if _, err := w.repo.StartRound(ctx, w.names.Incarnation, latest.Number+1, checkpoint.GoOn); err != nil {
-		return err
-	}
-	if err := w.noteHalt(ctx, latest.Number+1); err != nil {
-		return err
-	}
-	w.raiseRound(latest.Number + 1)
-	return nil
+	return w.beginRound(ctx, latest.Number+1)
 }
 
 // lastRoundBegun enters the last round with all tasks.

@@ -84,15 +84,10 @@ func Begin(ctx context.Context, o Options, life Life, dryRun bool) (Beginning, e
 		w.cease(errHalted)
 		w.release()
 	}()
-	for _, open := range w.topology.Openings {
-		if err := open(ctx); err != nil {
-			return Beginning{}, fmt.Errorf("open the codecs of the pipeline: %w", err)
-		}
-	}
 	if w.store == nil && w.cfg.StoreURL == "" {
 		return Beginning{}, errors.New("no object store is configured; set store.url to where the checkpoints are")
 	}
-	if w.cluster, err = kafka.Connect(ctx, w.cfg); err != nil {
+	if err := w.connect(ctx); err != nil {
 		return Beginning{}, err
 	}
 	if err := w.openStore(ctx); err != nil {
@@ -125,15 +120,17 @@ func (w *Worker) planLife(ctx context.Context, life Life) (Beginning, error) {
 		return Beginning{}, fmt.Errorf("application %s has %d workers: %w", w.names.App, members, ErrRunning)
 	}
 	w.app.origin, w.app.outputs = &life.From, life.Outputs
+	original, err := w.originalLife(ctx)
+	if err != nil {
+		return Beginning{}, err
+	}
 	if w.rescales = life.Rescale; w.app.topicIDs == nil {
-		if err := w.planPartitions(ctx, life); err != nil {
-			return Beginning{}, err
-		}
+		w.planPartitions(original, life)
 	}
 	if err := w.resolveTopics(ctx, w.userSources()); err != nil {
 		return Beginning{}, err
 	}
-	return w.verifyLife(ctx)
+	return w.verifyLife(ctx, original)
 }
 
 // chooseLife finds the number of the life: that of an earlier attempt at the same, or a new one.
@@ -170,19 +167,20 @@ func beganFrom(rec checkpoint.Application) string {
 	return "from " + rec.Origin.String()
 }
 
-// verifyLife proves that the pipeline can go on from the cut, which it loads.
-func (w *Worker) verifyLife(ctx context.Context) (Beginning, error) {
+// originalLife loads the life that the cut is of.
+func (w *Worker) originalLife(ctx context.Context) (checkpoint.Application, error) {
+	from := w.app.origin
+	return checkpoint.NewRepository(w.store, from.App).LoadLife(ctx, from.Incarnation)
+}
+
+// verifyLife proves that the pipeline can go on from the cut of an original, which it loads.
+func (w *Worker) verifyLife(ctx context.Context, original checkpoint.Application) (b Beginning, err error) {
 	from := *w.app.origin
-	b := Beginning{App: w.names.App, Incarnation: w.names.Incarnation, From: from.String(), Resumed: w.app.topicIDs != nil}
-	source := checkpoint.NewRepository(w.store, from.App)
-	original, err := source.LoadLife(ctx, from.Incarnation)
-	if err != nil {
-		return b, err
-	}
+	b = Beginning{App: w.names.App, Incarnation: w.names.Incarnation, From: from.String(), Resumed: w.app.topicIDs != nil}
 	if err := w.checkTopology(original); err != nil {
 		return b, err
 	}
-	if w.cut, err = source.LoadCut(ctx, from.Incarnation, from.Round); err != nil {
+	if w.cut, err = checkpoint.NewRepository(w.store, from.App).LoadCut(ctx, from.Incarnation, from.Round); err != nil {
 		return b, err
 	}
 	w.leaveOut()
@@ -213,18 +211,13 @@ func (w *Worker) verifyLife(ctx context.Context) (Beginning, error) {
 }
 
 // planPartitions says how many partitions repartition topics get: as many as at the cut, or as a rescale wants.
-func (w *Worker) planPartitions(ctx context.Context, life Life) error {
-	original, err := checkpoint.NewRepository(w.store, life.From.App).LoadLife(ctx, life.From.Incarnation)
-	if err != nil {
-		return err
-	}
+func (w *Worker) planPartitions(original checkpoint.Application, life Life) {
 	w.app.partitions = maps.Clone(original.Partitions)
 	if life.Rescale && life.Partitions > 0 {
 		for step := range w.app.partitions {
 			w.app.partitions[step] = life.Partitions
 		}
 	}
-	return nil
 }
 
 // leaveOut takes off the cut what the pipeline has given up by Drop.
@@ -391,7 +384,7 @@ func (w *Worker) beginLife(ctx context.Context) error {
 	if err := w.commitInitial(ctx, commits, channels); err != nil {
 		return err
 	}
-	return w.repo.MarkInitialized(ctx, w.names.Incarnation)
+	return w.markInitialized(ctx)
 }
 
 // storeCut makes the cut the first checkpoint of this life: by reference, or divided anew.
@@ -409,7 +402,7 @@ func (w *Worker) adopted(manifests []checkpoint.Manifest) []checkpoint.Manifest 
 		m := &manifests[i]
 		m.App, m.Incarnation = w.names.App, w.names.Incarnation
 		m.Position.ChangelogOffset, m.Position.Produced = -1, nil
-		m.Position.Inputs = inputsByTopic(w.beginsOf(m.Task))
+		m.Position.Inputs = byTopic(w.beginsOf(m.Task))
 	}
 	return manifests
 }

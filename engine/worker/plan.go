@@ -24,7 +24,10 @@ func InternalTopics(ctx context.Context, o Options, life checkpoint.Application)
 	if err != nil {
 		return nil, err
 	}
-	defer w.release()
+	defer func() {
+		w.cease(errHalted)
+		w.release()
+	}()
 	if w.cluster, err = kafka.Connect(ctx, w.cfg); err != nil {
 		return nil, err
 	}

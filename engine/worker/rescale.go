@@ -130,10 +130,12 @@ func (w *Worker) rescaleSub(ctx context.Context, r Rescaled, dir string) error {
 	for p := range r.To {
 		group.Go(func() error {
 			id := partition.TaskID{SubTopology: r.SubTopology, Partition: p}
-			u := checkpoint.Upload{Manifest: w.rescaledManifest(id, manifests), Dir: filepath.Join(dir, "to", fmt.Sprint(p, ".cut"))}
+			u := checkpoint.Upload{Manifest: w.rescaledManifest(id, manifests)}
 			if !sub.Stateful() {
-				return w.publishRescaled(ctx, u)
+				_, _, err := w.publish(ctx, u)
+				return err
 			}
+			u.Dir = filepath.Join(dir, "to", fmt.Sprint(p, ".cut"))
 			point := task.Rescale(points, w.inputsAt(id))
 			o := statestore.Options{
 				Dir: filepath.Join(dir, "to", fmt.Sprint(p)), Resources: resources,
@@ -147,7 +149,8 @@ func (w *Worker) rescaleSub(ctx context.Context, r Rescaled, dir string) error {
 			for _, f := range files {
 				u.Files = append(u.Files, f.Name)
 			}
-			return w.publishRescaled(ctx, u)
+			_, _, err = w.publish(ctx, u)
+			return err
 		})
 	}
 	return group.Wait()
@@ -155,16 +158,6 @@ func (w *Worker) rescaleSub(ctx context.Context, r Rescaled, dir string) error {
 
 // rescaleMemory is for caches and memtables of the databases that a rescale writes; their content comes as whole tables.
 const rescaleMemory = 256 << 20
-
-func (w *Worker) publishRescaled(ctx context.Context, u checkpoint.Upload) error {
-	if len(u.Files) == 0 {
-		if err := os.MkdirAll(u.Dir, 0o755); err != nil {
-			return err
-		}
-	}
-	_, _, err := w.repo.Publish(ctx, u)
-	return err
-}
 
 // downloadAll brings the checkpoints of tasks into folders.
 func (w *Worker) downloadAll(ctx context.Context, manifests []checkpoint.Manifest, dir string) ([]string, error) {
@@ -220,7 +213,7 @@ func everywhere(sub *topology.SubTopology) map[statestore.StoreID]bool {
 func (w *Worker) rescaledManifest(id partition.TaskID, former []checkpoint.Manifest) checkpoint.Manifest {
 	m := w.newManifest(w.subs[id.SubTopology], id, w.cut.Round)
 	m.Generation = rescaleGeneration
-	m.Position = checkpoint.Position{Epoch: 1, ChangelogOffset: -1, Watermark: operators.MinTime, Inputs: inputsByTopic(w.beginsOf(id))}
+	m.Position = checkpoint.Position{Epoch: 1, ChangelogOffset: -1, Watermark: operators.MinTime, Inputs: byTopic(w.beginsOf(id))}
 	for i, f := range former {
 		m.Position.Epoch = max(m.Position.Epoch, f.Position.Epoch)
 		if i == 0 || f.Position.Watermark < m.Position.Watermark {
@@ -233,10 +226,10 @@ func (w *Worker) rescaledManifest(id partition.TaskID, former []checkpoint.Manif
 // inputsAt is where a task begins, by the topology's names.
 func (w *Worker) inputsAt(id partition.TaskID) []task.InputAt {
 	var at []task.InputAt
-	for _, src := range w.subs[id.SubTopology].Sources {
-		tp := partition.TopicPartition{Topic: w.topicName(src.Topic, src.Internal), Partition: id.Partition}
-		if tp.Partition < w.counts[tp.Topic] {
-			at = append(at, task.InputAt{Source: src.Topic, Internal: src.Internal, Partition: id.Partition, Next: w.begins[tp]})
+	sub := w.subs[id.SubTopology]
+	for i, tp := range w.sourcesOf(sub, id.Partition) {
+		if tp.Topic != "" {
+			at = append(at, task.InputAt{Source: sub.Sources[i].Topic, Internal: sub.Sources[i].Internal, Partition: tp.Partition, Next: w.begins[tp]})
 		}
 	}
 	return at

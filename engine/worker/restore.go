@@ -117,13 +117,13 @@ func (w *Worker) startRestore(e core.Restore) {
 	})
 }
 
-// sourcesOf gives a task's input for each source of its sub-topology; one without a topic where the source has
-// fewer partitions.
-func (w *Worker) sourcesOf(rt *runningTask) []partition.TopicPartition {
-	inputs := make([]partition.TopicPartition, len(rt.sub.Sources))
-	for i, src := range rt.sub.Sources {
-		if name := w.topicName(src.Topic, src.Internal); rt.id.Partition < w.counts[name] {
-			inputs[i] = partition.TopicPartition{Topic: name, Partition: rt.id.Partition}
+// sourcesOf gives the input of the task with a number for each source of its sub-topology; one without a topic where the
+// source has fewer partitions.
+func (w *Worker) sourcesOf(sub *topology.SubTopology, number int32) []partition.TopicPartition {
+	inputs := make([]partition.TopicPartition, len(sub.Sources))
+	for i, src := range sub.Sources {
+		if name := w.topicName(src.Topic, src.Internal); number < w.counts[name] {
+			inputs[i] = partition.TopicPartition{Topic: name, Partition: number}
 		}
 	}
 	return inputs
@@ -219,7 +219,7 @@ func (w *Worker) buildTask(rt *runningTask, at task.Position, round int64) error
 		}
 		rt.outbox = kafka.NewOutbox(rt.id, topics)
 		o := task.Options{
-			ID: rt.id, SubTopology: rt.sub, Inputs: w.sourcesOf(rt), DB: rt.db, Output: rt.outbox, Now: w.now,
+			ID: rt.id, SubTopology: rt.sub, Inputs: w.sourcesOf(rt.sub, rt.id.Partition), DB: rt.db, Output: rt.outbox, Now: w.now,
 			Listener: w.listener.operatorListener(), Globals: w.globals, Go: w.routines.Go, Wake: w.wake,
 			MaxRecord: int(w.cfg.MaxRecordBytes()),
 		}

@@ -55,24 +55,34 @@ func (w *Worker) advanceRound(began time.Time) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := w.noteHalt(ctx, latest.Number); err != nil {
+	if err := w.showRound(ctx, latest.Number); err != nil {
 		return 0, err
 	}
 	due, err := w.roundDue(ctx, latest, began)
 	if err != nil {
 		return 0, err
 	}
-	if due {
-		if _, err := w.repo.StartRound(ctx, w.names.Incarnation, latest.Number+1, checkpoint.GoOn); err != nil {
-			return 0, err
-		}
-		latest.Number++
-		if err := w.noteHalt(ctx, latest.Number); err != nil { // somebody else may have been faster
-			return 0, err
-		}
+	if !due {
+		return latest.Number, nil
 	}
-	w.raiseRound(latest.Number)
-	return latest.Number, nil
+	return latest.Number + 1, w.beginRound(ctx, latest.Number+1)
+}
+
+// beginRound begins a round. Somebody else may have been faster, and have begun a halt.
+func (w *Worker) beginRound(ctx context.Context, n int64) error {
+	if _, err := w.repo.StartRound(ctx, w.names.Incarnation, n, checkpoint.GoOn); err != nil {
+		return err
+	}
+	return w.showRound(ctx, n)
+}
+
+// showRound lets the loop know of a round that was started: first of whether it is a halt.
+func (w *Worker) showRound(ctx context.Context, n int64) error {
+	if err := w.noteHalt(ctx, n); err != nil {
+		return err
+	}
+	w.raiseRound(n)
+	return nil
 }
 
 func (w *Worker) roundDue(ctx context.Context, latest checkpoint.Round, began time.Time) (bool, error) {

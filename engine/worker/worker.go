@@ -61,7 +61,7 @@ type Worker struct {
 	app         application
 	user        map[string]kafka.TopicInfo         // the user's topics, as found now
 	cut         checkpoint.Cut                     // that a life which is not begun yet begins from
-	begins      map[partition.TopicPartition]int64 // and where it begins in users\' topics
+	begins      map[partition.TopicPartition]int64 // and where it begins in users' topics
 	rescales    bool                               // it may have other numbers of tasks than at the cut
 	rescaled    []Rescaled
 	all         map[partition.TaskID]partition.Task
