@@ -134,7 +134,7 @@ func resetFolder(dir string) error {
 
 // createTopics creates the topics that the pipeline reads and writes.
 func (d *development) createTopics(broker *devbroker.Broker) error {
-	topics := append(userSources(d.topology), userOutputs(d.topology)...)
+	topics := append(d.topology.UserSources(), d.topology.UserOutputs()...)
 	if err := broker.CreateTopics(d.o.partitions, topics...); err != nil {
 		return failf(exitPrecondition, "%w: use the same --partitions, or begin anew with --reset", err)
 	}
@@ -182,7 +182,7 @@ func (d *development) follow(ctx context.Context, adm *kafka.Admin) (*kafka.Foll
 	if d.o.quiet {
 		return adm.Follow(ctx)
 	}
-	outputs := userOutputs(d.topology)
+	outputs := d.topology.UserOutputs()
 	if len(d.o.show) == 0 {
 		return adm.Follow(ctx, outputs...)
 	}
@@ -200,7 +200,7 @@ func (d *development) feed(ctx context.Context, adm *kafka.Admin, input string) 
 	if !ok {
 		return failf(exitUsage, "--input %s: expected topic=file", input)
 	}
-	if sources := userSources(d.topology); !slices.Contains(sources, topic) {
+	if sources := d.topology.UserSources(); !slices.Contains(sources, topic) {
 		return failf(exitUsage, "--input %s: the pipeline does not read topic %s%s", input, topic, didYouMean(topic, sources))
 	}
 	ends, err := adm.HighWatermarks(ctx, topic)

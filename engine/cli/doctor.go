@@ -215,10 +215,10 @@ func (e *examination) coPartitioned(got map[string]kafka.TopicInfo) {
 // both read and written.
 func topicNeeds(t *topology.Topology) map[string][]string {
 	needs := map[string][]string{}
-	for _, topic := range userSources(t) {
+	for _, topic := range t.UserSources() {
 		needs[topic] = []string{"read", "describe"}
 	}
-	for _, topic := range userOutputs(t) {
+	for _, topic := range t.UserOutputs() {
 		needs[topic] = []string{"write", "describe"}
 	}
 	return needs

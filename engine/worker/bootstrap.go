@@ -404,17 +404,7 @@ func (w *Worker) refuseLateStart(ctx context.Context, absent []kafka.OffsetCommi
 }
 
 // userSources returns the user's topics that the application reads.
-func (w *Worker) userSources() []string {
-	var names []string
-	for _, s := range w.topology.SubTopologies {
-		for _, src := range s.Sources {
-			if !src.Internal {
-				names = append(names, src.Topic)
-			}
-		}
-	}
-	return names
-}
+func (w *Worker) userSources() []string { return w.topology.UserSources() }
 
 // sourceTopics returns the topics that the application reads, by their names on the cluster.
 func (w *Worker) sourceTopics() []string {

@@ -485,16 +485,7 @@ func (w *Worker) createOutputs(ctx context.Context) error {
 	if w.app.outputs.Prefix == "" || w.app.outputs.Muted {
 		return nil
 	}
-	var names []string
-	for _, s := range w.topology.SubTopologies {
-		for _, out := range s.Outputs {
-			if !out.Internal {
-				names = append(names, out.Topic)
-			}
-		}
-	}
-	slices.Sort(names)
-	originals, err := waitForTopics(ctx, slices.Compact(names), topicPatience, w.cluster.Topics)
+	originals, err := waitForTopics(ctx, w.topology.UserOutputs(), topicPatience, w.cluster.Topics)
 	if err != nil {
 		return err
 	}

@@ -80,31 +80,19 @@ func (c *comparison) subTopologies() {
 }
 
 func (c *comparison) sources() {
-	was, is := userTopics(c.old), userTopics(c.new)
-	for topic := range was {
-		if is[topic] {
+	was, is := c.old.UserSources(), c.new.UserSources()
+	for _, topic := range was {
+		if slices.Contains(is, topic) {
 			c.add(PartSource, topic, Kept, "")
 		} else {
 			c.add(PartSource, topic, Dropped, "it is no longer read")
 		}
 	}
-	for topic := range is {
-		if !was[topic] {
+	for _, topic := range is {
+		if !slices.Contains(was, topic) {
 			c.add(PartSource, topic, New, "it is read from its start")
 		}
 	}
-}
-
-func userTopics(t *Topology) map[string]bool {
-	topics := map[string]bool{}
-	for _, s := range t.SubTopologies {
-		for _, src := range s.Sources {
-			if !src.Internal {
-				topics[src.Topic] = true
-			}
-		}
-	}
-	return topics
 }
 
 func (c *comparison) repartitions() {

@@ -230,6 +230,34 @@ func (s *Store) Codecs() []string {
 // ValueCodecs returns the ids of the codecs that values may be written with, by their number.
 func (s *Store) ValueCodecs() []string { return history(s.FormerValueCodecs, s.ValueCodec) }
 
+// UserSources returns the topics that sub-topologies read and that are the user's, sorted.
+func (t *Topology) UserSources() []string {
+	var names []string
+	for _, s := range t.SubTopologies {
+		for _, src := range s.Sources {
+			if !src.Internal {
+				names = append(names, src.Topic)
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// UserOutputs returns the topics that sub-topologies write and that are the user's, sorted.
+func (t *Topology) UserOutputs() []string {
+	var names []string
+	for _, s := range t.SubTopologies {
+		for _, out := range s.Outputs {
+			if !out.Internal {
+				names = append(names, out.Topic)
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
 // Partition returns the input of partition.Tasks, with topics named as name maps them. Sources are
 // sorted by that name.
 func (t *Topology) Partition(name func(topic string, internal bool) string) []partition.SubTopology {

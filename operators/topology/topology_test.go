@@ -351,6 +351,20 @@ func TestPartitionNamesAndSortsSources(t *testing.T) {
 	}
 }
 
+func TestUserTopicsAreSortedAndThereOnce(t *testing.T) {
+	t.Parallel()
+	topo := &topology.Topology{SubTopologies: []topology.SubTopology{
+		{Sources: []topology.Source{{Topic: "b"}, {Topic: "a"}}, Outputs: []topology.Sink{{Topic: "y"}, {Topic: "again", Internal: true}}},
+		{Sources: []topology.Source{{Topic: "again", Internal: true}, {Topic: "b"}}, Outputs: []topology.Sink{{Topic: "x"}, {Topic: "y"}}},
+	}}
+	if diff := cmp.Diff([]string{"a", "b"}, topo.UserSources()); diff != "" {
+		t.Errorf("sources (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"x", "y"}, topo.UserOutputs()); diff != "" {
+		t.Errorf("outputs (-want +got):\n%s", diff)
+	}
+}
+
 // TestWhatComesThroughARepartitionTopicHasEventTimeAsState: a task that only passes records on must keep what it has heard
 // of those upstream, though it has no store and its inputs need not be partitioned alike.
 func TestWhatComesThroughARepartitionTopicHasEventTimeAsState(t *testing.T) {
