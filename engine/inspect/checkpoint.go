@@ -79,7 +79,6 @@ func (c *Checkpoint) Store(name string) (*Store, error) {
 	st, known := c.described(name)
 	found := false
 	var codecs []string
-	var sub int32
 	for _, m := range c.manifests {
 		id, ok := m.Stores[name]
 		if !ok {
@@ -95,7 +94,7 @@ func (c *Checkpoint) Store(name string) (*Store, error) {
 		if len(list) > len(codecs) {
 			codecs = list
 		}
-		found, sub, st.ID = true, m.Task.SubTopology, id
+		found, st.ID = true, id
 	}
 	if !found {
 		return nil, c.noStore(name, known)
@@ -105,9 +104,7 @@ func (c *Checkpoint) Store(name string) (*Store, error) {
 	if c.own != nil {
 		v.known = c.own.Views
 	}
-	s := newStore(st, known, codecs, v)
-	s.sub = sub
-	return s, nil
+	return newStore(st, known, codecs, v), nil
 }
 
 func (c *Checkpoint) noStore(name string, known bool) error {

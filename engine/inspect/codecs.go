@@ -19,9 +19,7 @@ func NewCodecs(t *topology.Topology) *Codecs {
 	c := &Codecs{views{known: t.Views}, map[uint16]*Store{}}
 	for _, sub := range t.SubTopologies {
 		for _, st := range sub.Stores {
-			s := newStore(st, true, nil, c.views)
-			s.sub = sub.ID
-			c.stores[st.ID] = s
+			c.stores[st.ID] = newStore(st, true, nil, c.views)
 		}
 	}
 	return c

@@ -23,7 +23,6 @@ type Executor struct {
 	names   []string
 	emit    func([]any) error
 	scope   scope
-	limit   int // bytes
 	held    int // bytes
 	emitted int
 	groups  map[string]*group
@@ -41,7 +40,7 @@ func (q *Query) NewExecutor(s *Store, emit func([]any) error) (*Executor, error)
 			return nil, q.fail(c.start, "store %s has no %s", s.Name, c.text)
 		}
 	}
-	e := &Executor{q: q, emit: emit, limit: QueryBytes, groups: map[string]*group{}}
+	e := &Executor{q: q, emit: emit, groups: map[string]*group{}}
 	for _, it := range q.items {
 		if it.x != nil {
 			e.items, e.names = append(e.items, it.x), append(e.names, it.name)
@@ -131,10 +130,10 @@ func (e *Executor) keep(row topRow) error {
 }
 
 func (e *Executor) check(what string, n int, todo string) error {
-	if e.held <= e.limit {
+	if e.held <= QueryBytes {
 		return nil
 	}
-	return fmt.Errorf("the query must hold %d %s, which take %w of %d bytes: %s, or export the store for another tool", n, what, ErrTooLarge, e.limit, todo)
+	return fmt.Errorf("the query must hold %d %s, which take %w of %d bytes: %s, or export the store for another tool", n, what, ErrTooLarge, QueryBytes, todo)
 }
 
 func (e *Executor) addToGroup() error {

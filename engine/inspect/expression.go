@@ -313,7 +313,6 @@ type aggregate struct {
 	function string
 	x        expression // nil: count(*)
 	slot     int        // in the group
-	start    int        // in the query
 }
 
 func (e *aggregate) text() string {

@@ -52,7 +52,6 @@ type item struct {
 type key struct {
 	x          expression
 	ordinal    int // of an item, from 1; 0: none
-	name       string
 	descending bool
 	start      int
 }
@@ -84,6 +83,16 @@ type parser struct {
 	// aggregates says why there is no aggregate here; empty: there may be one.
 	aggregates string
 }
+
+// deeper enters an expression within another one, leave leaves it.
+func (p *parser) deeper() error {
+	if p.depth++; p.depth > maxDepth {
+		return p.fail(p.tok, "more than %d expressions within each other", maxDepth)
+	}
+	return nil
+}
+
+func (p *parser) leave() { p.depth-- }
 
 func (p *parser) fail(t token, format string, args ...any) error {
 	return p.lexer.fail(t.start, format, args...)

@@ -16,10 +16,10 @@ var functionNames = []string{"count", "sum", "min", "max", "avg"}
 var reserved = strings.Fields("select from where group by having order limit as and or not like in between is asc desc")
 
 func (p *parser) expression() (expression, error) {
-	if p.depth++; p.depth > maxDepth {
-		return nil, p.fail(p.tok, "more than %d expressions within each other", maxDepth)
+	if err := p.deeper(); err != nil {
+		return nil, err
 	}
-	defer func() { p.depth-- }()
+	defer p.leave()
 	return p.chain(func() (expression, error) { return p.chain(p.negation, "and") }, "or")
 }
 
@@ -34,10 +34,10 @@ func (p *parser) chain(operand func() (expression, error), operators ...string) 
 		if err = p.advance(); err != nil {
 			break
 		}
-		if p.depth++; p.depth > maxDepth { // a long chain is a deep tree
-			return nil, p.fail(p.tok, "more than %d expressions within each other", maxDepth)
+		if err = p.deeper(); err != nil { // a long chain is a deep tree
+			break
 		}
-		defer func() { p.depth-- }()
+		defer p.leave()
 		var right expression
 		if right, err = operand(); err == nil {
 			left = &operation{operators[i], left, right}
@@ -54,10 +54,10 @@ func (p *parser) negation() (expression, error) {
 	if !not {
 		return p.comparison()
 	}
-	if p.depth++; p.depth > maxDepth {
-		return nil, p.fail(p.tok, "more than %d expressions within each other", maxDepth)
+	if err := p.deeper(); err != nil {
+		return nil, err
 	}
-	defer func() { p.depth-- }()
+	defer p.leave()
 	x, err := p.negation()
 	return &prefixed{"not", x}, err
 }
@@ -192,10 +192,10 @@ func (p *parser) negative() (expression, error) {
 	if err := p.advance(); err != nil {
 		return nil, err
 	}
-	if p.depth++; p.depth > maxDepth {
-		return nil, p.fail(p.tok, "more than %d expressions within each other", maxDepth)
+	if err := p.deeper(); err != nil {
+		return nil, err
 	}
-	defer func() { p.depth-- }()
+	defer p.leave()
 	x, err := p.operand()
 	if l, ok := x.(*literal); ok && err == nil {
 		if v := calculate("-", int64(0), l.value); v != nil {
@@ -293,7 +293,7 @@ func (p *parser) function(name token, lower string) (expression, error) {
 	if err := p.expect("("); err != nil {
 		return nil, err
 	}
-	sum := &aggregate{function: lower, slot: len(p.q.sums), start: name.start}
+	sum := &aggregate{function: lower, slot: len(p.q.sums)}
 	p.q.sums = append(p.q.sums, sum)
 	if p.tok.is("distinct") {
 		return nil, p.fail(p.tok, "there is no DISTINCT: group by the expression, and count the groups")

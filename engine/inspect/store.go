@@ -22,7 +22,7 @@ import (
 type Store struct {
 	topology.Store        // with the codecs that the checkpoint was written with
 	known          bool   // Kind is
-	sub            int32  // its sub-topology
+	sub            int32  // of a trial: its sub-topology
 	layout         layout //
 	views          views
 	key, subKey    decoder
