@@ -95,6 +95,9 @@ func (w *world) replays(t *testing.T, round string) {
 	w.execute(counter(), "replay", "--from", round, "--as", "x").want(t, exitUsage, "say where outputs go")
 	w.execute(counter(), "replay", "--as", "x", "--mute").want(t, exitUsage, "--from is missing")
 	w.execute(counter(), "replay", "--from", "99999", "--as", "x", "--mute").want(t, exitNotFound)
+	w.execute(counter(), "replay", "--from", round, "--as", "x", "--mute", "--until", "nonsense", "--dry-run").want(t, exitUsage, "the only bound is end")
+	w.execute(counter(), "replay", "--from", round, "--as", "x", "--mute", "--until", "nonsense").want(t, exitUsage, "the only bound is end")
+	w.execute(counter(), "status", "--app-id", "x").want(t, exitNotFound)
 	w.execute(counter(), "replay", "--from", round, "--as", "splitter", "--mute", "--dry-run").want(t, exitPrecondition, "in use")
 }
 

@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -63,25 +64,12 @@ func openArchive(ctx context.Context, cfg *config.Config) (*archive, error) {
 
 // round finds a round by what the user calls it, whether it is complete or not, with the life that it is of. "" is latest.
 func (a *archive) round(ctx context.Context, name string) (checkpoint.Application, checkpoint.Round, error) {
-	if name == "" {
-		name = "latest"
+	from, r, err := a.named(ctx, cmp.Or(name, "latest"))
+	if err != nil || from.Incarnation == a.app.Incarnation {
+		return a.app, r, err
 	}
-	from, err := a.named(ctx, name)
-	if err != nil {
-		return a.app, checkpoint.Round{}, err
-	}
-	life := a.app
-	if from.Incarnation != life.Incarnation {
-		if life, err = a.repo.LoadLife(ctx, from.Incarnation); err != nil {
-			return life, checkpoint.Round{}, err
-		}
-	}
-	for r, err := range a.repo.Rounds(ctx, from.Incarnation) {
-		if err != nil || r.Number == from.Round {
-			return life, r, err
-		}
-	}
-	return life, checkpoint.Round{}, failf(exitNotFound, "application %s has no checkpoint %d: see checkpoints list", a.repo.App(), from.Round)
+	life, err := a.repo.LoadLife(ctx, from.Incarnation)
+	return life, r, err
 }
 
 // roundInfo is one checkpoint of the whole application in the output.

@@ -17,15 +17,41 @@ const cutHelp = "a checkpoint's `name`: its number, a savepoint, or latest; LIFE
 
 // cut finds a complete checkpoint by what the user calls it: see cutHelp.
 func (a *archive) cut(ctx context.Context, name string) (checkpoint.Origin, error) {
-	from, err := a.named(ctx, name)
+	from, round, err := a.named(ctx, name)
 	if err == nil {
-		err = a.expectComplete(ctx, from)
+		err = a.expectComplete(round)
 	}
 	return from, err
 }
 
-// named finds a checkpoint by what the user calls it, whether it is complete or not. It may not be there.
-func (a *archive) named(ctx context.Context, name string) (checkpoint.Origin, error) {
+// named finds a round by what the user calls it, whether it is complete or not.
+func (a *archive) named(ctx context.Context, name string) (checkpoint.Origin, checkpoint.Round, error) {
+	from, err := a.parse(ctx, name)
+	if err != nil {
+		return from, checkpoint.Round{}, err
+	}
+	var found checkpoint.Round
+	for r, err := range a.repo.Rounds(ctx, from.Incarnation) {
+		if err != nil {
+			return from, found, err
+		}
+		if r.Number == from.Round || from.Round == 0 && r.Complete {
+			found = r
+		}
+	}
+	switch {
+	case found.Number > 0:
+		from.Round = found.Number
+	case from.Round == 0:
+		err = failf(exitNotFound, "application %s has no complete checkpoint yet", from.App)
+	default:
+		err = failf(exitNotFound, "application %s has no checkpoint %d: see checkpoints list", from.App, from.Round)
+	}
+	return from, found, err
+}
+
+// parse says which round a name is about, which may not be there. 0 is the latest one.
+func (a *archive) parse(ctx context.Context, name string) (checkpoint.Origin, error) {
 	from := checkpoint.Origin{App: a.repo.App(), Incarnation: a.app.Incarnation}
 	if life, number, ok := strings.Cut(name, "/"); ok {
 		n, err := strconv.Atoi(life)
@@ -34,6 +60,9 @@ func (a *archive) named(ctx context.Context, name string) (checkpoint.Origin, er
 		}
 		from.Incarnation, name = n, number
 	}
+	if name == "latest" {
+		return from, nil
+	}
 	if n, err := strconv.ParseInt(name, 10, 64); err == nil {
 		if n < 1 {
 			return from, failf(exitUsage, "%q is not a checkpoint: the first is 1", name)
@@ -41,57 +70,22 @@ func (a *archive) named(ctx context.Context, name string) (checkpoint.Origin, er
 		from.Round = n
 		return from, nil
 	}
-	if name == "latest" {
-		return from, a.latest(ctx, &from)
+	s, names, err := a.findSavepoint(ctx, from.Incarnation, name)
+	if err != nil {
+		return from, err
 	}
-	return from, a.savepoint(ctx, name, &from)
+	if s == nil {
+		names = append(names, "latest")
+		slices.Sort(names)
+		return from, failf(exitNotFound, "application %s has neither a checkpoint nor a savepoint %q%s; see checkpoints list and savepoint list", from.App, name, didYouMean(name, names))
+	}
+	from.Incarnation, from.Round = s.Life, s.Round
+	return from, nil
 }
 
-func (a *archive) latest(ctx context.Context, from *checkpoint.Origin) error {
-	for r, err := range a.repo.Rounds(ctx, from.Incarnation) {
-		if err != nil {
-			return err
-		}
-		if r.Complete {
-			from.Round = r.Number
-		}
+func (a *archive) expectComplete(r checkpoint.Round) error {
+	if r.Complete {
+		return nil
 	}
-	if from.Round == 0 {
-		return failf(exitNotFound, "application %s has no complete checkpoint yet", from.App)
-	}
-	return nil
-}
-
-func (a *archive) expectComplete(ctx context.Context, from checkpoint.Origin) error {
-	for r, err := range a.repo.Rounds(ctx, from.Incarnation) {
-		switch {
-		case err != nil:
-			return err
-		case r.Number == from.Round && r.Complete:
-			return nil
-		case r.Number == from.Round:
-			return fmt.Errorf("checkpoint %d of application %s: %w: %d tasks have stored their part", from.Round, from.App, checkpoint.ErrIncomplete, len(r.Tasks))
-		}
-	}
-	return failf(exitNotFound, "application %s has no checkpoint %d: see checkpoints list", from.App, from.Round)
-}
-
-// savepoint looks in the newest life first.
-func (a *archive) savepoint(ctx context.Context, name string, from *checkpoint.Origin) error {
-	names := []string{"latest"}
-	for life := from.Incarnation; life > 0; life-- {
-		saved, err := a.repo.Savepoints(ctx, life)
-		if err != nil {
-			return err
-		}
-		for _, s := range saved {
-			if s.Name == name {
-				from.Incarnation, from.Round = life, s.Round
-				return nil
-			}
-			names = append(names, s.Name)
-		}
-	}
-	slices.Sort(names)
-	return failf(exitNotFound, "application %s has neither a checkpoint nor a savepoint %q%s; see checkpoints list and savepoint list", from.App, name, didYouMean(name, names))
+	return fmt.Errorf("checkpoint %d of application %s: %w: %d tasks have stored their part", r.Number, a.repo.App(), checkpoint.ErrIncomplete, len(r.Tasks))
 }

@@ -4,7 +4,6 @@ package cli
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -221,6 +220,3 @@ func printBeginning(cmd *cobra.Command, b worker.Beginning, dryRun bool) error {
 	}
 	return nil
 }
-
-// waitForRound is how often commands look whether a round is complete.
-const waitForRound = 200 * time.Millisecond

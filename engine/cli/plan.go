@@ -165,11 +165,11 @@ func (a *archive) planned(cmd *cobra.Command, from string, own *topology.Topolog
 		say(cmd, "application %s has no complete checkpoint yet: no codec is tried", a.repo.App())
 		life, round, err = a.app, checkpoint.Round{}, nil
 	}
+	if err == nil && round.Number > 0 {
+		err = a.expectComplete(round)
+	}
 	if err != nil {
 		return life, nil, err
-	}
-	if round.Number > 0 && !round.Complete {
-		return life, nil, fmt.Errorf("checkpoint %d of application %s: %w", round.Number, a.repo.App(), checkpoint.ErrIncomplete)
 	}
 	c, err := inspect.Open(cmd.Context(), a.repo, life, round, own)
 	return life, c, err

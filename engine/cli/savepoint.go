@@ -5,6 +5,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"iter"
 	"os"
 	"os/user"
 	"slices"
@@ -85,14 +86,15 @@ func (a *archive) createSavepoint(cmd *cobra.Command, name string, o savepointOp
 		return failf(exitUsage, "--stop and --of exclude each other: an application can only stop at a new checkpoint")
 	}
 	// A name that is taken is better found out before the application stops.
-	if taken, err := a.takenBy(ctx, name); err != nil || taken != nil && o.of == "" {
-		if err == nil {
-			err = failf(exitPrecondition, "savepoint %s exists already, it keeps checkpoint %d: choose another name, or delete it", name, taken.Round)
-		}
+	saved, err := a.repo.Savepoints(ctx, a.app.Incarnation)
+	if err != nil {
 		return err
 	}
+	taken := slices.IndexFunc(saved, func(s checkpoint.Savepoint) bool { return s.Name == name })
+	if taken >= 0 && o.of == "" {
+		return failf(exitPrecondition, "savepoint %s exists already, it keeps checkpoint %d: choose another name, or delete it", name, saved[taken].Round)
+	}
 	from := checkpoint.Origin{App: a.repo.App(), Incarnation: a.app.Incarnation}
-	var err error
 	if o.of != "" {
 		from, err = a.cut(ctx, o.of)
 	} else {
@@ -112,17 +114,6 @@ func (a *archive) createSavepoint(cmd *cobra.Command, name string, o savepointOp
 		say(cmd, "application %s is halted at savepoint %s; it goes on after: resume --app-id %s", from.App, name, from.App)
 	}
 	return nil
-}
-
-func (a *archive) takenBy(ctx context.Context, name string) (*savedPoint, error) {
-	all, err := a.savepoints(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if i := slices.IndexFunc(all, func(s savedPoint) bool { return s.Name == name && s.Life == a.app.Incarnation }); i >= 0 {
-		return &all[i], nil
-	}
-	return nil, nil
 }
 
 // takeCheckpoint begins a round and waits until it is complete.
@@ -162,8 +153,12 @@ func (a *archive) takeCheckpoint(cmd *cobra.Command, stop bool) (int64, error) {
 	return n, a.awaitRound(cmd, n)
 }
 
-// otherRound is how long a checkpoint that is in progress is waited for before another is begun.
-const otherRound = time.Minute
+const (
+	// otherRound is how long a checkpoint that is in progress is waited for before another is begun.
+	otherRound = time.Minute
+	// waitForRound is how often a round is looked at until it is complete.
+	waitForRound = 200 * time.Millisecond
+)
 
 // pause waits, unless ctx ends.
 func pause(ctx context.Context, d time.Duration) error {
@@ -179,8 +174,6 @@ func pause(ctx context.Context, d time.Duration) error {
 
 func (a *archive) awaitRound(cmd *cobra.Command, n int64) error {
 	ctx := cmd.Context()
-	tick := time.NewTicker(waitForRound)
-	defer tick.Stop()
 	for stored := -1; ; {
 		for r, err := range a.repo.Rounds(ctx, a.app.Incarnation) {
 			switch {
@@ -196,27 +189,28 @@ func (a *archive) awaitRound(cmd *cobra.Command, n int64) error {
 				say(cmd, "  %d tasks have stored their part", stored)
 			}
 		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return fmt.Errorf("checkpoint %d of %s is not complete, %d tasks have stored their part; are all workers running? %w", n, a.repo.App(), stored, context.Cause(ctx))
+		if err := pause(ctx, waitForRound); err != nil {
+			return fmt.Errorf("checkpoint %d of %s is not complete, %d tasks have stored their part; are all workers running? %w", n, a.repo.App(), stored, err)
 		}
 	}
 }
 
-// savepoints returns those of all lives, newest life first.
-func (a *archive) savepoints(ctx context.Context) ([]savedPoint, error) {
-	all := []savedPoint{}
-	for life := a.app.Incarnation; life > 0; life-- {
-		saved, err := a.repo.Savepoints(ctx, life)
-		if err != nil {
-			return nil, err
-		}
-		for _, s := range saved {
-			all = append(all, savedPoint{s, life})
+// savepoints yields those of a life, then those of the lives before it, newest first.
+func (a *archive) savepoints(ctx context.Context, life int) iter.Seq2[savedPoint, error] {
+	return func(yield func(savedPoint, error) bool) {
+		for n := life; n > 0; n-- {
+			saved, err := a.repo.Savepoints(ctx, n)
+			if err != nil {
+				yield(savedPoint{}, err)
+				return
+			}
+			for _, s := range saved {
+				if !yield(savedPoint{s, n}, nil) {
+					return
+				}
+			}
 		}
 	}
-	return all, nil
 }
 
 func printSavepoints(cmd *cobra.Command, all []savedPoint) error {
@@ -238,9 +232,12 @@ func (p *program) savepointList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			all, err := a.savepoints(cmd.Context())
-			if err != nil {
-				return err
+			all := []savedPoint{}
+			for s, err := range a.savepoints(cmd.Context(), a.app.Incarnation) {
+				if err != nil {
+					return err
+				}
+				all = append(all, s)
 			}
 			return printSavepoints(cmd, all)
 		},
@@ -248,20 +245,31 @@ func (p *program) savepointList() *cobra.Command {
 	return withSettings(withTimeout(withOutput(cmd, "table", "json"), time.Minute), false)
 }
 
-// find looks for a savepoint by name, in the newest life first.
-func (a *archive) find(ctx context.Context, name string) (savedPoint, error) {
-	all, err := a.savepoints(ctx)
-	if err != nil {
-		return savedPoint{}, err
-	}
+// findSavepoint looks for a savepoint in a life, then in those before it. If there is none it returns the names that there are.
+func (a *archive) findSavepoint(ctx context.Context, life int, name string) (*savedPoint, []string, error) {
 	var names []string
-	for _, s := range all {
+	for s, err := range a.savepoints(ctx, life) {
+		if err != nil {
+			return nil, nil, err
+		}
 		if s.Name == name {
-			return s, nil
+			return &s, nil, nil
 		}
 		names = append(names, s.Name)
 	}
-	return savedPoint{}, failf(exitNotFound, "application %s has no savepoint %q%s", a.repo.App(), name, didYouMean(name, names))
+	return nil, names, nil
+}
+
+// savepoint finds a savepoint by its name, in the newest life first.
+func (a *archive) savepoint(ctx context.Context, name string) (savedPoint, error) {
+	s, names, err := a.findSavepoint(ctx, a.app.Incarnation, name)
+	if err != nil {
+		return savedPoint{}, err
+	}
+	if s == nil {
+		return savedPoint{}, failf(exitNotFound, "application %s has no savepoint %q%s", a.repo.App(), name, didYouMean(name, names))
+	}
+	return *s, nil
 }
 
 // savepointDetail is the output of savepoint show.
@@ -296,7 +304,7 @@ func (p *program) savepointShow() *cobra.Command {
 }
 
 func (a *archive) detail(ctx context.Context, name string) (savepointDetail, error) {
-	s, err := a.find(ctx, name)
+	s, err := a.savepoint(ctx, name)
 	if err != nil {
 		return savepointDetail{}, err
 	}
@@ -362,7 +370,7 @@ func (p *program) savepointDelete() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			s, err := a.find(cmd.Context(), names[0])
+			s, err := a.savepoint(cmd.Context(), names[0])
 			if err != nil {
 				return err
 			}

@@ -31,7 +31,7 @@ func (p *program) savepointExport() *cobra.Command {
 			if to == "" {
 				return failf(exitUsage, "--to is missing: a file, or - for the standard output")
 			}
-			s, err := a.find(cmd.Context(), names[0])
+			s, err := a.savepoint(cmd.Context(), names[0])
 			if err != nil {
 				return err
 			}
@@ -42,29 +42,28 @@ func (p *program) savepointExport() *cobra.Command {
 	return withSettings(withTimeout(cmd, 0), false)
 }
 
-func (a *archive) export(cmd *cobra.Command, s savedPoint, to string) error {
+func (a *archive) export(cmd *cobra.Command, s savedPoint, to string) (err error) {
 	progress := progressOf(cmd, "written")
 	if to == "-" {
 		return a.repo.Export(cmd.Context(), s.Life, s.Name, cmd.OutOrStdout(), progress)
 	}
-	temp := to + ".part"
-	file, err := os.OpenFile(temp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	file, err := createFile(to, 0o600)
 	if err != nil {
 		return err
 	}
-	defer file.Close()
+	defer func() { err = errors.Join(err, file.discard()) }()
 	if _, err := os.Stat(to); err == nil {
-		return errors.Join(failf(exitPrecondition, "file %s exists already", to), os.Remove(temp))
+		return failf(exitPrecondition, "file %s exists already", to)
 	}
 	w := bufio.NewWriterSize(file, 1<<20)
-	err = a.repo.Export(cmd.Context(), s.Life, s.Name, w, progress)
-	for _, finish := range []func() error{w.Flush, file.Sync, func() error { return os.Rename(temp, to) }} {
-		if err == nil {
-			err = finish()
-		}
+	if err := a.repo.Export(cmd.Context(), s.Life, s.Name, w, progress); err != nil {
+		return err
 	}
-	if err != nil {
-		return errors.Join(err, os.Remove(temp))
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if err := file.install(); err != nil {
+		return err
 	}
 	say(cmd, "savepoint %s of %s is in %s", s.Name, a.repo.App(), to)
 	return nil

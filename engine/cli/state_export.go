@@ -167,7 +167,7 @@ func (e *export) open() error {
 }
 
 func (e *export) openFile(path string, stores ...*inspect.Store) error {
-	f, err := createFile(path)
+	f, err := createFile(path, 0o644)
 	if err != nil {
 		return err
 	}
@@ -212,19 +212,20 @@ func (e *export) tell(cmd *cobra.Command, checkpoint int64) error {
 type newFile struct {
 	*os.File
 	path string
+	mode os.FileMode
 }
 
-func createFile(path string) (*newFile, error) {
+func createFile(path string, mode os.FileMode) (*newFile, error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
 		return nil, fmt.Errorf("create file %s: %w", path, err)
 	}
-	return &newFile{f, path}, nil
+	return &newFile{f, path, mode}, nil
 }
 
 // install makes the file durable and gives it its name.
 func (f *newFile) install() error {
-	err := errors.Join(f.Chmod(0o644), f.Sync(), f.Close())
+	err := errors.Join(f.Chmod(f.mode), f.Sync(), f.Close())
 	if err == nil {
 		err = os.Rename(f.Name(), f.path)
 	}

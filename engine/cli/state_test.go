@@ -236,7 +236,7 @@ func TestFileOfAnExportAppearsWhenItIsWhole(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, whole := range []bool{false, true} {
-		f, err := createFile(path)
+		f, err := createFile(path, 0o640)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -253,6 +253,9 @@ func TestFileOfAnExportAppearsWhenItIsWhole(t *testing.T) {
 		if got, err := os.ReadFile(path); err != nil || string(got) != want {
 			t.Errorf("whole %v: %s, %v", whole, got, err)
 		}
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o640 {
+		t.Errorf("%v, %v", info, err)
 	}
 	if names, err := os.ReadDir(filepath.Dir(path)); err != nil || len(names) != 1 {
 		t.Errorf("files %v, %v", names, err)
