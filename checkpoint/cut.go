@@ -30,6 +30,14 @@ type Cut struct {
 // String names the cut as "application/incarnation@round".
 func (c Cut) String() string { return Origin{c.App, c.Incarnation, c.Round}.String() }
 
+// InFlight is how many records were in the channels at the cut.
+func (c Cut) InFlight() (records int64) {
+	for _, channel := range c.Channels {
+		records += channel.Records
+	}
+	return records
+}
+
 // Origin names the cut that a life began from.
 type Origin struct {
 	App         string `json:"app"`

@@ -312,7 +312,7 @@ func (a *archive) detail(ctx context.Context, name string) (savepointDetail, err
 	if err != nil {
 		return savepointDetail{}, err
 	}
-	d := savepointDetail{savedPoint: s, Tasks: len(cut.Manifests), Inputs: map[string]map[int32]int64{}}
+	d := savepointDetail{savedPoint: s, Tasks: len(cut.Manifests), InFlight: cut.InFlight(), Inputs: map[string]map[int32]int64{}}
 	for _, m := range cut.Manifests {
 		d.StateBytes += m.Bytes()
 		d.Fingerprint = m.Fingerprint
@@ -324,9 +324,6 @@ func (a *archive) detail(ctx context.Context, name string) (savepointDetail, err
 				d.Inputs[topic][n] = at
 			}
 		}
-	}
-	for _, c := range cut.Channels {
-		d.InFlight += c.Records
 	}
 	return d, nil
 }

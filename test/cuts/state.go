@@ -11,10 +11,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/streamd/streamd/checkpoint"
-	"github.com/streamd/streamd/engine/kafka"
 	"github.com/streamd/streamd/examples/nexmark/wire"
 	"github.com/streamd/streamd/operators/codec"
-	"github.com/streamd/streamd/partition"
 	"github.com/streamd/streamd/statestore"
 )
 
@@ -78,37 +76,6 @@ func (s state) read(dir string, store statestore.StoreID) error {
 		}
 	}
 	return failed()
-}
-
-// inFlight counts the records of a cut that were between its stages. Announcements of event time are not counted: they
-// are what is left out where channels are divided among another number of partitions.
-func (r *run) inFlight(ctx context.Context, cut checkpoint.Cut) (n int64, err error) {
-	dir, err := os.MkdirTemp(r.dir, "channels-")
-	if err != nil {
-		return 0, err
-	}
-	defer os.RemoveAll(dir)
-	repo := checkpoint.NewRepository(r.store, cut.App)
-	saved := map[string][]kafka.SavedChannel{}
-	for i, c := range cut.Channels {
-		s := kafka.SavedChannel{
-			Partition: partition.TopicPartition{Topic: c.Topic, Partition: c.Partition}, File: filepath.Join(dir, fmt.Sprint("from-", i)), Records: c.Records,
-		}
-		if err := repo.FetchChannel(ctx, c, s.File); err != nil {
-			return 0, err
-		}
-		saved[c.Topic] = append(saved[c.Topic], s)
-	}
-	for topic, channels := range saved {
-		divided, err := kafka.Rerouting{From: 1, To: 2, Prefix: filepath.Join(dir, "to-"+topic)}.Write(channels)
-		if err != nil {
-			return 0, fmt.Errorf("count what was in flight to %s in %v: %w", topic, cut, err)
-		}
-		for _, c := range divided {
-			n += c.Records
-		}
-	}
-	return n, nil
 }
 
 // complete lists the complete rounds of an application, oldest first.

@@ -53,9 +53,7 @@ func (t *trial) execute(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if t.InFlight, err = t.inFlight(ctx, t.cut); err != nil {
-		return err
-	}
+	t.InFlight = t.cut.InFlight()
 	var faults []string
 	if t.own, faults = t.before.branch(t.whole, at); len(faults) > 0 {
 		t.fault(faults...)
