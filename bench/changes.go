@@ -29,10 +29,10 @@ type changes struct {
 	keys  uint64
 	pool  []byte // bytes that cannot be compressed
 
+	sent      atomic.Int64
 	processed atomic.Int64 // by the engine, of what was sent
 
 	mu      sync.Mutex
-	sent    int64
 	changed []uint64 // bits, by key
 	bytes   int64    // of the keys that are set there, with their values
 	from    uint64   // the keys that are changed now are those from here on
@@ -83,12 +83,11 @@ func (c *changes) take() int64 {
 func (c *changes) next(random *rand.Rand, inOrder bool) *kgo.Record {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	n := uint64(c.sent)
+	n := uint64(c.sent.Add(1) - 1)
 	if !inOrder {
 		n = random.Uint64N(c.span)
 	}
 	k := (c.from + n) % c.keys
-	c.sent++
 	size := valueBytes(k)
 	if bit := uint64(1) << (k % 64); c.changed[k/64]&bit == 0 {
 		c.changed[k/64] |= bit
@@ -102,7 +101,7 @@ func (c *changes) next(random *rand.Rand, inOrder bool) *kgo.Record {
 
 // run produces until ctx ends, or if load is set, a value for each key.
 func (c *changes) run(ctx context.Context, load bool) error {
-	cl, err := c.b.client(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.MaxBufferedRecords(maxBacklog))
+	cl, err := c.b.producer(kgo.MaxBufferedRecords(maxBacklog))
 	if err != nil {
 		return err
 	}
@@ -110,7 +109,13 @@ func (c *changes) run(ctx context.Context, load bool) error {
 	random := rand.New(rand.NewPCG(1, 2))
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	var failed atomic.Pointer[error]
+	var first atomic.Pointer[error]
+	failed := func() error {
+		if err := first.Load(); err != nil {
+			return *err
+		}
+		return nil
+	}
 	for n := uint64(0); !load || n < c.keys; n++ {
 		for c.backlog() >= maxBacklog {
 			select {
@@ -119,23 +124,23 @@ func (c *changes) run(ctx context.Context, load bool) error {
 				return nil
 			}
 		}
-		if p := failed.Load(); p != nil {
-			return *p
+		if err := failed(); err != nil {
+			return err
 		}
 		if ctx.Err() != nil {
 			return nil
 		}
 		cl.Produce(ctx, c.next(random, load), func(_ *kgo.Record, err error) {
 			if err != nil && ctx.Err() == nil {
-				failed.Store(&err)
+				first.CompareAndSwap(nil, &err)
 			}
 		})
 	}
-	return cl.Flush(ctx)
+	if err := cl.Flush(ctx); err != nil {
+		return err
+	}
+	return failed()
 }
 
-func (c *changes) backlog() int64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.sent - c.processed.Load()
-}
+// backlog is how many records the engine has before it.
+func (c *changes) backlog() int64 { return c.sent.Load() - c.processed.Load() }

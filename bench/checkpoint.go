@@ -19,6 +19,7 @@ import (
 	"github.com/streamd/streamd/checkpoint"
 	"github.com/streamd/streamd/checkpoint/objstore/open"
 	"github.com/streamd/streamd/engine/config"
+	"github.com/streamd/streamd/test/fleet"
 	kafkabroker "github.com/streamd/streamd/test/kafka"
 )
 
@@ -159,7 +160,7 @@ func (c checkpoints) launch(ctx context.Context, b *bench, app string, repo *che
 		}
 	}
 	e := &measuredEngine{repo: repo}
-	if e.address, err = freeAddress(); err != nil {
+	if e.address, err = fleet.FreeAddress(); err != nil {
 		return nil, err
 	}
 	e.process, err = launch(ctx, engine, "newest", "--in", app+"-in", "--out", app+"-out", "--group", app, "--brokers", b.brokers,
@@ -168,26 +169,7 @@ func (c checkpoints) launch(ctx context.Context, b *bench, app string, repo *che
 	if err != nil {
 		return nil, err
 	}
-	return e, e.until(ctx, "the engine is ready", func() (bool, error) { return e.isReady(), nil })
-}
-
-// until polls, and ends with the engine.
-func (e *measuredEngine) until(ctx context.Context, what string, is func() (bool, error)) error {
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		if ok, err := is(); ok || err != nil {
-			return err
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-e.done:
-			_, err := e.wait()
-			return errors.Join(fmt.Errorf("the engine ended before %s", what), err)
-		}
-	}
+	return e, e.untilReady(ctx)
 }
 
 // follow tells the generator how far the engine is.

@@ -70,13 +70,8 @@ func (l latency) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for tick := time.NewTicker(50 * time.Millisecond); !p.isReady(); {
-		select {
-		case <-tick.C:
-		case <-p.done:
-			_, err := p.wait()
-			return errors.Join(errors.New("the engine ended before it was ready"), err)
-		}
+	if err := p.untilReady(ctx); err != nil {
+		return err
 	}
 	say("%d records a second for %s", l.rate, l.lasts)
 	millis, err := l.measure(ctx, b, in, out)

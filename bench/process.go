@@ -5,6 +5,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -80,11 +81,32 @@ func (p *process) watch() {
 	}
 }
 
-// isReady says whether records flow.
-func (p *process) isReady() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return !p.mu.ready.IsZero()
+// untilReady waits until records flow.
+func (p *process) untilReady(ctx context.Context) error {
+	return p.until(ctx, "it was ready", func() (bool, error) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return !p.mu.ready.IsZero(), nil
+	})
+}
+
+// until polls, and ends with the process.
+func (p *process) until(ctx context.Context, what string, is func() (bool, error)) error {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if ok, err := is(); ok || err != nil {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-p.done:
+			_, err := p.wait()
+			return errors.Join(fmt.Errorf("the engine ended before %s", what), err)
+		}
+	}
 }
 
 // used is what a process took from READY to its end.

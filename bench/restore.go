@@ -33,12 +33,12 @@ const plainParallel = 8
 // measureRestore copies and then restores the newest complete checkpoint, each into an empty folder.
 func measureRestore(ctx context.Context, store objstore.Store, repo *checkpoint.Repository, dir string) (r restored, err error) {
 	var newest int64
-	for round, err := range repo.Rounds(ctx, 1) {
+	for round, err := range repo.Rounds(ctx, 1) { // oldest first
 		if err != nil {
 			return r, err
 		}
 		if round.Complete {
-			newest = max(newest, round.Number)
+			newest = round.Number
 		}
 	}
 	cut, err := repo.LoadCut(ctx, 1, newest)

@@ -22,6 +22,11 @@ func (b *bench) client(opts ...kgo.Opt) (*kgo.Client, error) {
 	return kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(strings.Split(b.brokers, ",")...)}, opts...)...)
 }
 
+// producer is a client that writes records to the partitions that they name.
+func (b *bench) producer(opts ...kgo.Opt) (*kgo.Client, error) {
+	return b.client(append([]kgo.Opt{kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchCompression(kgo.NoCompression())}, opts...)...)
+}
+
 func (b *bench) admin() (*kadm.Client, error) {
 	cl, err := b.client()
 	if err != nil {
@@ -87,7 +92,7 @@ func (b *bench) load(ctx context.Context, topic string, n int64, distinct bool) 
 	case held != 0:
 		return fmt.Errorf("topic %s holds %d records, expected %d: an earlier run was interrupted; delete the topic", topic, held, n)
 	}
-	cl, err := b.client(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.MaxBufferedRecords(100_000))
+	cl, err := b.producer(kgo.MaxBufferedRecords(100_000))
 	if err != nil {
 		return err
 	}
@@ -175,7 +180,7 @@ func (b *bench) deleteTopics(ctx context.Context, app string) error {
 // produceAt sends records at a steady rate, each stamped with the time at which it should have been sent, so that a
 // late generator does not hide latency.
 func (b *bench) produceAt(ctx context.Context, topic string, rate int, lasts time.Duration) error {
-	cl, err := b.client(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.ProducerLinger(0))
+	cl, err := b.producer(kgo.ProducerLinger(0))
 	if err != nil {
 		return err
 	}

@@ -46,7 +46,7 @@ type Process struct {
 func Start(name, logs string, env ...string) (*Process, error) {
 	p := &Process{Name: name, Ended: make(chan struct{})}
 	var err error
-	if p.address, err = freeAddress(); err != nil {
+	if p.address, err = FreeAddress(); err != nil {
 		return nil, err
 	}
 	self, err := os.Executable()
@@ -185,7 +185,8 @@ func (p *Process) Signal(s syscall.Signal) error {
 	return nil
 }
 
-func freeAddress() (string, error) {
+// FreeAddress returns an address of this machine that nobody listens on now.
+func FreeAddress() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", fmt.Errorf("find a free port: %w", err)
