@@ -5,12 +5,11 @@ package main
 import (
 	"context"
 	"flag"
-	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
+
+	"github.com/streamd/streamd/test/fleet"
 )
 
 func main() {
@@ -41,9 +40,8 @@ type options struct {
 	Seed               uint64        `json:"seed"`
 	Strict             bool          `json:"strict"`
 
-	dir    string
-	keep   bool
-	output string
+	dir  string
+	keep bool
 }
 
 // command parses a command line, runs it and returns the exit code.
@@ -70,39 +68,14 @@ func command(args []string) int {
 	fs.BoolVar(&o.Strict, "strict", false, "fail also when a task came back later than promised")
 	fs.StringVar(&o.dir, "dir", "", "folder for logs, state and checkpoints (default: a temporary one, deleted after a good run)")
 	fs.BoolVar(&o.keep, "keep", false, "keep the folder also after a good run")
-	fs.StringVar(&o.output, "o", "text", "text or json")
-	if err := fs.Parse(args); err != nil {
-		return 2
-	}
-	if problem := o.check(fs.NArg()); problem != "" {
-		fmt.Fprintln(os.Stderr, "chaos:", problem)
-		return 2
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	result, err := execute(ctx, o)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "chaos:", err)
-		return 1
-	}
-	if err := result.print(os.Stdout, o.output); err != nil {
-		fmt.Fprintln(os.Stderr, "chaos:", err)
-		return 1
-	}
-	if len(result.Faults) > 0 {
-		return 1
-	}
-	return 0
+	return fleet.Command{Flags: fs, Check: o.check, Execute: func(ctx context.Context, _ string) (fleet.Result, error) {
+		return execute(ctx, o)
+	}}.Run(args)
 }
 
 // check says what is wrong with the options; "" for nothing. It fills in what depends on others.
-func (o *options) check(extra int) string {
-	switch {
-	case extra > 0:
-		return "there are only flags, no arguments"
-	case o.output != "text" && o.output != "json":
-		return fmt.Sprintf("-o %q is not known: use text or json", o.output)
-	case o.Records < 1 || o.Keys < 1 || o.Groups < 1 || o.Partitions < 1 || o.Workers < 2 || o.Kills < 0:
+func (o *options) check() string {
+	if o.Records < 1 || o.Keys < 1 || o.Groups < 1 || o.Partitions < 1 || o.Workers < 2 || o.Kills < 0 {
 		return "records, keys, groups and partitions must be at least 1, workers at least 2, kills at least 0"
 	}
 	if o.Outage > 0 {

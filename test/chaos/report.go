@@ -9,10 +9,9 @@ import (
 	"slices"
 	"strings"
 	"time"
-)
 
-// durations are text in JSON, such as "1.5s".
-var durations = json.WithMarshalers(json.MarshalFunc(func(d time.Duration) ([]byte, error) { return json.Marshal(d.String()) }))
+	"github.com/streamd/streamd/test/fleet"
+)
 
 // result is what a run has found.
 type result struct {
@@ -95,10 +94,13 @@ func (r *run) finish() *result {
 	return &r.result
 }
 
-// print writes the result as text or JSON.
-func (res *result) print(w io.Writer, format string) error {
+// Broken says whether there are faults.
+func (res *result) Broken() bool { return len(res.Faults) > 0 }
+
+// Print writes the result as text or JSON.
+func (res *result) Print(w io.Writer, format string) error {
 	if format == "json" {
-		return json.MarshalWrite(w, res, durations)
+		return json.MarshalWrite(w, res, fleet.Durations)
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%-6s %-10s %-8s %-6s %6s %9s %9s %9s\n", "", "worker", "settled", "in txn", "tasks", "median s", "slowest s", "limit s")

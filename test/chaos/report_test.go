@@ -12,7 +12,7 @@ import (
 func TestAResultIsJSON(t *testing.T) {
 	t.Parallel()
 	var text bytes.Buffer
-	if err := (&result{Took: time.Second}).print(&text, "json"); err != nil || !strings.Contains(text.String(), `"took":"1s"`) {
+	if err := (&result{Took: time.Second}).Print(&text, "json"); err != nil || !strings.Contains(text.String(), `"took":"1s"`) {
 		t.Errorf("got %s, %v", &text, err)
 	}
 }

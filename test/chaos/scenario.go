@@ -103,7 +103,7 @@ func (r *run) kill(ctx context.Context, i int) error {
 	k := disruption{Kind: "kill", Worker: victim.Name, Settled: !inRebalance, Tasks: len(owned), slowest: r.slowestCommit()}
 	state, commit := "", r.opts.CommitInterval
 	if sameState {
-		state = victim.state
+		state = victim.State
 	}
 	if slow {
 		commit = r.opts.SlowCommit

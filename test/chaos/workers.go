@@ -25,7 +25,6 @@ type workers struct {
 // proc is one worker process.
 type proc struct {
 	*fleet.Process
-	state  string // folder
 	commit time.Duration
 }
 
@@ -37,10 +36,9 @@ func (f *workers) start(state string, commit time.Duration) (*proc, error) {
 		state = filepath.Join(f.run.dir, "state", name)
 	}
 	o := &f.run.opts
-	p, err := fleet.Start(name, filepath.Join(f.run.dir, "logs"),
+	p, err := fleet.Start(name, filepath.Join(f.run.dir, "logs"), state,
 		childEnv+"="+strconv.FormatUint(o.Groups, 10),
 		"STREAMD_BROKERS="+f.run.brokers,
-		"STREAMD_STATE_DIR="+state,
 		"STREAMD_STORE_URL="+f.run.storeURL,
 		"STREAMD_SESSION_TIMEOUT="+o.SessionTimeout.String(),
 		"STREAMD_COMMIT_INTERVAL="+commit.String(),
@@ -51,7 +49,7 @@ func (f *workers) start(state string, commit time.Duration) (*proc, error) {
 	if err != nil {
 		return nil, err
 	}
-	started := &proc{Process: p, state: state, commit: commit}
+	started := &proc{p, commit}
 	f.all = append(f.all, started)
 	return started, nil
 }
@@ -90,9 +88,7 @@ func (f *workers) forget(p *proc) {
 // reap reports workers that have ended without being killed, and starts others in their place.
 func (f *workers) reap() error {
 	for _, p := range slices.Clone(f.all) {
-		select {
-		case <-p.Ended:
-		default:
+		if !p.HasEnded() {
 			continue
 		}
 		f.forget(p)

@@ -119,10 +119,25 @@ func TestWindowsOfAKeyStayClosedInATaskThatIsLessFar(t *testing.T) {
 	}
 }
 
+func TestAllFaultsOfAnApplicationAreCounted(t *testing.T) {
+	var text bytes.Buffer
+	p := report{to: &text}
+	o := outcome{App: "fork-1"}
+	o.fault("first")
+	for range 3 {
+		o.fault(slices.Repeat([]string{"another"}, keptFaults)...)
+	}
+	p.add(o)
+	faults := p.finish(options{}, 0, 0).Faults
+	if want := "fork-1: … and 21 more"; len(faults) < keptFaults+1 || faults[0] != "fork-1: first" || faults[keptFaults] != want || !strings.Contains(text.String(), want) {
+		t.Errorf("got %q, printed are %s", faults, &text)
+	}
+}
+
 func TestAResultIsJSON(t *testing.T) {
 	var text bytes.Buffer
-	r := result{Trials: []outcome{{App: "fork-1", Took: duration(time.Second)}}}
-	if err := r.print(&text, "json"); err != nil || !strings.Contains(text.String(), `"took":"1s"`) {
+	r := result{Trials: []outcome{{App: "fork-1", Took: time.Second}}}
+	if err := r.Print(&text, "json"); err != nil || !strings.Contains(text.String(), `"took":"1s"`) {
 		t.Errorf("got %s, %v", &text, err)
 	}
 }

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/streamd/streamd/engine"
-	"github.com/streamd/streamd/engine/kafka"
 	"github.com/streamd/streamd/partition"
 	"github.com/streamd/streamd/test/fleet"
 )
@@ -46,14 +45,16 @@ func child(line string) {
 	engine.Main(pipeline(while))
 }
 
-// program starts the pipeline's own program with a command line, for an application.
-func (r *run) program(app, name, line string, env ...string) (*fleet.Process, error) {
-	return fleet.Start(name, filepath.Join(r.dir, "logs"), append([]string{
+// stateDir is the folder of state that a process has of its own.
+func (r *run) stateDir(name string) string { return filepath.Join(r.dir, "state", name) }
+
+// program starts the pipeline's own program with a folder of state and a command line, for an application.
+func (r *run) program(app, name, state, line string, env ...string) (*fleet.Process, error) {
+	return fleet.Start(name, filepath.Join(r.dir, "logs"), state, append([]string{
 		childEnv + "=" + line,
 		"STREAMD_APP_ID=" + app,
 		"STREAMD_BROKERS=" + r.brokers,
 		"STREAMD_CLIENT_ID=" + name,
-		"STREAMD_STATE_DIR=" + filepath.Join(r.dir, "state", name),
 		"STREAMD_STORE_URL=" + r.storeURL(),
 		"STREAMD_MEMORY=256MiB",
 	}, env...)...)
@@ -69,15 +70,9 @@ type crew struct {
 	line     string   // command line
 	settings []string // for the environment
 	rand     *rand.Rand
-	all      []*member
+	all      []*fleet.Process
 	started  int
 	faults   []string
-}
-
-// member is one worker process.
-type member struct {
-	*fleet.Process
-	state string // folder
 }
 
 // newCrew makes a crew whose choices depend on the seed and the application alone.
@@ -87,8 +82,8 @@ func (r *run) newCrew(app, line string, settings ...string) *crew {
 		seed = seed*31 + uint64(b)
 	}
 	return &crew{run: r, app: app, line: line, rand: rand.New(rand.NewPCG(seed, 2)), settings: append([]string{
-		"STREAMD_SESSION_TIMEOUT=" + time.Duration(r.opts.SessionTimeout).String(),
-		"STREAMD_CHECKPOINT_INTERVAL=" + time.Duration(r.opts.CheckpointInterval).String(),
+		"STREAMD_SESSION_TIMEOUT=" + r.opts.SessionTimeout.String(),
+		"STREAMD_CHECKPOINT_INTERVAL=" + r.opts.CheckpointInterval.String(),
 		"STREAMD_CHECKPOINT_TIMEOUT=" + checkpointTimeout.String(),
 		"STREAMD_CHECKPOINTS_KEPT=1000",
 	}, settings...)}
@@ -102,13 +97,13 @@ func (c *crew) start(state string) error {
 	c.started++
 	name := fmt.Sprintf("%s-worker-%d", c.app, c.started)
 	if state == "" {
-		state = filepath.Join(c.dir, "state", name)
+		state = c.stateDir(name)
 	}
-	p, err := c.program(c.app, name, c.line, append(c.settings, "STREAMD_STATE_DIR="+state)...)
+	p, err := c.program(c.app, name, state, c.line, c.settings...)
 	if err != nil {
 		return err
 	}
-	c.all = append(c.all, &member{p, state})
+	c.all = append(c.all, p)
 	return nil
 }
 
@@ -123,15 +118,15 @@ func (c *crew) startAll(n int) error {
 }
 
 // replace kills a worker with SIGKILL and starts another, with the dead one's folder or with an empty one.
-func (c *crew) replace(victim *member) error {
+func (c *crew) replace(victim *fleet.Process) error {
 	state := ""
 	if c.rand.IntN(2) == 0 {
-		state = victim.state
+		state = victim.State
 	}
 	if err := victim.Kill(); err != nil {
 		return err
 	}
-	c.all = slices.DeleteFunc(c.all, func(m *member) bool { return m == victim })
+	c.all = slices.DeleteFunc(c.all, func(m *fleet.Process) bool { return m == victim })
 	return c.start(state)
 }
 
@@ -140,21 +135,9 @@ func (c *crew) fault(format string, args ...any) {
 	c.faults = append(c.faults, fmt.Sprintf(format, args...))
 }
 
-// anyEnded says whether a worker has ended.
-func (c *crew) anyEnded() bool {
-	return slices.ContainsFunc(c.all, func(m *member) bool {
-		select {
-		case <-m.Ended:
-			return true
-		default:
-			return false
-		}
-	})
-}
-
 // join waits until all workers have ended by themselves; each must do so with exit code 0.
 func (c *crew) join(ctx context.Context) error {
-	limited, cancel := context.WithTimeout(ctx, time.Duration(c.opts.Limit))
+	limited, cancel := context.WithTimeout(ctx, c.opts.Limit)
 	defer cancel()
 	for _, m := range c.all {
 		select {
@@ -166,7 +149,7 @@ func (c *crew) join(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			c.fault("%s still runs after %v; the end of its log:\n    %s", m.Name, time.Duration(c.opts.Limit), m.Tail())
+			c.fault("%s still runs after %v; the end of its log:\n    %s", m.Name, c.opts.Limit, m.Tail())
 		}
 	}
 	return c.killAll()
@@ -192,9 +175,6 @@ func (c *crew) killAll() error {
 	return errors.Join(errs...)
 }
 
-// strikePoll is how often the progress of the group is looked at: far below the time of a run.
-const strikePoll = 5 * time.Millisecond
-
 // strike waits for the middle of the work, kills the worker that has the most of it left, and starts another. It says
 // whether the dead one had something left. A run that is too far by then goes on as it is.
 func (c *crew) strike(ctx context.Context, from map[partition.TopicPartition]int64) (bool, error) {
@@ -206,61 +186,16 @@ func (c *crew) strike(ctx context.Context, from map[partition.TopicPartition]int
 		return false, err
 	}
 	group, err := c.admin.GroupOf(ctx, c.app)
-	return err == nil && remaining(owned, group) > 0, err
+	return err == nil && fleet.Remaining(owned, group) > 0, err
 }
 
 // middle waits until the group has committed a part of the input, between a fifth and three fifths of what was left at a
 // cut. It returns the worker that has the most of it left, and the ends of its partitions; nil if it is too late.
-func (c *crew) middle(ctx context.Context, from map[partition.TopicPartition]int64) (*member, map[partition.TopicPartition]int64, error) {
+func (c *crew) middle(ctx context.Context, from map[partition.TopicPartition]int64) (*fleet.Process, map[partition.TopicPartition]int64, error) {
 	total := int64(0)
 	for tp, end := range c.ends {
 		total += end - from[tp]
 	}
 	aim := total * (2 + c.rand.Int64N(5)) / 10
-	tick := time.NewTicker(strikePoll)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return nil, nil, context.Cause(ctx)
-		}
-		group, err := c.admin.GroupOf(ctx, c.app)
-		if err != nil {
-			return nil, nil, err
-		}
-		left := remaining(c.ends, group)
-		if c.anyEnded() || left == 0 {
-			return nil, nil, nil
-		}
-		if victim, owned := c.busiest(group); total-left >= aim && group.State == "Stable" && victim != nil {
-			return victim, owned, nil
-		}
-	}
-}
-
-// remaining is how many records of partitions the group has not committed.
-func remaining(ends map[partition.TopicPartition]int64, group kafka.GroupInfo) (n int64) {
-	for tp, end := range ends {
-		n += end - max(0, group.Committed[tp].Offset)
-	}
-	return n
-}
-
-// busiest returns the worker with the most input left, and the ends of its partitions; nil if none has any.
-func (c *crew) busiest(group kafka.GroupInfo) (victim *member, owned map[partition.TopicPartition]int64) {
-	most := int64(0)
-	for _, m := range group.Members {
-		its := map[partition.TopicPartition]int64{}
-		for _, tp := range m.Assigned {
-			if end, ours := c.ends[tp]; ours {
-				its[tp] = end
-			}
-		}
-		at := slices.IndexFunc(c.all, func(p *member) bool { return p.Name == m.ClientID })
-		if left := remaining(its, group); at >= 0 && left > most {
-			victim, owned, most = c.all[at], its, left
-		}
-	}
-	return victim, owned
+	return fleet.Work{Admin: c.admin, App: c.app, Ends: c.ends, Workers: c.all}.Middle(ctx, total-aim)
 }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/streamd/streamd/checkpoint"
+	"github.com/streamd/streamd/test/fleet"
 )
 
 // originalWorkers run the application that the cuts are of.
@@ -31,7 +32,9 @@ func (r *run) original(ctx context.Context) (cuts []checkpoint.Cut, err error) {
 	if err := f.fill(ctx, head); err != nil {
 		return nil, err
 	}
-	if cuts, err = r.load(ctx, f); err != nil {
+	c := r.newCrew(app, "run")
+	defer func() { err = errors.Join(err, c.killAll()) }()
+	if cuts, err = r.load(ctx, f, c); err != nil {
 		return nil, err
 	}
 	r.say("%d rounds are complete, %d workers were killed; writing the rest of the input", len(cuts), r.kills)
@@ -42,8 +45,7 @@ func (r *run) original(ctx context.Context) (cuts []checkpoint.Cut, err error) {
 	if r.ends, err = r.admin.EndOffsets(ctx, orders, payments); err != nil {
 		return nil, err
 	}
-	c := r.newCrew(app, untilEnd)
-	defer func() { err = errors.Join(err, c.killAll()) }()
+	c.line = untilEnd
 	if err := c.startAll(originalWorkers); err != nil {
 		return nil, err
 	}
@@ -53,16 +55,14 @@ func (r *run) original(ctx context.Context) (cuts []checkpoint.Cut, err error) {
 	if r.whole, err = r.outputsOf(ctx, ""); err != nil {
 		return nil, err
 	}
-	r.report.faults(app, append(c.faults, line{}.check(r.want, r.whole)...))
+	r.report.faults(app, bounded(append(c.faults, line{}.check(r.want, r.whole)...)))
 	updates, windows := r.whole.size()
 	r.say("the application has ended: %d orders, %d updates, %d windows", len(f.events.made), updates, windows)
 	return cuts, nil
 }
 
 // load feeds the application until enough rounds are complete, and drains it.
-func (r *run) load(ctx context.Context, f *feeder) (cuts []checkpoint.Cut, err error) {
-	c := r.newCrew(app, "run")
-	defer func() { err = errors.Join(err, c.killAll()) }()
+func (r *run) load(ctx context.Context, f *feeder, c *crew) (cuts []checkpoint.Cut, err error) {
 	if err := c.startAll(originalWorkers); err != nil {
 		return nil, err
 	}
@@ -77,9 +77,7 @@ func (r *run) load(ctx context.Context, f *feeder) (cuts []checkpoint.Cut, err e
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	err = c.drain(context.WithoutCancel(ctx))
-	r.report.faults(app, c.faults)
-	return cuts, err
+	return cuts, c.drain(context.WithoutCancel(ctx))
 }
 
 // roundPoll is how often the original's rounds are looked at.
@@ -88,12 +86,12 @@ const roundPoll = 50 * time.Millisecond
 // killUntil kills and replaces workers until enough rounds are complete that show something. The first kill comes early, so
 // that a run of a few rounds has one.
 func (r *run) killUntil(ctx context.Context, c *crew) (cuts []checkpoint.Cut, err error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(r.opts.Limit))
+	ctx, cancel := context.WithTimeout(ctx, r.opts.Limit)
 	defer cancel()
 	repo := checkpoint.NewRepository(r.store, app)
 	tick := time.NewTicker(roundPoll)
 	defer tick.Stop()
-	last, next, every := int64(0), time.Time{}, time.Duration(r.opts.Every)
+	last, next, every := int64(0), time.Time{}, r.opts.Every
 	for {
 		select {
 		case <-tick.C:
@@ -106,7 +104,7 @@ func (r *run) killUntil(ctx context.Context, c *crew) (cuts []checkpoint.Cut, er
 		if len(cuts) >= r.opts.Cuts && r.kills > 0 {
 			return cuts, nil
 		}
-		if c.anyEnded() {
+		if slices.ContainsFunc(c.all, (*fleet.Process).HasEnded) {
 			return nil, errors.New("a worker of the original has ended by itself; see the logs")
 		}
 		if next.IsZero() && len(cuts) > 0 {

@@ -9,36 +9,29 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/streamd/streamd/test/fleet"
 )
-
-// duration is a time.Duration that is text in JSON.
-type duration time.Duration
-
-// MarshalText gives the text of time.Duration.
-func (d duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
-
-func (d duration) seconds() float64 { return time.Duration(d).Seconds() }
 
 // outcome is what an application has given that began from a cut.
 type outcome struct {
-	App      string   `json:"app"`
-	Command  string   `json:"command"`
-	Round    int64    `json:"round"`    // of the cut
-	InFlight int64    `json:"inFlight"` // records between the stages at the cut
-	Began    duration `json:"began"`
-	Took     duration `json:"took"`
-	Killed   bool     `json:"killed"` // a worker was that had input left
-	Counts   int      `json:"counts"` // updates
-	Totals   int      `json:"totals"` // windows
-	Closed   int      `json:"closed"` // windows that were closed before the cut
-	Faults   []string `json:"faults,omitempty"`
+	App      string        `json:"app"`
+	Command  string        `json:"command"`
+	Round    int64         `json:"round"`    // of the cut
+	InFlight int64         `json:"inFlight"` // records between the stages at the cut
+	Began    time.Duration `json:"began"`
+	Took     time.Duration `json:"took"`
+	Killed   bool          `json:"killed"` // a worker was that had input left
+	Counts   int           `json:"counts"` // updates
+	Totals   int           `json:"totals"` // windows
+	Closed   int           `json:"closed"` // windows that were closed before the cut
+	Faults   []string      `json:"faults,omitempty"`
 }
 
 // keptFaults bounds what is kept of each application: one lost epoch breaks hundreds of checks.
 const keptFaults = 10
 
-func (o *outcome) fault(faults ...string) { o.Faults = bounded(append(o.Faults, faults...)) }
-
+// bounded is the first faults, and how many there are more. It is for all faults of an application, once.
 func bounded(faults []string) []string {
 	if more := len(faults) - keptFaults; more > 0 {
 		return append(faults[:keptFaults:keptFaults], fmt.Sprintf("… and %d more", more))
@@ -46,13 +39,15 @@ func bounded(faults []string) []string {
 	return faults
 }
 
+func (o *outcome) fault(faults ...string) { o.Faults = append(o.Faults, faults...) }
+
 // result is what a run has found.
 type result struct {
-	Options options   `json:"options"`
-	Took    duration  `json:"took"`
-	Kills   int       `json:"kills"` // of workers of the original application
-	Trials  []outcome `json:"trials"`
-	Faults  []string  `json:"faults"`
+	Options options       `json:"options"`
+	Took    time.Duration `json:"took"`
+	Kills   int           `json:"kills"` // of workers of the original application
+	Trials  []outcome     `json:"trials"`
+	Faults  []string      `json:"faults"`
 }
 
 // report gathers outcomes and prints each as it comes. Safe for concurrent use.
@@ -77,6 +72,7 @@ func (p *report) heading(format string) {
 }
 
 func (p *report) add(o outcome) {
+	o.Faults = bounded(o.Faults)
 	verdict, killed := "right", "no"
 	if len(o.Faults) > 0 {
 		verdict = "WRONG"
@@ -86,7 +82,7 @@ func (p *report) add(o outcome) {
 	}
 	p.mu.Lock()
 	p.mu.trials = append(p.mu.trials, o)
-	fmt.Fprintf(p.to, row, o.App, o.Command, o.Round, o.InFlight, fmt.Sprintf("%.1f", o.Began.seconds()), fmt.Sprintf("%.1f", o.Took.seconds()), killed, o.Counts, o.Totals, o.Closed, verdict)
+	fmt.Fprintf(p.to, row, o.App, o.Command, o.Round, o.InFlight, fmt.Sprintf("%.1f", o.Began.Seconds()), fmt.Sprintf("%.1f", o.Took.Seconds()), killed, o.Counts, o.Totals, o.Closed, verdict)
 	p.mu.Unlock()
 	p.faults(o.App, o.Faults)
 }
@@ -95,7 +91,7 @@ func (p *report) add(o outcome) {
 func (p *report) faults(app string, faults []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, f := range bounded(faults) {
+	for _, f := range faults {
 		f = app + ": " + f
 		p.mu.faults = append(p.mu.faults, f)
 		fmt.Fprintln(p.to, f)
@@ -117,7 +113,7 @@ var shows = []struct {
 func (p *report) finish(o options, took time.Duration, kills int) *result {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	res := &result{Options: o, Took: duration(took), Kills: kills, Trials: p.mu.trials, Faults: p.mu.faults}
+	res := &result{Options: o, Took: took, Kills: kills, Trials: p.mu.trials, Faults: p.mu.faults}
 	for _, s := range shows {
 		n := 0
 		for _, t := range res.Trials {
@@ -132,10 +128,13 @@ func (p *report) finish(o options, took time.Duration, kills int) *result {
 	return res
 }
 
-// print writes the end of the table, or all of the result as JSON.
-func (res *result) print(w io.Writer, format string) error {
+// Broken says whether there are faults.
+func (res *result) Broken() bool { return len(res.Faults) > 0 }
+
+// Print writes the end of the table, or all of the result as JSON.
+func (res *result) Print(w io.Writer, format string) error {
 	if format == "json" {
-		return json.MarshalWrite(w, res)
+		return json.MarshalWrite(w, res, fleet.Durations)
 	}
 	verdict := "PASS: every round is a cut of the whole pipeline"
 	if len(res.Faults) > 0 {
@@ -144,6 +143,6 @@ func (res *result) print(w io.Writer, format string) error {
 			verdict += "\n" + f
 		}
 	}
-	_, err := fmt.Fprintf(w, "seed %d: %d applications from cuts, %d workers of the original killed, %.0f s\n%s\n", res.Options.Seed, len(res.Trials), res.Kills, res.Took.seconds(), verdict)
+	_, err := fmt.Fprintf(w, "seed %d: %d applications from cuts, %d workers of the original killed, %.0f s\n%s\n", res.Options.Seed, len(res.Trials), res.Kills, res.Took.Seconds(), verdict)
 	return err
 }

@@ -41,7 +41,7 @@ type run struct {
 }
 
 // execute does everything. The error is about the run itself; broken promises are in the result.
-func execute(ctx context.Context, o options) (res *result, err error) {
+func execute(ctx context.Context, o options, format string) (res *result, err error) {
 	r := &run{opts: o, began: time.Now()}
 	r.say("seed %d", o.Seed)
 	if r.dir, err = os.MkdirTemp("", "cuts-"); err != nil {
@@ -73,7 +73,7 @@ func execute(ctx context.Context, o options) (res *result, err error) {
 	if err != nil {
 		return nil, err
 	}
-	r.report.heading(o.output)
+	r.report.heading(format)
 	if err := r.tryAll(ctx, cuts); err != nil {
 		return nil, err
 	}

@@ -25,7 +25,7 @@ type trial struct {
 	cut    checkpoint.Cut
 	before line    // of the application that the cut is of
 	whole  outputs // of that one
-	extra  string  // arguments of the command that begins it
+	how    string  // the command that begins it
 	from   string  // what the command calls the cut
 	halts  bool    // at a savepoint in the middle
 
@@ -36,12 +36,12 @@ type trial struct {
 
 // fork is a trial with as many tasks as at the cut, rescaled one with others.
 func (r *run) fork(cut checkpoint.Cut) *trial {
-	return &trial{run: r, cut: cut, from: fmt.Sprint(cut.Round), whole: r.whole, outcome: outcome{App: fmt.Sprint("fork-", cut.Round), Command: "fork", Round: cut.Round}}
+	return &trial{run: r, cut: cut, from: fmt.Sprint(cut.Round), whole: r.whole, how: "fork", outcome: outcome{App: fmt.Sprint("fork-", cut.Round), Command: "fork", Round: cut.Round}}
 }
 
 func (r *run) rescaled(cut checkpoint.Cut, partitions int, before line, whole outputs) *trial {
 	return &trial{
-		run: r, cut: cut, from: fmt.Sprint(cut.Round), before: before, whole: whole, extra: fmt.Sprint(" --partitions ", partitions),
+		run: r, cut: cut, from: fmt.Sprint(cut.Round), before: before, whole: whole, how: fmt.Sprint("rescale --partitions ", partitions),
 		outcome: outcome{App: fmt.Sprintf("%s-%d-%d", cut.App, cut.Round, partitions), Command: fmt.Sprint("rescale ", partitions), Round: cut.Round},
 	}
 }
@@ -80,19 +80,16 @@ func (t *trial) execute(ctx context.Context) (err error) {
 // begin runs the command that begins the application.
 func (t *trial) begin(ctx context.Context) error {
 	began := time.Now()
-	verb := "fork"
-	if t.extra != "" {
-		verb = "rescale"
-	}
-	err := t.command(ctx, t.cut.App, fmt.Sprintf("%s --from %s --as %s --prefix %s.%s", verb, t.from, t.App, t.App, t.extra))
-	t.Began = duration(time.Since(began))
+	err := t.command(ctx, t.cut.App, fmt.Sprintf("%s --from %s --as %s --prefix %s.", t.how, t.from, t.App, t.App))
+	t.Began = time.Since(began)
 	return err
 }
 
 // command runs a command of the pipeline's own program to its end.
 func (t *trial) command(ctx context.Context, app, line string) error {
 	verb, _, _ := strings.Cut(line, " ")
-	p, err := t.program(app, t.App+"-"+verb, line)
+	name := t.App + "-" + verb
+	p, err := t.program(app, name, t.stateDir(name), line)
 	if err != nil {
 		return err
 	}
@@ -137,7 +134,7 @@ func (t *trial) work(ctx context.Context) (err error) {
 	if err := c.startAll(trialWorkers); err != nil {
 		return err
 	}
-	limited, cancel := context.WithTimeout(ctx, time.Duration(t.opts.Limit))
+	limited, cancel := context.WithTimeout(ctx, t.opts.Limit)
 	defer cancel()
 	if t.halts {
 		if err := t.halt(limited, c); err != nil || len(t.Faults) > 0 {
@@ -149,7 +146,7 @@ func (t *trial) work(ctx context.Context) (err error) {
 		return err
 	}
 	err = c.join(ctx)
-	t.Took = duration(time.Since(began))
+	t.Took = time.Since(began)
 	t.fault(c.faults...)
 	return err
 }

@@ -26,6 +26,8 @@ import (
 type Process struct {
 	// Name is also that of its log file.
 	Name string
+	// State is the folder of its local state.
+	State string
 	// Ended is closed when the process has ended and all of its log was read.
 	Ended chan struct{}
 
@@ -41,10 +43,11 @@ type Process struct {
 	}
 }
 
-// Start runs this executable again as a worker with a name of its own. Its log goes to NAME.log in a folder that exists.
-// The environment is ours, without settings of streamd, and with env, which has the form of [os.Environ].
-func Start(name, logs string, env ...string) (*Process, error) {
-	p := &Process{Name: name, Ended: make(chan struct{})}
+// Start runs this executable again as a worker with a name of its own and a folder of local state. Its log goes to NAME.log
+// in the folder logs, which exists. The environment is ours, without settings of streamd, and with env, which has the form
+// of [os.Environ].
+func Start(name, logs, state string, env ...string) (*Process, error) {
+	p := &Process{Name: name, State: state, Ended: make(chan struct{})}
 	var err error
 	if p.address, err = FreeAddress(); err != nil {
 		return nil, err
@@ -58,7 +61,7 @@ func Start(name, logs string, env ...string) (*Process, error) {
 		return nil, err
 	}
 	p.cmd = exec.Command(self)
-	p.cmd.Env = append(environ(), "STREAMD_HTTP_ADDRESS="+p.address, "STREAMD_PPROF_ADDRESS=")
+	p.cmd.Env = append(environ(), "STREAMD_HTTP_ADDRESS="+p.address, "STREAMD_PPROF_ADDRESS=", "STREAMD_STATE_DIR="+state)
 	p.cmd.Env = append(p.cmd.Env, env...)
 	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
 		return nil, err
@@ -119,6 +122,16 @@ func (p *Process) note(line string) {
 	p.mu.last = append(p.mu.last, line)
 	if len(p.mu.last) > 20 {
 		p.mu.last = p.mu.last[1:]
+	}
+}
+
+// HasEnded says whether the process has ended.
+func (p *Process) HasEnded() bool {
+	select {
+	case <-p.Ended:
+		return true
+	default:
+		return false
 	}
 }
 

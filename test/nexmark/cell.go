@@ -48,13 +48,7 @@ type cell struct {
 	app     string // and the topic of the results
 	dir     string
 	rand    *rand.Rand
-	workers []*worker
-}
-
-// worker is one process of a cell.
-type worker struct {
-	*fleet.Process
-	state string // folder
+	workers []*fleet.Process
 }
 
 // execute runs the cell. The error is about the run itself; broken promises are in its outcome.
@@ -126,12 +120,11 @@ const epochs = 100
 // start runs a worker with a folder of state.
 func (c *cell) start(state string) error {
 	name := fmt.Sprintf("%s-%d", c.app, len(c.workers)+c.Kills)
-	p, err := fleet.Start(name, filepath.Join(c.run.dir, "logs"),
+	p, err := fleet.Start(name, filepath.Join(c.run.dir, "logs"), state,
 		childEnv+"="+strings.Join([]string{c.Query, prefixOf(c.Seed, c.Partitions), c.app}, " "),
 		"STREAMD_APP_ID="+c.app,
 		"STREAMD_BROKERS="+c.brokers,
 		"STREAMD_CLIENT_ID="+name,
-		"STREAMD_STATE_DIR="+state,
 		"STREAMD_STORE_URL=file://"+filepath.Join(c.dir, "store"),
 		"STREAMD_SESSION_TIMEOUT="+c.opts.SessionTimeout.String(),
 		"STREAMD_CHECKPOINT_INTERVAL=1s",
@@ -141,7 +134,7 @@ func (c *cell) start(state string) error {
 	if err != nil {
 		return err
 	}
-	c.workers = append(c.workers, &worker{Process: p, state: state})
+	c.workers = append(c.workers, p)
 	return nil
 }
 

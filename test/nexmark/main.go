@@ -7,14 +7,13 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/streamd/streamd/examples/nexmark/queries"
+	"github.com/streamd/streamd/test/fleet"
 )
 
 func main() {
@@ -36,8 +35,6 @@ type options struct {
 	Parallel       int           `json:"parallel"`
 	SessionTimeout time.Duration `json:"sessionTimeout"`
 	Limit          time.Duration `json:"limit"`
-
-	output string
 }
 
 // command parses a command line, runs it and returns the exit code.
@@ -57,28 +54,9 @@ func command(args []string) int {
 	fs.IntVar(&o.Parallel, "parallel", 2, "cells that run at the same time")
 	fs.DurationVar(&o.SessionTimeout, "session-timeout", 3*time.Second, "of the workers")
 	fs.DurationVar(&o.Limit, "limit", 10*time.Minute, "longest time that the workers of a cell may take")
-	fs.StringVar(&o.output, "o", "text", "text or json")
-	if err := fs.Parse(args); err != nil {
-		return 2
-	}
-	if problem := o.check(fs.NArg()); problem != "" {
-		fmt.Fprintln(os.Stderr, "nexmark:", problem)
-		return 2
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	result, err := execute(ctx, o)
-	if err == nil {
-		err = result.print(os.Stdout, o.output)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "nexmark:", err)
-		return 1
-	}
-	if len(result.Faults) > 0 {
-		return 1
-	}
-	return 0
+	return fleet.Command{Flags: fs, Check: o.check, Execute: func(ctx context.Context, format string) (fleet.Result, error) {
+		return execute(ctx, o, format)
+	}}.Run(args)
 }
 
 // numbers parses a list of numbers with commas between them.
@@ -97,13 +75,8 @@ func numbers[T any](to *[]T, parse func(string) (T, error)) func(string) error {
 }
 
 // check says what is wrong with the options; "" for nothing. It fills in what depends on others.
-func (o *options) check(extra int) string {
-	switch {
-	case extra > 0:
-		return "there are only flags, no arguments"
-	case o.output != "text" && o.output != "json":
-		return fmt.Sprintf("-o %q is not known: use text or json", o.output)
-	case o.Events < 1 || o.Rate < 0 || o.Parallel < 1 || slices.Min(o.Partitions) < 1 || slices.Min(o.Workers) < 1:
+func (o *options) check() string {
+	if o.Events < 1 || o.Rate < 0 || o.Parallel < 1 || slices.Min(o.Partitions) < 1 || slices.Min(o.Workers) < 1 {
 		return "events, parallel, partitions and workers must be at least 1, rate at least 0"
 	}
 	for _, q := range o.Queries {

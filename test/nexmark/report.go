@@ -10,10 +10,9 @@ import (
 	"slices"
 	"sync"
 	"time"
-)
 
-// durations are text in JSON, such as "1.5s".
-var durations = json.WithMarshalers(json.MarshalFunc(func(d time.Duration) ([]byte, error) { return json.Marshal(d.String()) }))
+	"github.com/streamd/streamd/test/fleet"
+)
 
 // outcome is what a cell has given.
 type outcome struct {
@@ -96,10 +95,13 @@ func (p *report) finish(o options, took time.Duration) *result {
 	return res
 }
 
-// print writes the end of the table, or all of the result as JSON.
-func (res *result) print(w io.Writer, format string) error {
+// Broken says whether there are faults.
+func (res *result) Broken() bool { return len(res.Faults) > 0 }
+
+// Print writes the end of the table, or all of the result as JSON.
+func (res *result) Print(w io.Writer, format string) error {
 	if format == "json" {
-		return json.MarshalWrite(w, res, durations)
+		return json.MarshalWrite(w, res, fleet.Durations)
 	}
 	verdict := "PASS: every result equals the evaluation"
 	if len(res.Faults) > 0 {

@@ -37,7 +37,7 @@ type run struct {
 const gather = "500"
 
 // execute does everything. The error is about the run itself; broken promises are in the result.
-func execute(ctx context.Context, o options) (res *result, err error) {
+func execute(ctx context.Context, o options, format string) (res *result, err error) {
 	r := &run{opts: o, began: time.Now()}
 	if r.dir, err = os.MkdirTemp("", "nexmark-"); err != nil {
 		return nil, err
@@ -65,7 +65,7 @@ func execute(ctx context.Context, o options) (res *result, err error) {
 		return nil, err
 	}
 	defer r.admin.Close()
-	r.report.heading(o.output)
+	r.report.heading(format)
 	for _, seed := range o.Seeds {
 		if err := r.seed(ctx, seed); err != nil {
 			return nil, err
