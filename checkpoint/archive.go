@@ -10,8 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -135,7 +135,7 @@ func (r *Repository) export(ctx context.Context, incarnation int, name string, w
 	if _, err := tw.Write(document); err != nil {
 		return err
 	}
-	files := slices.SortedFunc(valuesOf(a.files()), func(a, b File) int { return strings.Compare(a.SHA256, b.SHA256) })
+	files := slices.SortedFunc(maps.Values(a.files()), func(a, b File) int { return strings.Compare(a.SHA256, b.SHA256) })
 	all, done := int64(0), int64(0)
 	for _, f := range files {
 		all += f.Size
@@ -151,16 +151,6 @@ func (r *Repository) export(ctx context.Context, incarnation int, name string, w
 	return tw.Close()
 }
 
-func valuesOf(m map[string]File) func(func(File) bool) {
-	return func(yield func(File) bool) {
-		for _, f := range m {
-			if !yield(f) {
-				return
-			}
-		}
-	}
-}
-
 // exportFile goes through a local file, so that what is written to the archive is whole.
 func (r *Repository) exportFile(ctx context.Context, tw *tar.Writer, f File) error {
 	temp, err := os.CreateTemp("", "streamd-export-")
@@ -169,7 +159,7 @@ func (r *Repository) exportFile(ctx context.Context, tw *tar.Writer, f File) err
 	}
 	defer os.Remove(temp.Name())
 	defer temp.Close()
-	if err := r.readInto(ctx, f, temp); err != nil {
+	if err := r.readVerified(ctx, f, temp); err != nil {
 		return err
 	}
 	if err := tw.WriteHeader(&tar.Header{Name: archiveObjects + f.SHA256, Mode: 0o644, Size: f.Size}); err != nil {
@@ -277,25 +267,21 @@ func (r *Repository) importObjects(ctx context.Context, l life, tr *tar.Reader, 
 }
 
 func (r *Repository) importObject(ctx context.Context, name string, content io.Reader, f File) error {
-	dir, err := os.MkdirTemp("", "streamd-import-")
+	temp, err := os.CreateTemp("", "streamd-import-")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
-	file, err := os.Create(filepath.Join(dir, "object"))
-	if err != nil {
-		return err
-	}
-	defer file.Close()
+	defer os.Remove(temp.Name())
+	defer temp.Close()
 	hash := sha256.New()
-	n, err := io.CopyBuffer(io.MultiWriter(file, hash), content, make([]byte, copyBufferBytes))
+	n, err := io.CopyBuffer(io.MultiWriter(temp, hash), content, make([]byte, copyBufferBytes))
 	if err != nil {
 		return fmt.Errorf("%w: object %s: %w", ErrCorrupt, f.SHA256, err)
 	}
 	if sum := hex.EncodeToString(hash.Sum(nil)); n != f.Size || sum != f.SHA256 {
 		return fmt.Errorf("%w: object %s has %d bytes of SHA-256 %s", ErrCorrupt, f.SHA256, n, sum)
 	}
-	return r.store.Put(ctx, name, io.NewSectionReader(file, 0, f.Size))
+	return r.store.Put(ctx, name, io.NewSectionReader(temp, 0, f.Size))
 }
 
 // importRound makes the round and its savepoint.

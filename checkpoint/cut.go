@@ -303,7 +303,7 @@ func (r *Repository) FetchChannel(ctx context.Context, c Channel, path string) e
 		return fmt.Errorf("fetch what was in flight in %s/%d: %w", c.Topic, c.Partition, err)
 	}
 	defer file.Close()
-	if err := r.readInto(ctx, c.File, file); err != nil {
+	if err := r.readVerified(ctx, c.File, file); err != nil {
 		return fmt.Errorf("fetch what was in flight in %s/%d: %w", c.Topic, c.Partition, err)
 	}
 	return nil

@@ -231,7 +231,7 @@ func (r *Repository) download(ctx context.Context, root *os.Root, f File) error 
 		return fmt.Errorf("create file %s: %w", f.Name, err)
 	}
 	defer file.Close()
-	if err := r.readInto(ctx, f, file); err != nil {
+	if err := r.readVerified(ctx, f, file); err != nil {
 		return err
 	}
 	if err := file.Sync(); err != nil {
@@ -240,24 +240,10 @@ func (r *Repository) download(ctx context.Context, root *os.Root, f File) error 
 	return nil
 }
 
-// readInto fills a local file with a file's verified content.
-func (r *Repository) readInto(ctx context.Context, f File, file *os.File) error {
-	return r.readVerified(ctx, f, func() (io.Writer, error) {
-		if _, err := file.Seek(0, io.SeekStart); err != nil {
-			return nil, err
-		}
-		return file, file.Truncate(0)
-	})
-}
-
-// readVerified copies a file's object to what begin returns and checks size and hash. A connection that breaks is
-// made anew where it broke, since the object never changes.
-func (r *Repository) readVerified(ctx context.Context, f File, begin func() (io.Writer, error)) error {
+// readVerified copies a file's object to w and checks size and hash. A connection that breaks is made anew where it
+// broke, since the object never changes.
+func (r *Repository) readVerified(ctx context.Context, f File, w io.Writer) error {
 	err := objstore.ReadFrom(ctx, r.store, f.Object, 0, func(body io.Reader) error {
-		w, err := begin()
-		if err != nil {
-			return fmt.Errorf("write file %s: %w", f.Name, err)
-		}
 		hash := sha256.New()
 		// One byte more than declared shows an object that is too long, and no more than that is
 		// ever written.
