@@ -310,7 +310,7 @@ func (s sender) send(ctx context.Context, root *os.Root, name string, known map[
 func hashFile(ctx context.Context, file io.ReaderAt, size int64) (string, error) {
 	hash := sha256.New()
 	// One byte more than there should be shows a file that still grows.
-	body := contextReader{ctx, io.NewSectionReader(file, 0, size+1)}
+	body := objstore.ContextReader(ctx, io.NewSectionReader(file, 0, size+1))
 	n, err := io.CopyBuffer(hash, body, make([]byte, copyBufferBytes))
 	if err != nil {
 		return "", err
@@ -319,19 +319,6 @@ func hashFile(ctx context.Context, file io.ReaderAt, size int64) (string, error)
 		return "", fmt.Errorf("%w: it changed while it was read: %d bytes, not %d", ErrInvalid, n, size)
 	}
 	return hex.EncodeToString(hash.Sum(nil)), nil
-}
-
-// contextReader ends a long copy soon after the context has.
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c contextReader) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return c.r.Read(p)
 }
 
 // Manifest reads one task's manifest. The error wraps ErrMissing, ErrCorrupt or ErrFutureFormat where one

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package objstore is the contract between streamd and an object store, and the parts of it that no
-// driver should write again: names, retries and the start-up self-test.
+// driver should write again: names, retries, what requests have in common, and the start-up self-test.
 //
 // # What it is for
 //

@@ -77,12 +77,9 @@ func New(c Config) (*Store, error) {
 	if c.Container == "" {
 		return nil, errors.New("open azure store: no container is given")
 	}
-	prefix := strings.Trim(c.Prefix, "/")
-	if prefix != "" {
-		if err := objstore.CheckName(prefix); err != nil {
-			return nil, fmt.Errorf("open azure store: prefix: %w", err)
-		}
-		prefix += "/"
+	prefix, err := objstore.FolderPrefix(c.Prefix)
+	if err != nil {
+		return nil, fmt.Errorf("open azure store: %w", err)
 	}
 	client, err := c.withEnvironment().connect()
 	if err != nil {
@@ -177,7 +174,7 @@ func (s *Store) GetRange(ctx context.Context, name string, offset, length int64)
 			return nil, errors.Join(err, response.Body.Close())
 		}
 	}
-	return &reader{ReadCloser: response.Body, ctx: ctx, name: name}, nil
+	return objstore.ReadTransient(ctx, name, response.Body), nil
 }
 
 // checkPart compares an answer with the part that was asked for.
@@ -186,31 +183,14 @@ func (s *Store) checkPart(name string, offset int64, response blob.DownloadStrea
 	if response.ContentRange != nil {
 		got = *response.ContentRange
 	}
-	if !strings.HasPrefix(got, fmt.Sprintf("bytes %d-", offset)) {
-		return fmt.Errorf("get object %s in container %s: asked from byte %d on, the server gave Content-Range %.80q: use an endpoint that supports ranges",
-			name, s.container, offset, got)
+	if err := objstore.CheckContentRange(got, offset); err != nil {
+		return fmt.Errorf("get object %s in container %s: %w", name, s.container, err)
 	}
 	if response.ContentLength != nil && *response.ContentLength == 0 {
 		// Emulators answer so where Azure refuses.
 		return fmt.Errorf("get object %s in container %s: nothing from byte %d on: %w", name, s.container, offset, objstore.ErrRange)
 	}
 	return nil
-}
-
-// reader marks what breaks while reading: the connection, which a new one may heal.
-type reader struct {
-	io.ReadCloser
-	ctx  context.Context
-	name string
-}
-
-// Read implements io.Reader. net/http reports content that is shorter than announced.
-func (r *reader) Read(p []byte) (int, error) {
-	n, err := r.ReadCloser.Read(p)
-	if err != nil && err != io.EOF && r.ctx.Err() == nil {
-		err = objstore.Transient(fmt.Errorf("read object %s: %w", r.name, err))
-	}
-	return n, err
 }
 
 // Delete implements objstore.Store.

@@ -4,8 +4,6 @@ package azure
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -76,10 +74,8 @@ func judge(verb string, answer *azcore.ResponseError, err error) error {
 		return fmt.Errorf("%w: %w", objstore.ErrNotFound, err)
 	case code == http.StatusRequestedRangeNotSatisfiable:
 		return fmt.Errorf("%w: %w", objstore.ErrRange, err)
-	case code == http.StatusConflict, code == http.StatusRequestTimeout, code == http.StatusTooManyRequests,
-		// The token was revoked or has expired early; the next one may be taken.
-		code == http.StatusUnauthorized,
-		code >= 500 && code != http.StatusNotImplemented:
+	case code == http.StatusUnauthorized, objstore.IsBusy(code):
+		// After 401: the token was revoked or has expired early; the next one may be taken.
 		return objstore.Transient(err)
 	}
 	return err
@@ -87,11 +83,7 @@ func judge(verb string, answer *azcore.ResponseError, err error) error {
 
 // isHopeless finds failures to get an answer that no repeat will heal.
 func isHopeless(err error) bool {
-	var unknownAuthority x509.UnknownAuthorityError
-	var hostname x509.HostnameError
-	var invalid x509.CertificateInvalidError
-	var record tls.RecordHeaderError
-	if errors.As(err, &unknownAuthority) || errors.As(err, &hostname) || errors.As(err, &invalid) || errors.As(err, &record) {
+	if objstore.IsUntrusted(err) {
 		return true
 	}
 	var refused *azidentity.AuthenticationFailedError

@@ -86,22 +86,9 @@ func (s *Store) putBlocks(ctx context.Context, name string, body objstore.Body) 
 // prepare returns a stretch of a content as the client takes it, and its digest. A content that ends early is an
 // error.
 func prepare(ctx context.Context, body objstore.Body, at, length int64) (io.ReadSeekCloser, blob.TransferValidationType, error) {
-	section := io.NewSectionReader(body, at, length)
 	digest := md5.New()
-	buffer := make([]byte, 64<<10)
-	for read := int64(0); read < length; {
-		if err := ctx.Err(); err != nil {
-			return nil, nil, err
-		}
-		n, err := section.Read(buffer)
-		read += int64(n)
-		_, _ = digest.Write(buffer[:n]) // it never fails
-		if err == io.EOF {
-			err = io.ErrUnexpectedEOF
-		}
-		if err != nil && read < length {
-			return nil, nil, err
-		}
+	if err := objstore.CopyBody(ctx, digest, body, at, length); err != nil {
+		return nil, nil, err
 	}
 	return streaming.NopCloser(io.NewSectionReader(body, at, length)), blob.TransferValidationTypeMD5(digest.Sum(nil)), nil
 }

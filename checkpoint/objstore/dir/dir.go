@@ -177,10 +177,7 @@ func (s *Store) writeTemp(ctx context.Context, temp string, body objstore.Body) 
 	if err != nil {
 		return err
 	}
-	n, err := io.Copy(file, contextReader{ctx, io.NewSectionReader(body, 0, body.Size())})
-	if err == nil && n != body.Size() {
-		err = io.ErrUnexpectedEOF
-	}
+	err = objstore.CopyBody(ctx, file, body, 0, body.Size())
 	if err == nil {
 		err = file.Sync()
 	}
@@ -297,17 +294,4 @@ func fail(verb, name string, err error) error {
 		err = objstore.ErrNotFound
 	}
 	return fmt.Errorf("%s object %s: %w", verb, name, err)
-}
-
-// contextReader ends a long copy soon after the context has.
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c contextReader) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return c.r.Read(p)
 }

@@ -4,8 +4,6 @@ package gcs
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -63,20 +61,14 @@ func isTransient(answer *googleapi.Error) bool {
 	case code == http.StatusUnauthorized:
 		// The token was revoked or has expired early; the next one may be taken.
 		return true
-	case code == http.StatusConflict, code == http.StatusRequestTimeout, code == http.StatusTooManyRequests:
-		return true
 	default:
-		return code >= 500 && code != http.StatusNotImplemented
+		return objstore.IsBusy(code)
 	}
 }
 
 // isHopeless finds failures to get an answer that no repeat will heal.
 func isHopeless(err error) bool {
-	var unknownAuthority x509.UnknownAuthorityError
-	var hostname x509.HostnameError
-	var invalid x509.CertificateInvalidError
-	var record tls.RecordHeaderError
-	if errors.As(err, &unknownAuthority) || errors.As(err, &hostname) || errors.As(err, &invalid) || errors.As(err, &record) {
+	if objstore.IsUntrusted(err) {
 		return true
 	}
 	var token *auth.Error

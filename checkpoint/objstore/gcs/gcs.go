@@ -61,12 +61,9 @@ func New(ctx context.Context, c Config) (*Store, error) {
 	if c.Bucket == "" {
 		return nil, errors.New("open gcs store: no bucket is given")
 	}
-	prefix := strings.Trim(c.Prefix, "/")
-	if prefix != "" {
-		if err := objstore.CheckName(prefix); err != nil {
-			return nil, fmt.Errorf("open gcs store: prefix: %w", err)
-		}
-		prefix += "/"
+	prefix, err := objstore.FolderPrefix(c.Prefix)
+	if err != nil {
+		return nil, fmt.Errorf("open gcs store: %w", err)
 	}
 	options, err := c.options()
 	if err != nil {
@@ -83,9 +80,9 @@ func New(ctx context.Context, c Config) (*Store, error) {
 func (c Config) options() ([]option.ClientOption, error) {
 	options := []option.ClientOption{option.WithScopes(storage.DevstorageReadWriteScope)}
 	if c.Endpoint != "" {
-		u, err := url.Parse(c.Endpoint)
-		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" {
-			return nil, fmt.Errorf("endpoint %.80q is not of the form http://host:port or https://host:port", c.Endpoint)
+		u, err := objstore.ParseEndpoint(c.Endpoint)
+		if err != nil {
+			return nil, err
 		}
 		options = append(options, option.WithEndpoint(u.Scheme+"://"+u.Host+"/storage/v1/"))
 		if u.Scheme == "http" {
@@ -110,39 +107,20 @@ func (s *Store) GetRange(ctx context.Context, name string, offset, length int64)
 		return nil, fmt.Errorf("get object: %w", err)
 	}
 	call := s.objects.Get(s.bucket, s.prefix+name).Context(ctx)
-	partial := offset > 0 || length > 0
-	switch {
-	case length > 0:
-		call.Header().Set("Range", fmt.Sprintf("bytes=%d-%d", offset, offset+length-1))
-	case partial:
-		call.Header().Set("Range", fmt.Sprintf("bytes=%d-", offset))
+	part := objstore.ByteRange(offset, length)
+	if part != "" {
+		call.Header().Set("Range", part)
 	}
 	response, err := call.Download()
 	if err != nil {
 		return nil, s.fail(ctx, "get", name, err)
 	}
-	if got := response.Header.Get("Content-Range"); partial && !strings.HasPrefix(got, fmt.Sprintf("bytes %d-", offset)) {
-		err := fmt.Errorf("get object %s in bucket %s: asked from byte %d on, the server gave Content-Range %.80q: use an endpoint that supports ranges",
-			name, s.bucket, offset, got)
-		return nil, errors.Join(err, response.Body.Close())
+	if part != "" {
+		if err := objstore.CheckContentRange(response.Header.Get("Content-Range"), offset); err != nil {
+			return nil, errors.Join(fmt.Errorf("get object %s in bucket %s: %w", name, s.bucket, err), response.Body.Close())
+		}
 	}
-	return &reader{ReadCloser: response.Body, ctx: ctx, name: name}, nil
-}
-
-// reader marks what breaks while reading: the connection, which a new one may heal.
-type reader struct {
-	io.ReadCloser
-	ctx  context.Context
-	name string
-}
-
-// Read implements io.Reader. net/http reports content that is shorter than announced.
-func (r *reader) Read(p []byte) (int, error) {
-	n, err := r.ReadCloser.Read(p)
-	if err != nil && err != io.EOF && r.ctx.Err() == nil {
-		err = objstore.Transient(fmt.Errorf("read object %s: %w", r.name, err))
-	}
-	return n, err
+	return objstore.ReadTransient(ctx, name, response.Body), nil
 }
 
 // Put implements objstore.Store.
@@ -175,20 +153,8 @@ func (s *Store) upload(ctx context.Context, verb, name string, body objstore.Bod
 // checksum would be right and the object short.
 func checksum(ctx context.Context, body objstore.Body) (string, error) {
 	sum := crc32.New(crc32.MakeTable(crc32.Castagnoli))
-	buffer := make([]byte, 64<<10)
-	for at := int64(0); at < body.Size(); {
-		if err := ctx.Err(); err != nil {
-			return "", err
-		}
-		n, err := body.ReadAt(buffer[:min(int64(len(buffer)), body.Size()-at)], at)
-		at += int64(n)
-		_, _ = sum.Write(buffer[:n]) // it never fails
-		if err == io.EOF && at < body.Size() {
-			err = io.ErrUnexpectedEOF
-		}
-		if err != nil && err != io.EOF {
-			return "", err
-		}
+	if err := objstore.CopyBody(ctx, sum, body, 0, body.Size()); err != nil {
+		return "", err
 	}
 	return base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, sum.Sum32())), nil
 }

@@ -4,8 +4,6 @@ package s3
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -45,7 +43,7 @@ func (c call) fail(err error) error {
 	}
 	var answer minio.ErrorResponse
 	if !errors.As(err, &answer) || answer.StatusCode == 0 {
-		if isHopeless(err) {
+		if objstore.IsUntrusted(err) {
 			return err
 		}
 		return objstore.Transient(err)
@@ -134,18 +132,8 @@ func meaning(answer minio.ErrorResponse) answerMeaning {
 		return exists
 	case code == http.StatusRequestedRangeNotSatisfiable:
 		return noSuchPart
-	case code == http.StatusConflict, code == http.StatusRequestTimeout, code == http.StatusTooManyRequests,
-		code >= 500 && code != http.StatusNotImplemented:
+	case objstore.IsBusy(code):
 		return transient
 	}
 	return refused
-}
-
-// isHopeless finds connection errors that no repeat will heal.
-func isHopeless(err error) bool {
-	var unknownAuthority x509.UnknownAuthorityError
-	var hostname x509.HostnameError
-	var invalid x509.CertificateInvalidError
-	var record tls.RecordHeaderError
-	return errors.As(err, &unknownAuthority) || errors.As(err, &hostname) || errors.As(err, &invalid) || errors.As(err, &record)
 }

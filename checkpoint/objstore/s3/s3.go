@@ -3,13 +3,13 @@
 package s3
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"net/http"
-	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -22,6 +22,8 @@ import (
 )
 
 const (
+	// amazon is where requests go that are meant for no other endpoint.
+	amazon = "https://s3.amazonaws.com"
 	// defaultPartBytes sends all but giant state files in one request, which carries a digest.
 	defaultPartBytes = 128 << 20
 	// partThreads is how many parts of one object travel at once.
@@ -78,14 +80,11 @@ func New(c Config) (*Store, error) {
 	if c.Bucket == "" {
 		return nil, errors.New("open s3 store: no bucket is given")
 	}
-	prefix := strings.Trim(c.Prefix, "/")
-	if prefix != "" {
-		if err := objstore.CheckName(prefix); err != nil {
-			return nil, fmt.Errorf("open s3 store: prefix: %w", err)
-		}
-		prefix += "/"
+	prefix, err := objstore.FolderPrefix(c.Prefix)
+	if err != nil {
+		return nil, fmt.Errorf("open s3 store: %w", err)
 	}
-	host, secure, err := splitEndpoint(c.Endpoint)
+	endpoint, err := objstore.ParseEndpoint(cmp.Or(c.Endpoint, amazon))
 	if err != nil {
 		return nil, fmt.Errorf("open s3 store: %w", err)
 	}
@@ -102,9 +101,9 @@ func New(c Config) (*Store, error) {
 		return nil, fmt.Errorf("open s3 store: %w", err)
 	}
 	creds := c.credentials()
-	client, err := minio.New(host, &minio.Options{
+	client, err := minio.New(endpoint.Host, &minio.Options{
 		Creds:        creds,
-		Secure:       secure,
+		Secure:       endpoint.Scheme == "https",
 		Transport:    c.Transport,
 		Region:       region,
 		BucketLookup: lookup,
@@ -138,17 +137,6 @@ func (c Config) serverSide() (encrypt.ServerSide, error) {
 	return nil, fmt.Errorf("encryption %.20q is neither aes256 nor kms", c.Encryption)
 }
 
-func splitEndpoint(endpoint string) (host string, secure bool, err error) {
-	if endpoint == "" {
-		return "s3.amazonaws.com", true, nil
-	}
-	u, err := url.Parse(endpoint)
-	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" {
-		return "", false, fmt.Errorf("endpoint %.80q is not of the form http://host:port or https://host:port", endpoint)
-	}
-	return u.Host, u.Scheme == "https", nil
-}
-
 func (c Config) credentials() *credentials.Credentials {
 	if c.AccessKey != "" {
 		return credentials.NewStaticV4(c.AccessKey, c.SecretKey, c.SessionToken)
@@ -170,46 +158,27 @@ func (s *Store) Get(ctx context.Context, name string) (io.ReadCloser, error) {
 }
 
 // GetRange implements objstore.Store. A server that answers with another part than it was asked for is an
-// error, since a resumed content would be patched together wrongly.
+// error.
 func (s *Store) GetRange(ctx context.Context, name string, offset, length int64) (io.ReadCloser, error) {
 	if err := errors.Join(objstore.CheckName(name), objstore.CheckRange(offset, length)); err != nil {
 		return nil, fmt.Errorf("get object: %w", err)
 	}
 	options := minio.GetObjectOptions{}
-	partial := offset > 0 || length > 0
-	switch {
-	case length > 0:
-		options.Set("Range", fmt.Sprintf("bytes=%d-%d", offset, offset+length-1))
-	case partial:
-		options.Set("Range", fmt.Sprintf("bytes=%d-", offset))
+	part := objstore.ByteRange(offset, length)
+	if part != "" {
+		options.Set("Range", part)
 	}
 	c := s.begin(ctx, "get", name)
 	body, _, header, err := s.core.GetObject(ctx, s.bucket, s.prefix+name, options)
 	if err != nil {
 		return nil, c.fail(err)
 	}
-	if got := header.Get("Content-Range"); partial && !strings.HasPrefix(got, fmt.Sprintf("bytes %d-", offset)) {
-		err := fmt.Errorf("get object %s in bucket %s: asked from byte %d on, the server gave Content-Range %.80q: use a store that supports ranges",
-			name, s.bucket, offset, got)
-		return nil, errors.Join(err, body.Close())
+	if part != "" {
+		if err := objstore.CheckContentRange(header.Get("Content-Range"), offset); err != nil {
+			return nil, errors.Join(fmt.Errorf("get object %s in bucket %s: %w", name, s.bucket, err), body.Close())
+		}
 	}
-	return &reader{ReadCloser: body, ctx: ctx, name: name}, nil
-}
-
-// reader marks what breaks while reading: the connection, which a new one may heal.
-type reader struct {
-	io.ReadCloser
-	ctx  context.Context
-	name string
-}
-
-// Read implements io.Reader. net/http reports content that is shorter than announced.
-func (r *reader) Read(p []byte) (int, error) {
-	n, err := r.ReadCloser.Read(p)
-	if err != nil && err != io.EOF && r.ctx.Err() == nil {
-		err = objstore.Transient(fmt.Errorf("read object %s: %w", r.name, err))
-	}
-	return n, err
+	return objstore.ReadTransient(ctx, name, body), nil
 }
 
 // Put implements objstore.Store.
