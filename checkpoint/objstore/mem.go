@@ -36,11 +36,7 @@ func NewMem() *Mem {
 
 // Get implements Store.
 func (m *Mem) Get(ctx context.Context, name string) (io.ReadCloser, error) {
-	object, err := m.lookup(ctx, "get", name)
-	if err != nil {
-		return nil, err
-	}
-	return io.NopCloser(bytes.NewReader(object.content)), nil
+	return m.GetRange(ctx, name, 0, -1)
 }
 
 // GetRange implements Store.

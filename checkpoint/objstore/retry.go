@@ -93,18 +93,14 @@ func NewRetry(inner Store, policy Policy) *Retry {
 
 // Get implements Store. It repeats the opening only; Read repeats the reading too.
 func (r *Retry) Get(ctx context.Context, name string) (io.ReadCloser, error) {
-	return r.open(ctx, name, func(ctx context.Context) (io.ReadCloser, error) { return r.inner.Get(ctx, name) })
+	return r.GetRange(ctx, name, 0, -1)
 }
 
 // GetRange implements Store. It repeats the opening only; ReadFrom goes on where a connection broke.
 func (r *Retry) GetRange(ctx context.Context, name string, offset, length int64) (io.ReadCloser, error) {
-	return r.open(ctx, name, func(ctx context.Context) (io.ReadCloser, error) { return r.inner.GetRange(ctx, name, offset, length) })
-}
-
-func (r *Retry) open(ctx context.Context, name string, get func(context.Context) (io.ReadCloser, error)) (io.ReadCloser, error) {
 	var content io.ReadCloser
 	err := r.do(ctx, "get", name, func(w *watch) error {
-		body, err := get(w.ctx)
+		body, err := r.inner.GetRange(w.ctx, name, offset, length)
 		if err == nil {
 			content = w.keep(body)
 		}

@@ -20,11 +20,7 @@ func NewGuard(inner objstore.Store) *Guard { return &Guard{inner} }
 
 // Get implements objstore.Store. Reading an encrypted object fails with ErrKey.
 func (g *Guard) Get(ctx context.Context, name string) (io.ReadCloser, error) {
-	body, err := g.Store.Get(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	return &guarded{ReadCloser: body, name: name}, nil
+	return g.GetRange(ctx, name, 0, -1)
 }
 
 // GetRange implements objstore.Store. A part that begins with the object is looked at as by Get; parts from the

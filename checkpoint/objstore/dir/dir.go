@@ -82,13 +82,9 @@ func (s *Store) prepare() error {
 	return s.syncDir(".")
 }
 
-// Get implements objstore.Store. A Delete or Put during the reading does not disturb it.
+// Get implements objstore.Store.
 func (s *Store) Get(ctx context.Context, name string) (io.ReadCloser, error) {
-	file, _, err := s.open(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	return file, nil
+	return s.GetRange(ctx, name, 0, -1)
 }
 
 // GetRange implements objstore.Store. A Delete or Put during the reading does not disturb it.
