@@ -258,7 +258,9 @@ func TestABrokenReadIsTransient(t *testing.T) {
 	t.Parallel()
 	f, address := newFake(t)
 	f.mu.objects["a"] = object{content: make([]byte, 1<<20)}
-	client := &http.Client{Transport: cuttingTransport{http.DefaultTransport}}
+	transport := fault.NewTransport(http.DefaultTransport)
+	transport.SetHook(func(*http.Request) fault.Wire { return fault.Wire{Break: 1000} })
+	client := &http.Client{Transport: transport}
 	err := objstore.Read(t.Context(), connect(t, azure.Config{Endpoint: address, Client: client}), "a", func(r io.Reader) error {
 		_, err := io.Copy(io.Discard, r)
 		return err
@@ -267,24 +269,6 @@ func TestABrokenReadIsTransient(t *testing.T) {
 		t.Errorf("error is %v, want a transient one", err)
 	}
 }
-
-// cuttingTransport breaks the connection in the middle of a content.
-type cuttingTransport struct{ http.RoundTripper }
-
-func (c cuttingTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	response, err := c.RoundTripper.RoundTrip(r)
-	if err == nil {
-		response.Body = struct {
-			io.Reader
-			io.Closer
-		}{io.MultiReader(io.LimitReader(response.Body, 1000), brokenReader{}), response.Body}
-	}
-	return response, err
-}
-
-type brokenReader struct{}
-
-func (brokenReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 
 func TestAContentThatEndsEarlyIsNotStored(t *testing.T) {
 	t.Parallel()

@@ -112,20 +112,17 @@ func (s *Store) call(ctx context.Context, kind Kind, name string, do func(Fault)
 
 // Get implements objstore.Store.
 func (s *Store) Get(ctx context.Context, name string) (io.ReadCloser, error) {
-	return s.get(ctx, name, func() (io.ReadCloser, error) { return s.inner.Get(ctx, name) })
+	return s.GetRange(ctx, name, 0, -1)
 }
 
 // GetRange implements objstore.Store.
 func (s *Store) GetRange(ctx context.Context, name string, offset, length int64) (io.ReadCloser, error) {
-	return s.get(ctx, name, func() (io.ReadCloser, error) { return s.inner.GetRange(ctx, name, offset, length) })
-}
-
-func (s *Store) get(ctx context.Context, name string, open func() (io.ReadCloser, error)) (io.ReadCloser, error) {
 	var body io.ReadCloser
 	err := s.call(ctx, Get, name, func(f Fault) (err error) {
-		body, err = open()
+		body, err = s.inner.GetRange(ctx, name, offset, length)
 		if err == nil && (f.Truncate > 0 || f.Break > 0 || f.Flip > 0) {
-			body = &damaged{ReadCloser: body, fault: f}
+			broken := objstore.Transient(fmt.Errorf("injected: connection broken after %d bytes: %w", f.Break, io.ErrUnexpectedEOF))
+			body = &damaged{ReadCloser: body, fault: f, broken: broken}
 		}
 		return err
 	})
@@ -200,8 +197,9 @@ func pause(ctx context.Context, d time.Duration) error {
 // connection broke.
 type damaged struct {
 	io.ReadCloser
-	fault Fault
-	read  int64
+	fault  Fault
+	broken error // what a connection that breaks gives
+	read   int64
 }
 
 // Read implements io.Reader.
@@ -216,7 +214,7 @@ func (d *damaged) Read(p []byte) (int, error) {
 	if d.fault.Break > 0 {
 		left := d.fault.Break - d.read
 		if left <= 0 {
-			return 0, objstore.Transient(fmt.Errorf("injected: connection broken after %d bytes: %w", d.read, io.ErrUnexpectedEOF))
+			return 0, d.broken
 		}
 		p = p[:min(int64(len(p)), left)]
 	}

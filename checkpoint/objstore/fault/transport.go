@@ -22,7 +22,8 @@ type Wire struct {
 	Status int
 	Header http.Header
 	Body   string
-	// Break breaks the connection after so many bytes of the answer's content; 0 does not.
+	// Break breaks the connection after so many bytes of the answer's content, which net/http reports as
+	// io.ErrUnexpectedEOF; 0 does not.
 	Break int64
 }
 
@@ -74,7 +75,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	case troubled:
 		return w.answer(r, response.Body)
 	case w.Break > 0:
-		response.Body = &damaged{ReadCloser: response.Body, fault: Fault{Break: w.Break}}
+		response.Body = &damaged{ReadCloser: response.Body, fault: Fault{Break: w.Break}, broken: io.ErrUnexpectedEOF}
 	}
 	return response, nil
 }

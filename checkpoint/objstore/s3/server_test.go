@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/streamd/streamd/checkpoint/objstore"
+	"github.com/streamd/streamd/checkpoint/objstore/fault"
 	"github.com/streamd/streamd/checkpoint/objstore/s3"
 	"github.com/streamd/streamd/checkpoint/objstore/storetest"
 	"github.com/streamd/streamd/test/s3/s3server"
@@ -84,7 +85,14 @@ func TestARealServerKeepsTheContract(t *testing.T) {
 		if err := open(t, c).Put(t.Context(), "a", strings.NewReader(strings.Repeat("x", 1<<20))); err != nil {
 			t.Fatal(err)
 		}
-		c.Transport = cuttingTransport{http.DefaultTransport}
+		transport := fault.NewTransport(http.DefaultTransport)
+		transport.SetHook(func(r *http.Request) fault.Wire {
+			if r.Method != http.MethodGet {
+				return fault.Wire{}
+			}
+			return fault.Wire{Break: 1000}
+		})
+		c.Transport = transport
 		err := objstore.Read(t.Context(), open(t, c), "a", func(r io.Reader) error {
 			_, err := io.Copy(io.Discard, r)
 			return err
@@ -94,21 +102,3 @@ func TestARealServerKeepsTheContract(t *testing.T) {
 		}
 	})
 }
-
-// cuttingTransport breaks the connection in the middle of a content.
-type cuttingTransport struct{ http.RoundTripper }
-
-func (c cuttingTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	response, err := c.RoundTripper.RoundTrip(r)
-	if err == nil && r.Method == http.MethodGet {
-		response.Body = struct {
-			io.Reader
-			io.Closer
-		}{io.MultiReader(io.LimitReader(response.Body, 1000), brokenReader{}), response.Body}
-	}
-	return response, err
-}
-
-type brokenReader struct{}
-
-func (brokenReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
