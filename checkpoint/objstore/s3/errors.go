@@ -63,7 +63,7 @@ func (c call) fail(err error) error {
 	case transient:
 		return objstore.Transient(err)
 	case expired:
-		_ = c.renewed()
+		c.s.creds.Expire()
 		return objstore.Transient(fmt.Errorf("%w: the credentials seem to have expired: renew what AWS_ variables, file or identity provide", err))
 	case forbidden:
 		if c.renewed() {
