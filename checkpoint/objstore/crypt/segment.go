@@ -38,12 +38,8 @@ const (
 // ErrPlain says that an object is not encrypted.
 var ErrPlain = errors.New("object is not encrypted")
 
-// segmentAt says in which segment a byte of the plain content is, and where in it.
-func segmentAt(offset int64) (segment int64, within int64) {
-	// The header takes room of the first segment.
-	offset += int64(headerBytes)
-	return offset / segmentPlainBytes, offset%segmentPlainBytes - firstOffset(offset/segmentPlainBytes)
-}
+// segmentAt says in which segment a byte of the plain content is. The header takes room of the first segment.
+func segmentAt(offset int64) int64 { return (offset + int64(headerBytes)) / segmentPlainBytes }
 
 // firstOffset is where a segment begins in its stretch of 64 KiB.
 func firstOffset(segment int64) int64 {
@@ -63,8 +59,7 @@ func segments(plain int64) int64 {
 	if plain == 0 {
 		return 1
 	}
-	last, _ := segmentAt(plain - 1)
-	return last + 1
+	return segmentAt(plain-1) + 1
 }
 
 // sealedSize is the size of the object for a plain content of that size.

@@ -37,7 +37,7 @@ func (s *Store) GetRange(ctx context.Context, name string, offset, length int64)
 	if offset > maxPlainBytes {
 		return nil, fmt.Errorf("get object %s from byte %d on: %w", name, offset, objstore.ErrRange)
 	}
-	segment, _ := segmentAt(offset)
+	segment := segmentAt(offset)
 	o := &opener{name: name, segment: segment}
 	var err error
 	if segment == 0 {
@@ -60,7 +60,7 @@ func sealedLength(first, offset, length int64) int64 {
 	if length < 0 || length > maxPlainBytes-offset {
 		return -1
 	}
-	last, _ := segmentAt(offset + length - 1)
+	last := segmentAt(offset + length - 1)
 	return (last-first+1)*segmentBytes + 1
 }
 
