@@ -20,6 +20,19 @@ type claim struct {
 	KeptFor string `json:"keptFor"` // a duration
 }
 
+func (c claim) validate() error {
+	_, err := c.retention()
+	return err
+}
+
+func (c claim) retention() (Retention, error) {
+	keptFor, err := time.ParseDuration(c.KeptFor)
+	if err != nil || keptFor < 0 || c.Kept < 1 {
+		return Retention{}, fmt.Errorf("it keeps %d rounds, and those younger than %.40q", c.Kept, c.KeptFor)
+	}
+	return Retention{Kept: c.Kept, KeptFor: keptFor}, nil
+}
+
 // Collector is the right to collect an application's garbage. It ends when another is given: the newest claim alone
 // deletes. It may be used by one goroutine at a time.
 type Collector struct {
@@ -105,24 +118,22 @@ func (r *Repository) retention(ctx context.Context) (keep Retention, ok bool, er
 	if err := CheckID(r.app); err != nil {
 		return keep, false, err
 	}
-	name, content := "", claim{}
-	for name == "" {
+	for {
 		newest, err := r.newestClaim(ctx)
 		if err != nil || newest == 0 {
 			return keep, false, err
 		}
+		var content claim
 		err = r.readDocument(ctx, claimName(r.app, newest), kindClaim, &content)
-		if err == nil {
-			name = claimName(r.app, newest)
-		} else if !errors.Is(err, objstore.ErrNotFound) { // else a newer one has taken its place
+		if errors.Is(err, objstore.ErrNotFound) {
+			continue // a newer one has taken its place
+		}
+		if err != nil {
 			return keep, false, err
 		}
+		keep, err = content.retention()
+		return keep, err == nil, err
 	}
-	keep.Kept = content.Kept
-	if keep.KeptFor, err = time.ParseDuration(content.KeptFor); err != nil || keep.KeptFor < 0 || keep.Kept < 1 {
-		return keep, false, fmt.Errorf("%w: object %s keeps %d rounds, and those younger than %.40q", ErrCorrupt, name, keep.Kept, content.KeptFor)
-	}
-	return keep, true, nil
 }
 
 // prove fails with ErrSuperseded unless this is the newest claim.
