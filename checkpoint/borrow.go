@@ -97,7 +97,7 @@ func (r *Repository) condemnedOf(ctx context.Context, owners []life) (condemnedS
 			if err != nil {
 				return set, fmt.Errorf("list condemned objects of application %s: %w", owner.app, err)
 			}
-			if !strings.HasSuffix(info.Name, condemnedList) {
+			if !isCondemnation(info.Name) {
 				continue
 			}
 			list, err := r.condemnedList(ctx, owner, info.Name)

@@ -134,6 +134,18 @@ func (l life) parseRoundEntry(name string) (e roundEntry, ok bool) {
 	return e, err == nil && name == l.manifest(e.round, task)
 }
 
+// isCondemnation says whether an object below condemned() is a list of condemned objects.
+func isCondemnation(name string) bool { return strings.HasSuffix(name, condemnedList) }
+
+// seenMark names the mark that a list of condemned objects was seen.
+func seenMark(list string) string { return strings.TrimSuffix(list, condemnedList) + condemnedSeen }
+
+// parseSeenMark returns the list of condemned objects that a mark is of.
+func parseSeenMark(name string) (list string, ok bool) {
+	list, ok = strings.CutSuffix(name, condemnedSeen)
+	return list + condemnedList, ok
+}
+
 func (l life) parseFloor(name string) (int64, bool) {
 	rest, ok := strings.CutPrefix(name, l.floors())
 	if !ok {

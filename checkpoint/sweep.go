@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -127,13 +128,13 @@ func (inv *inventory) add(info objstore.Info, of life) {
 		inv.borrowers[borrower] = true
 		return
 	}
-	list, isMark := strings.CutSuffix(info.Name, condemnedSeen)
+	list, isMark := parseSeenMark(info.Name)
 	switch {
 	case strings.HasPrefix(info.Name, of.objects()):
 		inv.objects[of] = append(inv.objects[of], info)
 	case !strings.HasPrefix(info.Name, of.condemned()):
 	case isMark:
-		inv.seen[list+condemnedList] = info.Modified
+		inv.seen[list] = info.Modified
 	default:
 		inv.lists[of] = append(inv.lists[of], info)
 	}
@@ -241,7 +242,7 @@ func (c *collection) forgetList(ctx context.Context, list string) error {
 	if err := c.delete(ctx, list); err != nil {
 		return err
 	}
-	return c.delete(ctx, strings.TrimSuffix(list, condemnedList)+condemnedSeen)
+	return c.delete(ctx, seenMark(list))
 }
 
 // forgetMarks deletes marks of lists that are gone. Should a list have been created while the marks were listed, it is
@@ -249,7 +250,7 @@ func (c *collection) forgetList(ctx context.Context, list string) error {
 func (c *collection) forgetMarks(ctx context.Context, l life, inv *inventory) error {
 	for _, list := range sortedKeys(inv.seen) {
 		if strings.HasPrefix(list, l.condemned()) {
-			if err := c.delete(ctx, strings.TrimSuffix(list, condemnedList)+condemnedSeen); err != nil {
+			if err := c.delete(ctx, seenMark(list)); err != nil {
 				return err
 			}
 		}
@@ -263,7 +264,7 @@ func (c *collection) markSeen(ctx context.Context, list string, marked bool) err
 	if marked || c.claim == nil {
 		return nil
 	}
-	err := c.r.store.Create(ctx, strings.TrimSuffix(list, condemnedList)+condemnedSeen, strings.NewReader("seen\n"))
+	err := c.r.store.Create(ctx, seenMark(list), strings.NewReader("seen\n"))
 	if err != nil && !errors.Is(err, objstore.ErrExists) {
 		return fmt.Errorf("mark list %s as seen: %w", list, err)
 	}
@@ -271,9 +272,7 @@ func (c *collection) markSeen(ctx context.Context, list string, marked bool) err
 }
 
 func (c *collection) condemn(ctx context.Context, l life, objects []objstore.Info, done *CollectedLife) error {
-	for len(objects) > 0 {
-		part := objects[:min(len(objects), condemnedPerDocument)]
-		objects = objects[len(part):]
+	for part := range slices.Chunk(objects, condemnedPerDocument) {
 		list := condemnation{Objects: make([]string, len(part))}
 		for i, o := range part {
 			list.Objects[i] = o.Name
