@@ -189,8 +189,7 @@ func (r *Repository) MarkInitialized(ctx context.Context, incarnation int) error
 	if err != nil {
 		return err
 	}
-	err = r.store.Create(ctx, l.initialized(), strings.NewReader("initialized\n"))
-	if err != nil && !errors.Is(err, objstore.ErrExists) {
+	if _, err := r.mark(ctx, l.initialized(), "initialized\n"); err != nil {
 		return fmt.Errorf("mark application %s as initialized: %w", r.app, err)
 	}
 	return nil

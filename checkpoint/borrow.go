@@ -34,8 +34,7 @@ func (r *Repository) borrow(ctx context.Context, own life, files []File) error {
 		if owner.app == own.app {
 			continue // an application's own manifests are read in any case, in all its lives
 		}
-		err := r.store.Create(ctx, owner.borrower(own.app), strings.NewReader("borrower\n"))
-		if err != nil && !errors.Is(err, objstore.ErrExists) {
+		if _, err := r.mark(ctx, owner.borrower(own.app), "borrower\n"); err != nil {
 			return fmt.Errorf("mark as a borrower of application %s: %w", owner.app, err)
 		}
 	}

@@ -224,8 +224,7 @@ func (c *collection) dropRounds(ctx context.Context, l life, facts lifeFacts) (e
 		if err := c.prove(ctx); err != nil {
 			return err
 		}
-		err := c.r.store.Create(ctx, l.floor(plan.floor), strings.NewReader("floor\n"))
-		if err != nil && !errors.Is(err, objstore.ErrExists) {
+		if _, err := c.r.mark(ctx, l.floor(plan.floor), "floor\n"); err != nil {
 			return fmt.Errorf("raise the floor to %d: %w", plan.floor, err)
 		}
 	}

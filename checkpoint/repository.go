@@ -110,6 +110,15 @@ func (r *Repository) createDocument(ctx context.Context, name, kind string, body
 	return r.store.Create(ctx, name, bytes.NewReader(document))
 }
 
+// mark creates an object that whoever comes first creates. One that stands is fine; created says whether it is this call's.
+func (r *Repository) mark(ctx context.Context, name, content string) (created bool, err error) {
+	err = r.store.Create(ctx, name, strings.NewReader(content))
+	if errors.Is(err, objstore.ErrExists) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // readDocument reads a document into body. An absent one is objstore.ErrNotFound.
 func (r *Repository) readDocument(ctx context.Context, name, kind string, body any) error {
 	document, err := objstore.ReadAll(ctx, r.store, name, maxDocumentBytes)

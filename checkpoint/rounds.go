@@ -57,11 +57,10 @@ func (r *Repository) StartRound(ctx context.Context, incarnation int, n int64, h
 	if err := r.checkFloor(ctx, l, n); err != nil {
 		return false, fmt.Errorf("start round %d: %w", n, err)
 	}
-	err = r.store.Create(ctx, l.started(n), strings.NewReader(string(how)))
-	if err != nil && !errors.Is(err, objstore.ErrExists) {
+	if created, err = r.mark(ctx, l.started(n), string(how)); err != nil {
 		return false, fmt.Errorf("start round %d: %w", n, err)
 	}
-	return err == nil, nil
+	return created, nil
 }
 
 // Halted says whether a round is a halt that nobody has ended yet.
@@ -91,8 +90,7 @@ func (r *Repository) Resume(ctx context.Context, incarnation int, n int64) error
 	if err != nil {
 		return err
 	}
-	err = r.store.Create(ctx, l.resumed(n), strings.NewReader("resumed\n"))
-	if err != nil && !errors.Is(err, objstore.ErrExists) {
+	if _, err := r.mark(ctx, l.resumed(n), "resumed\n"); err != nil {
 		return fmt.Errorf("resume after round %d: %w", n, err)
 	}
 	return nil
@@ -167,8 +165,7 @@ func (r *Repository) Abandon(ctx context.Context, incarnation int, n int64, why 
 	if err != nil {
 		return err
 	}
-	err = r.store.Create(ctx, l.abandoned(n), strings.NewReader(why+"\n"))
-	if err != nil && !errors.Is(err, objstore.ErrExists) {
+	if _, err := r.mark(ctx, l.abandoned(n), why+"\n"); err != nil {
 		return fmt.Errorf("abandon round %d: %w", n, err)
 	}
 	return nil

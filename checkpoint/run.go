@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/streamd/streamd/checkpoint/objstore"
 )
@@ -83,8 +82,7 @@ func (r *Repository) EndRun(ctx context.Context, incarnation int, number int64) 
 	if err != nil {
 		return err
 	}
-	err = r.store.Create(ctx, l.runEnded(number), strings.NewReader("ended\n"))
-	if err != nil && !errors.Is(err, objstore.ErrExists) {
+	if _, err := r.mark(ctx, l.runEnded(number), "ended\n"); err != nil {
 		return fmt.Errorf("end bounded run %d: %w", number, err)
 	}
 	return nil

@@ -264,8 +264,7 @@ func (c *collection) markSeen(ctx context.Context, list string, marked bool) err
 	if marked || c.claim == nil {
 		return nil
 	}
-	err := c.r.store.Create(ctx, seenMark(list), strings.NewReader("seen\n"))
-	if err != nil && !errors.Is(err, objstore.ErrExists) {
+	if _, err := c.r.mark(ctx, seenMark(list), "seen\n"); err != nil {
 		return fmt.Errorf("mark list %s as seen: %w", list, err)
 	}
 	return nil
