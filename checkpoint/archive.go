@@ -77,10 +77,7 @@ func (a archived) allFiles() (files []File) {
 	for _, m := range a.Manifests {
 		files = append(files, m.Files...)
 	}
-	for _, c := range a.Channels {
-		files = append(files, c.File)
-	}
-	return files
+	return append(files, filesOfChannels(a.Channels)...)
 }
 
 // files returns every distinct content, by its hash.
@@ -289,22 +286,21 @@ func (r *Repository) importRound(ctx context.Context, l life, a archived, in imp
 	if _, err := r.StartRound(ctx, l.incarnation, a.Savepoint.Round, GoOn); err != nil {
 		return err
 	}
-	rec := roundRecord{Round: a.Savepoint.Round, Manifests: map[partition.TaskID]string{}, Channels: a.Channels}
-	for _, m := range a.Manifests {
+	stored := make([]Manifest, len(a.Manifests))
+	for i, m := range a.Manifests {
 		m.App = r.app
 		for i := range m.Files {
 			m.Files[i].Object = in.objects[m.Files[i].SHA256]
 		}
-		stored, err := r.createManifest(ctx, l, m, in.began)
-		if err != nil {
+		var err error
+		if stored[i], err = r.createManifest(ctx, l, m, in.began); err != nil {
 			return err
 		}
-		rec.Manifests[m.Task] = stored.Checksum
 	}
-	for i := range rec.Channels {
-		rec.Channels[i].File.Object = in.objects[rec.Channels[i].File.SHA256]
+	for i := range a.Channels {
+		a.Channels[i].File.Object = in.objects[a.Channels[i].File.SHA256]
 	}
-	if err := r.createRecord(ctx, l, rec, in.began); err != nil {
+	if err := r.createRecord(ctx, l, newRoundRecord(a.Savepoint.Round, stored, a.Channels), in.began); err != nil {
 		return err
 	}
 	return r.CreateSavepoint(ctx, l.incarnation, a.Savepoint)

@@ -75,16 +75,21 @@ func (c Channel) validate() error {
 	if err := CheckID(c.Topic); err != nil {
 		return err
 	}
-	if c.Partition < 0 || c.Records < 1 || c.File.Size < 0 || c.File.Size > MaxFileBytes {
-		return fmt.Errorf("channel %s/%d has %d records in %d bytes", c.Topic, c.Partition, c.Records, c.File.Size)
+	if c.Partition < 0 || c.Records < 1 {
+		return fmt.Errorf("channel %s/%d has %d records", c.Topic, c.Partition, c.Records)
 	}
-	if err := checkFileName(c.File.Name); err != nil {
-		return err
+	if err := c.File.validate(); err != nil {
+		return fmt.Errorf("channel %s/%d: %w", c.Topic, c.Partition, err)
 	}
-	if err := checkHash(c.File.SHA256); err != nil {
-		return err
+	return nil
+}
+
+func filesOfChannels(channels []Channel) []File {
+	files := make([]File, len(channels))
+	for i, c := range channels {
+		files[i] = c.File
 	}
-	return checkObjectName(c.File.Object, c.File.SHA256)
+	return files
 }
 
 func (rec roundRecord) validate() error {
@@ -100,6 +105,14 @@ func (rec roundRecord) validate() error {
 		}
 	}
 	return validateChannels(rec.Channels)
+}
+
+// confirm says whether a manifest is the one that the round was completed with. One that the record does not name is fine.
+func (rec roundRecord) confirm(l life, m Manifest) error {
+	if want, ok := rec.Manifests[m.Task]; ok && want != m.Checksum {
+		return fmt.Errorf("%w: manifest %s has checksum %s, the round was completed with %s", ErrCorrupt, l.manifest(m.Round, m.Task), m.Checksum, want)
+	}
+	return nil
 }
 
 func validateChannels(channels []Channel) error {
@@ -162,19 +175,16 @@ func (r *Repository) loadCut(ctx context.Context, incarnation int, n int64) (Cut
 	if err != nil {
 		return Cut{}, dropped(err)
 	}
-	cut := Cut{App: r.app, Incarnation: incarnation, Round: n, Channels: rec.Channels, Manifests: make([]Manifest, len(rec.Manifests))}
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(r.parallel)
-	for i, task := range slices.SortedFunc(maps.Keys(rec.Manifests), partition.TaskID.Compare) {
-		group.Go(func() (err error) {
-			cut.Manifests[i], err = r.readManifest(ctx, l, n, task)
-			if err == nil && cut.Manifests[i].Checksum != rec.Manifests[task] {
-				err = fmt.Errorf("%w: manifest %s has checksum %s, the round was completed with %s", ErrCorrupt, l.manifest(n, task), cut.Manifests[i].Checksum, rec.Manifests[task])
-			}
-			return err
-		})
+	manifests, err := r.readManifests(ctx, l, n, slices.SortedFunc(maps.Keys(rec.Manifests), partition.TaskID.Compare))
+	if err != nil {
+		return Cut{}, err
 	}
-	return cut, group.Wait()
+	for _, m := range manifests {
+		if err := rec.confirm(l, m); err != nil {
+			return Cut{}, err
+		}
+	}
+	return Cut{App: r.app, Incarnation: incarnation, Round: n, Channels: rec.Channels, Manifests: manifests}, nil
 }
 
 // Adopt makes a cut of any application the first checkpoint of a new life of this one, under the number of its round and
@@ -222,14 +232,7 @@ func (r *Repository) adoptRecord(ctx context.Context, cut Cut, stored []Manifest
 		return fmt.Errorf("%w: no manifest", ErrInvalid)
 	}
 	l := life{r.app, stored[0].Incarnation}
-	rec := roundRecord{Round: cut.Round, Manifests: map[partition.TaskID]string{}, Channels: cut.Channels}
-	for _, m := range stored {
-		rec.Manifests[m.Task] = m.Checksum
-	}
-	files := make([]File, len(cut.Channels))
-	for i, c := range cut.Channels {
-		files[i] = c.File
-	}
+	files := filesOfChannels(cut.Channels)
 	began := time.Now()
 	if err := r.borrow(ctx, l, files); err != nil {
 		return err
@@ -239,7 +242,7 @@ func (r *Repository) adoptRecord(ctx context.Context, cut Cut, stored []Manifest
 			return dropped(err)
 		}
 	}
-	return r.createRecord(ctx, l, rec, began)
+	return r.createRecord(ctx, l, newRoundRecord(cut.Round, stored, cut.Channels), began)
 }
 
 // dropped makes an error of an absent document ErrMissing.

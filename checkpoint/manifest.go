@@ -142,7 +142,7 @@ func validateFiles(files []File) error {
 	var total int64
 	seen := make(map[string]string, len(files))
 	for _, f := range files {
-		if err := checkFileName(f.Name); err != nil {
+		if err := f.validate(); err != nil {
 			return err
 		}
 		// File systems that fold case would let one file overwrite the other.
@@ -151,18 +151,25 @@ func validateFiles(files []File) error {
 			return fmt.Errorf("file names %q and %q collide", other, f.Name)
 		}
 		seen[folded] = f.Name
-		if f.Size < 0 || f.Size > MaxFileBytes {
-			return fmt.Errorf("file %s has size %d, allowed is 0 to %d", f.Name, f.Size, int64(MaxFileBytes))
-		}
 		if total += f.Size; total > MaxTotalBytes {
 			return fmt.Errorf("files have more than %d bytes together", int64(MaxTotalBytes))
 		}
-		if err := checkHash(f.SHA256); err != nil {
-			return fmt.Errorf("file %s: %w", f.Name, err)
-		}
-		if err := checkObjectName(f.Object, f.SHA256); err != nil {
-			return fmt.Errorf("file %s: %w", f.Name, err)
-		}
+	}
+	return nil
+}
+
+func (f File) validate() error {
+	if err := checkFileName(f.Name); err != nil {
+		return err
+	}
+	if f.Size < 0 || f.Size > MaxFileBytes {
+		return fmt.Errorf("file %s has size %d, allowed is 0 to %d", f.Name, f.Size, int64(MaxFileBytes))
+	}
+	if err := checkHash(f.SHA256); err != nil {
+		return fmt.Errorf("file %s: %w", f.Name, err)
+	}
+	if err := checkObjectName(f.Object, f.SHA256); err != nil {
+		return fmt.Errorf("file %s: %w", f.Name, err)
 	}
 	return nil
 }

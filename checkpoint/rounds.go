@@ -36,6 +36,14 @@ type roundRecord struct {
 	Channels  []Channel                   `json:"channels,omitempty"`
 }
 
+func newRoundRecord(round int64, manifests []Manifest, channels []Channel) roundRecord {
+	rec := roundRecord{Round: round, Manifests: map[partition.TaskID]string{}, Channels: channels}
+	for _, m := range manifests {
+		rec.Manifests[m.Task] = m.Checksum
+	}
+	return rec
+}
+
 // How says what tasks do that have entered a round.
 type How string
 
@@ -222,10 +230,7 @@ func (r *Repository) completeRound(ctx context.Context, l life, c Completion) er
 	if err != nil {
 		return err
 	}
-	record := roundRecord{Round: c.Round, Manifests: map[partition.TaskID]string{}}
-	for _, m := range manifests {
-		record.Manifests[m.Task] = m.Checksum
-	}
+	var channels []Channel
 	began := time.Now()
 	if c.Channels != nil {
 		files, err := c.Channels(ctx, manifests)
@@ -233,7 +238,7 @@ func (r *Repository) completeRound(ctx context.Context, l life, c Completion) er
 			return err
 		}
 		began = time.Now() // nothing is in the store yet
-		if record.Channels, err = r.storeChannels(ctx, r.newSender(l, c.Generation, c.Round), files); err != nil {
+		if channels, err = r.storeChannels(ctx, r.newSender(l, c.Generation, c.Round), files); err != nil {
 			return err
 		}
 	}
@@ -241,7 +246,7 @@ func (r *Repository) completeRound(ctx context.Context, l life, c Completion) er
 	if err := r.checkFloor(ctx, l, c.Round); err != nil {
 		return err
 	}
-	return r.createRecord(ctx, l, record, began)
+	return r.createRecord(ctx, l, newRoundRecord(c.Round, manifests, channels), began)
 }
 
 // createRecord creates a round's record. One that stands is fine. began is as for createNaming, of the channels' objects.
@@ -300,6 +305,11 @@ func (r *Repository) allManifests(ctx context.Context, l life, n int64, tasks []
 	if len(absent) > 0 {
 		return nil, fmt.Errorf("%w: no manifest of %d of %d tasks: %s", ErrIncomplete, len(absent), len(tasks), abbreviate(absent))
 	}
+	return r.readManifests(ctx, l, n, tasks)
+}
+
+// readManifests reads the manifests of tasks, in their order. None may be missing.
+func (r *Repository) readManifests(ctx context.Context, l life, n int64, tasks []partition.TaskID) ([]Manifest, error) {
 	manifests := make([]Manifest, len(tasks))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(r.parallel)

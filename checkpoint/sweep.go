@@ -159,16 +159,13 @@ func (c *collection) nameObjects(ctx context.Context, of life, e roundEntry, inv
 	return nil
 }
 
-func (c *collection) filesOf(ctx context.Context, of life, e roundEntry) (files []File, err error) {
+func (c *collection) filesOf(ctx context.Context, of life, e roundEntry) ([]File, error) {
 	if e.kind == entryManifest {
 		m, err := c.r.readManifest(ctx, of, e.round, e.task)
 		return m.Files, err
 	}
 	record, err := c.r.readRoundRecord(ctx, of, e.round)
-	for _, ch := range record.Channels {
-		files = append(files, ch.File)
-	}
-	return files, err
+	return filesOfChannels(record.Channels), err
 }
 
 // executeLists deletes what has been condemned for the grace time and is unnamed. It returns all objects that are, or

@@ -114,8 +114,8 @@ func (v *verifier) task(ctx context.Context, n int64, task partition.TaskID) (Ta
 	if err != nil {
 		return t, err
 	}
-	if want, ok := v.record.Manifests[task]; ok && want != m.Checksum {
-		t.Problems = append(t.Problems, fmt.Errorf("%w: manifest %s has checksum %s, the round was completed with %s", ErrCorrupt, v.l.manifest(n, task), m.Checksum, want))
+	if err := v.record.confirm(v.l, m); err != nil {
+		t.Problems = append(t.Problems, err)
 	}
 	t.Files, t.Bytes = len(m.Files), m.Bytes()
 	problems, err := v.objects(ctx, m.Files)
@@ -125,14 +125,12 @@ func (v *verifier) task(ctx context.Context, n int64, task partition.TaskID) (Ta
 
 func (v *verifier) channels(ctx context.Context) (ChannelReport, error) {
 	rep := ChannelReport{Channels: len(v.record.Channels)}
-	files := make([]File, len(v.record.Channels))
-	for i, c := range v.record.Channels {
-		files[i] = c.File
+	for _, c := range v.record.Channels {
 		rep.Records += c.Records
 		rep.Bytes += c.File.Size
 	}
 	var err error
-	rep.Problems, err = v.objects(ctx, files)
+	rep.Problems, err = v.objects(ctx, filesOfChannels(v.record.Channels))
 	return rep, err
 }
 
