@@ -132,7 +132,7 @@ func (d *Driver) makeTasks() {
 			r := &runner{d: d, id: partition.TaskID{SubTopology: sub.ID, Partition: p}, sub: sub}
 			r.committed = commit{changelogOffset: -1, position: map[partition.TopicPartition]int64{}}
 			for _, src := range sub.Sources {
-				tp := partition.TopicPartition{Topic: d.topic(src.Topic, src.Internal).name, Partition: p}
+				tp := d.topic(src.Topic, src.Internal).partition(p)
 				r.inputs = append(r.inputs, tp)
 				r.committed.position[tp] = 0
 			}
@@ -417,7 +417,7 @@ func (d *Driver) transact() ([]*runner, error) {
 	var records []emitted
 	for _, r := range touched {
 		records = append(records, r.out.emitted...)
-		r.announced = map[partitionOf]int64{}
+		r.announced = map[partition.TopicPartition]int64{}
 		r.publish()
 	}
 	slices.SortFunc(records, func(a, b emitted) int { return cmp.Compare(a.entry.sequence, b.entry.sequence) })
@@ -445,7 +445,7 @@ func (d *Driver) transact() ([]*runner, error) {
 func (d *Driver) announced(e emitted) {
 	for _, r := range d.tasks {
 		if r.id == e.entry.origin {
-			r.announced[partitionOf{e.topic.name, e.partition}] = int64(len(e.topic.partitions[e.partition]))
+			r.announced[e.topic.partition(e.partition)] = int64(len(e.topic.partitions[e.partition]))
 		}
 	}
 }

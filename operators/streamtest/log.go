@@ -48,6 +48,11 @@ func (t *topic) partitionFor(key []byte) int32 {
 	return partition.ForKey(key, int32(len(t.partitions)))
 }
 
+// partition names a partition of the topic.
+func (t *topic) partition(p int32) partition.TopicPartition {
+	return partition.TopicPartition{Topic: t.name, Partition: p}
+}
+
 func (t *topic) append(p int32, e entry) {
 	t.arrived = append(t.arrived, arrival{p, int64(len(t.partitions[p]))})
 	t.partitions[p] = append(t.partitions[p], e)

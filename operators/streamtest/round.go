@@ -9,6 +9,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/streamd/streamd/engine/task"
+	"github.com/streamd/streamd/operators/topology"
 	"github.com/streamd/streamd/partition"
 	"github.com/streamd/streamd/statestore"
 )
@@ -20,20 +21,14 @@ type cut struct {
 	round     int64
 	base      *checkpoint // nil: the task has no state
 	commit    commit
-	announced map[partitionOf]int64 // of repartition topics by name, where the task's marker lies
-	written   map[partitionOf]int64 // of the user's topics, how many records there were
-}
-
-// partitionOf is a partition of a topic.
-type partitionOf struct {
-	topic     string
-	partition int32
+	announced map[partition.TopicPartition]int64 // of repartition topics by name, where the task's marker lies
+	written   map[partition.TopicPartition]int64 // of the user's topics, how many records there were
 }
 
 // pipelineCut is a complete round.
 type pipelineCut struct {
 	tasks    map[partition.TaskID]*cut
-	inFlight map[partitionOf][]entry // of repartition topics
+	inFlight map[partition.TopicPartition][]entry // of repartition topics
 }
 
 // BeginRound begins a checkpoint of the whole pipeline. Tasks enter it with their commits while the test goes on: those
@@ -69,7 +64,7 @@ func (d *Driver) Rollback() bool {
 
 // completeRound takes note of a round that all tasks have entered.
 func (d *Driver) completeRound() {
-	c := &pipelineCut{tasks: map[partition.TaskID]*cut{}, inFlight: map[partitionOf][]entry{}}
+	c := &pipelineCut{tasks: map[partition.TaskID]*cut{}, inFlight: map[partition.TopicPartition][]entry{}}
 	for _, r := range d.tasks {
 		if r.cut == nil || r.cut.round != d.round {
 			return
@@ -90,8 +85,8 @@ func (d *Driver) completeRound() {
 // keepInFlight keeps the records of a repartition topic between where each reader stood and what each writer had produced.
 func (c *pipelineCut) keepInFlight(reader int32, t *topic) {
 	for p := range t.partitions {
-		at := c.tasks[partition.TaskID{SubTopology: reader, Partition: int32(p)}].commit.position[partition.TopicPartition{Topic: t.name, Partition: int32(p)}]
-		of := partitionOf{t.name, int32(p)}
+		of := t.partition(int32(p))
+		at := c.tasks[partition.TaskID{SubTopology: reader, Partition: int32(p)}].commit.position[of]
 		for offset := at; offset < int64(len(t.partitions[p])); offset++ {
 			if e := t.partitions[p][offset]; !e.marker && !e.control && offset < c.tasks[e.origin].announced[of] {
 				c.inFlight[of] = append(c.inFlight[of], e)
@@ -123,10 +118,10 @@ func (d *Driver) setBackTopics() {
 }
 
 // fill makes the topic anew with the records in flight.
-func (t *topic) fill(inFlight map[partitionOf][]entry) {
+func (t *topic) fill(inFlight map[partition.TopicPartition][]entry) {
 	anew := newTopic(t.name, int32(len(t.partitions)))
 	for p := range t.partitions {
-		for _, e := range inFlight[partitionOf{t.name, int32(p)}] {
+		for _, e := range inFlight[t.partition(int32(p))] {
 			anew.append(int32(p), e)
 		}
 	}
@@ -139,7 +134,7 @@ func (t *topic) keep(cuts map[partition.TaskID]*cut) {
 	for _, at := range t.arrived {
 		e := *t.at(at)
 		c := cuts[e.origin]
-		if c == nil || at.offset < c.written[partitionOf{t.name, at.partition}] {
+		if c == nil || at.offset < c.written[t.partition(at.partition)] {
 			kept.append(at.partition, e)
 		}
 	}
@@ -147,7 +142,7 @@ func (t *topic) keep(cuts map[partition.TaskID]*cut) {
 	*t = *kept
 	for _, c := range cuts { // the offsets are others now
 		for p := range t.partitions {
-			c.written[partitionOf{t.name, int32(p)}] = int64(len(t.partitions[p]))
+			c.written[t.partition(int32(p))] = int64(len(t.partitions[p]))
 		}
 	}
 }
@@ -169,7 +164,7 @@ func (r *runner) begin(c *cut) {
 // roundToEnter is the round that the task enters with its next commit, 0 if there is none.
 func (r *runner) roundToEnter() int64 {
 	round := r.task.Barrier()
-	if slices.ContainsFunc(r.inputs, func(tp partition.TopicPartition) bool { return !r.d.isInternal(tp.Topic) }) {
+	if slices.ContainsFunc(r.sub.Sources, func(src topology.Source) bool { return !src.Internal }) {
 		round = max(round, r.d.round)
 	}
 	if round <= r.task.Round() {
@@ -178,24 +173,13 @@ func (r *runner) roundToEnter() int64 {
 	return round
 }
 
-func (d *Driver) isInternal(topic string) bool {
-	for _, sub := range d.topology.SubTopologies {
-		for _, src := range sub.Sources {
-			if d.topicName(src.Topic, src.Internal) == topic {
-				return src.Internal
-			}
-		}
-	}
-	return false
-}
-
 // takeCut keeps the task as of the commit that was just confirmed.
 func (r *runner) takeCut() error {
-	c := &cut{round: r.committed.entered, commit: r.committed, announced: r.announced, written: map[partitionOf]int64{}}
+	c := &cut{round: r.committed.entered, commit: r.committed, announced: r.announced, written: map[partition.TopicPartition]int64{}}
 	for _, sink := range r.sub.Outputs {
 		t := r.d.topic(sink.Topic, sink.Internal)
 		for p := range t.partitions {
-			c.written[partitionOf{t.name, int32(p)}] = int64(len(t.partitions[p]))
+			c.written[t.partition(int32(p))] = int64(len(t.partitions[p]))
 		}
 	}
 	if r.db != nil {

@@ -43,7 +43,7 @@ type runner struct {
 	// of the commit in progress
 	deltas    [][]byte
 	coming    commit
-	announced map[partitionOf]int64 // where its last announcements of the epoch lie
+	announced map[partition.TopicPartition]int64 // where its last announcements of the epoch lie
 }
 
 // change is one record of a changelog. Its offset is its index.
