@@ -68,28 +68,11 @@ type ChangelogRange struct {
 // ReadChangelog reads the committed records of a range and calls apply for every commit in order. ErrChangelogGap:
 // the position record at its end is not there. The slices that apply gets are its own.
 func ReadChangelog(ctx context.Context, cfg *config.Config, part ChangelogRange, apply func(Commit) error) error {
-	c, err := NewConsumer(cfg)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	c.Add(map[partition.TopicPartition]int64{part.Partition: part.From})
 	r := changelogReader{tp: part.Partition, to: part.To, apply: apply, atLeastOnce: cfg.Guarantee == config.AtLeastOnce}
-	for !r.done {
-		batches, err := c.Poll(ctx, 10000)
-		if err != nil {
-			return fmt.Errorf("read changelog from %d to %d: %w", part.From, part.To, err)
-		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		for _, b := range batches {
-			if err := r.take(b.records); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return readFrom(ctx, cfg, part.Partition, part.From, func(b *Batch) (done bool, err error) {
+		err = r.take(b.records)
+		return r.done, err
+	})
 }
 
 // changelogReader gathers deltas until their position record.

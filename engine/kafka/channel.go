@@ -49,7 +49,7 @@ func SaveChannel(ctx context.Context, cfg *config.Config, c Channel) (records in
 		return 0, err
 	}
 	defer w.file.Close()
-	err = c.read(ctx, cfg, func(r *kgo.Record) error {
+	err = readRange(ctx, cfg, c.Partition, [2]int64{c.From, c.end()}, func(r *kgo.Record) error {
 		id, _, err := cutOrigin(r.Key)
 		if err != nil {
 			return fmt.Errorf("offset %d: %w", r.Offset, err)
@@ -69,35 +69,22 @@ func SaveChannel(ctx context.Context, cfg *config.Config, c Channel) (records in
 	return w.records, err
 }
 
-// read hands over the committed records of the partition up to where all that is in flight has been seen.
-func (c Channel) read(ctx context.Context, cfg *config.Config, take func(*kgo.Record) error) error {
-	consumer, err := NewConsumer(cfg)
-	if err != nil {
-		return err
+// readRange hands over the committed records of a partition from the one offset on and below the other.
+func readRange(ctx context.Context, cfg *config.Config, tp partition.TopicPartition, offsets [2]int64, take func(*kgo.Record) error) error {
+	from, end := offsets[0], offsets[1]
+	if from >= end {
+		return nil
 	}
-	defer consumer.Close()
-	consumer.Add(map[partition.TopicPartition]int64{c.Partition: c.From})
-	end := c.end()
-	for at := c.From; at < end; {
-		batches, err := consumer.Poll(ctx, 10000)
-		if err != nil {
-			return err
-		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		for _, b := range batches {
-			for _, r := range b.records {
-				if r.Offset < end && !r.Attrs.IsControl() {
-					if err := take(r); err != nil {
-						return err
-					}
+	return readFrom(ctx, cfg, tp, from, func(b *Batch) (done bool, err error) {
+		for _, r := range b.records {
+			if r.Offset < end && !r.Attrs.IsControl() {
+				if err := take(r); err != nil {
+					return false, err
 				}
 			}
-			at = b.Last() + 1
 		}
-	}
-	return nil
+		return b.Last()+1 >= end, nil
+	})
 }
 
 // A channel file is a sequence of records, each as its length and then
@@ -375,8 +362,7 @@ func (c *channelWriter) write(r *kgo.Record) error {
 // Misplaced counts the records of a partition, in a range of offsets, whose keys do not lead there if the topic has so many
 // partitions, and returns the offset of the first.
 func Misplaced(ctx context.Context, cfg *config.Config, tp partition.TopicPartition, offsets [2]int64, partitions int32) (n, first int64, err error) {
-	c := Channel{Partition: tp, From: offsets[0], Until: map[partition.TaskID]int64{{}: offsets[1]}}
-	err = c.read(ctx, cfg, func(r *kgo.Record) error {
+	err = readRange(ctx, cfg, tp, offsets, func(r *kgo.Record) error {
 		if r.Key != nil && partition.ForKey(r.Key, partitions) != tp.Partition {
 			if n++; n == 1 {
 				first = r.Offset

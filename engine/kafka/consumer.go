@@ -146,3 +146,27 @@ func (c *Consumer) Poll(ctx context.Context, limit int) ([]Batch, error) {
 	})
 	return batches, errors.Join(errs...)
 }
+
+// readFrom hands over what is committed in a partition from an offset on, until take is done.
+func readFrom(ctx context.Context, cfg *config.Config, tp partition.TopicPartition, from int64, take func(*Batch) (done bool, err error)) error {
+	c, err := NewConsumer(cfg)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	c.Add(map[partition.TopicPartition]int64{tp: from})
+	for {
+		batches, err := c.Poll(ctx, 10000)
+		if err != nil {
+			return fmt.Errorf("read from offset %d: %w", from, err)
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		for i := range batches {
+			if done, err := take(&batches[i]); done || err != nil {
+				return err
+			}
+		}
+	}
+}
