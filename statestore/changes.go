@@ -24,10 +24,7 @@ func (db *DB) Changes(limit int) (changes []Change, left int, err error) {
 	if !db.prepared {
 		return nil, 0, fmt.Errorf("look at the changes of %s: no epoch is prepared", db.id)
 	}
-	if db.cut != nil {
-		<-db.cut.ended
-	}
-	if err := db.settle(); err != nil {
+	if err := db.awaitCut(); err != nil {
 		return nil, 0, err
 	}
 	c := changeSet{db: db, at: map[string]int{}, limit: limit}

@@ -135,10 +135,7 @@ func (db *DB) Apply(records [][]byte, pos Position) error {
 	if db.uncommitted() {
 		return fmt.Errorf("apply changelog to %s: %w", db.id, ErrUncommitted)
 	}
-	if db.cut != nil {
-		<-db.cut.ended
-	}
-	if err := db.settle(); err != nil {
+	if err := db.awaitCut(); err != nil {
 		return err
 	}
 	// Nothing is touched before all records have decoded.
@@ -363,6 +360,14 @@ func (db *DB) boundHeld() error {
 	<-db.cut.ended
 	if db.listen.Stall != nil {
 		db.listen.Stall("cut", time.Since(start))
+	}
+	return db.settle()
+}
+
+// awaitCut waits for an open cut to end and applies what was held.
+func (db *DB) awaitCut() error {
+	if db.cut != nil {
+		<-db.cut.ended
 	}
 	return db.settle()
 }

@@ -128,27 +128,30 @@ func (db *DB) takeCut(ctx context.Context, c, base *Cut) error {
 	return nil
 }
 
-func (db *DB) wholeCut(c *Cut) (err error) {
-	c.whole, c.added, c.tables, c.files, c.flushed = 0, 0, 0, nil, db.flushes.end()
+func (db *DB) wholeCut(c *Cut) error {
+	flushed := db.flushes.end()
 	if err := db.pebble.Checkpoint(c.dir); err != nil {
 		return err
 	}
-	if c.files, err = listFiles(db.fs, c.dir); err != nil {
+	files, err := listFiles(db.fs, c.dir)
+	if err != nil {
 		return err
 	}
-	for _, f := range c.files {
+	name, whole := "", int64(0)
+	for _, f := range files {
 		switch {
 		case f.Immutable:
-			c.whole += f.Size
+			whole += f.Size
 		case strings.HasPrefix(f.Name, "MANIFEST-"):
-			c.name = f.Name
+			name = f.Name
 		}
 	}
-	if c.manifest, err = readFile(db.fs, db.fs.PathJoin(c.dir, c.name)); err != nil {
-		c.manifest = nil
+	manifest, err := readFile(db.fs, db.fs.PathJoin(c.dir, name))
+	if err != nil {
 		return firstError(err, db.fs.RemoveAll(c.dir))
 	}
-	db.flushes.start(c.whole)
+	c.files, c.flushed, c.manifest, c.name, c.whole = files, flushed, manifest, name, whole
+	db.flushes.start(whole)
 	return nil
 }
 
@@ -160,40 +163,41 @@ func (db *DB) increment(ctx context.Context, c, base *Cut) (done bool, err error
 	if !ok {
 		return false, nil
 	}
-	c.flushed = base.flushed + len(tables)
+	flushed := base.flushed + len(tables)
 	if err := db.fs.MkdirAll(c.dir, 0o755); err != nil {
 		return false, err
 	}
 	if tables, err = db.flushes.fold(ctx, tables, c.dir); err != nil {
 		return false, err
 	}
-	c.name, c.whole, c.added, c.tables = base.name, base.whole, base.added, base.tables+len(tables)
+	added, count := base.added, base.tables+len(tables)
 	for _, t := range tables {
-		c.added += int64(t.size)
+		added += int64(t.size)
 	}
-	if c.added > c.whole || c.tables > maxIncrementTables {
+	if added > base.whole || count > maxIncrementTables {
 		return false, nil
 	}
-	for _, f := range base.files {
-		f.Stored = true
-		c.files = append(c.files, f)
+	files, manifest := slices.Clone(base.files), base.manifest
+	for i := range files {
+		files[i].Stored = true
 	}
-	if c.manifest = base.manifest; len(tables) == 0 {
-		return true, nil // the manifest is the same, too
+	if len(tables) > 0 { // else the manifest is the same, too
+		if manifest, err = withTables(base.manifest, tables); err != nil {
+			return false, err
+		}
+		// A file may change what it is given to write.
+		if err := writeFile(db.fs, c.dir, base.name, slices.Clone(manifest)); err != nil {
+			return false, err
+		}
+		i := slices.IndexFunc(files, func(f File) bool { return f.Name == base.name })
+		files[i] = File{Name: base.name, Size: int64(len(manifest))}
 	}
-	if c.manifest, err = withTables(base.manifest, tables); err != nil {
-		return false, err
-	}
-	// A file may change what it is given to write.
-	if err := writeFile(db.fs, c.dir, c.name, slices.Clone(c.manifest)); err != nil {
-		return false, err
-	}
-	i := slices.IndexFunc(c.files, func(f File) bool { return f.Name == c.name })
-	c.files[i] = File{Name: c.name, Size: int64(len(c.manifest))}
 	for _, t := range tables {
-		c.files = append(c.files, File{Name: t.name(), Size: int64(t.size), Immutable: !t.folded})
+		files = append(files, File{Name: t.name(), Size: int64(t.size), Immutable: !t.folded})
 	}
-	slices.SortFunc(c.files, func(a, b File) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(files, func(a, b File) int { return strings.Compare(a.Name, b.Name) })
+	c.files, c.flushed, c.manifest, c.name = files, flushed, manifest, base.name
+	c.whole, c.added, c.tables = base.whole, added, count
 	return true, nil
 }
 

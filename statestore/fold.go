@@ -188,9 +188,7 @@ func (f *flushes) foldRun(ctx context.Context, run []*foldInput, dir string) (t 
 	if err != nil {
 		return t, false, err
 	}
-	var o pebble.Options
-	setTables(&o)
-	w := sstable.NewRawWriter(objstorageprovider.NewFileWritable(file), o.MakeWriterOptions(0, pebbleFormat.MaxTableFormat()))
+	w := sstable.NewRawWriter(objstorageprovider.NewFileWritable(file), tableOptions(0))
 	pays, err := h.write(ctx, w)
 	if err = firstError(err, w.Close()); err != nil || !pays {
 		return t, false, firstError(err, f.fs.Remove(path))

@@ -82,6 +82,13 @@ func setTables(o *pebble.Options) {
 	}
 }
 
+// tableOptions says how a table is written that Pebble does not write itself.
+func tableOptions(level int) sstable.WriterOptions {
+	var o pebble.Options
+	setTables(&o)
+	return o.MakeWriterOptions(level, pebbleFormat.MaxTableFormat())
+}
+
 // levelCompression: the first levels are rewritten soon, so compressing them
 // saves nothing. Below, snappy: zstd at the bottom level took a fifth more CPU
 // time of loading and updating eight million counters, flushes and compactions

@@ -67,7 +67,7 @@ func (s Split) split(ctx context.Context, source int32, parts Parts) (err error)
 	if err != nil {
 		return err
 	}
-	writers := make([]*partWriter, s.Targets)
+	writers := make([]*sstable.Writer, s.Targets)
 	defer func() {
 		for _, w := range writers {
 			if w != nil {
@@ -79,7 +79,7 @@ func (s Split) split(ctx context.Context, source int32, parts Parts) (err error)
 	write := func(target int32, key, value []byte) error {
 		if writers[target] == nil {
 			path := filepath.Join(s.Dir, fmt.Sprintf("%d-from-%d.sst", target, source))
-			w, err := newPartWriter(path)
+			w, err := newPart(path)
 			if err != nil {
 				return err
 			}
@@ -126,18 +126,14 @@ func (s Split) route(source int32, entryKey []byte) (int32, error) {
 	return partition.ForKey(key, s.Targets), nil
 }
 
-// partWriter writes one table.
-type partWriter struct{ *sstable.Writer }
-
-func newPartWriter(path string) (*partWriter, error) {
+// newPart begins a table, of the bottom level.
+func newPart(path string) (*sstable.Writer, error) {
 	file, err := vfs.Default.Create(path, vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return nil, err
 	}
-	var o pebble.Options
-	setTables(&o)
-	opts := o.MakeWriterOptions(len(o.Levels)-1, pebbleFormat.MaxTableFormat())
-	return &partWriter{sstable.NewWriter(objstorageprovider.NewFileWritable(file), opts)}, nil
+	const bottom = len(pebble.Options{}.Levels) - 1
+	return sstable.NewWriter(objstorageprovider.NewFileWritable(file), tableOptions(bottom)), nil
 }
 
 // Join is the second half of a rescale: it makes the state of one task of its
