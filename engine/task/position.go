@@ -60,13 +60,14 @@ func (p *Point) Transplant() {
 	}
 }
 
-func (p *Point) input(source string, internal bool) (inputTime, bool) {
+// input finds what the point says of an input; nil: nothing.
+func (p *Point) input(source string, internal bool) *pointInput {
 	for i := range p.inputs {
 		if in := &p.inputs[i]; in.source == source && in.internal == internal {
-			return in.time, true
+			return in
 		}
 	}
-	return inputTime{}, false
+	return nil
 }
 
 // InputAt is a position in one input of a task.
@@ -91,10 +92,8 @@ func Rescale(points []Point, inputs []InputAt) Point {
 	for _, at := range inputs {
 		in := pointInput{at.Source, at.Internal, at.Partition, at.Next, inputTime{newest: operators.MinTime}}
 		for i := range points {
-			for _, was := range points[i].inputs {
-				if was.source == at.Source && was.internal == at.Internal && was.partition == at.Partition {
-					in.time.newest = was.time.newest
-				}
+			if was := points[i].input(at.Source, at.Internal); was != nil && was.partition == at.Partition {
+				in.time.newest = was.time.newest
 			}
 		}
 		p.inputs = append(p.inputs, in)
@@ -146,7 +145,7 @@ func DecodePoint(b []byte) (Point, error) {
 	p := Point{reached: r.varint()}
 	for n := r.uvarint(); n > 0 && !r.bad; n-- {
 		in := decodePointInput(&r)
-		if _, twice := p.input(in.source, in.internal); twice {
+		if p.input(in.source, in.internal) != nil {
 			r.bad = true
 		}
 		p.inputs = append(p.inputs, in)

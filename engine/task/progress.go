@@ -57,20 +57,20 @@ func (t *Task) restore(p Point) {
 	t.startTime()
 	for i := range t.inputs {
 		in := &t.time.inputs[i]
-		was, ok := p.input(t.inputs[i].source, t.inputs[i].internal)
-		if !ok || t.inputs[i].tp.Topic == "" {
+		was := p.input(t.inputs[i].source, t.inputs[i].internal)
+		if was == nil || t.inputs[i].tp.Topic == "" {
 			continue
 		}
-		for _, u := range was.upstream {
+		for _, u := range was.time.upstream {
 			if t.inputs[i].writtenBy(u.task) {
 				in.hear(u.task, u.heard.in(t.run), u.generation)
 			}
 		}
-		in.newest = was.newest
+		in.newest = was.time.newest
 		if t.inputs[i].internal {
 			in.combine()
 		} else {
-			in.now.watermark = operators.Later(was.newest, -t.inputs[i].outOfOrder)
+			in.now.watermark = operators.Later(was.time.newest, -t.inputs[i].outOfOrder)
 		}
 	}
 	t.time.now.watermark = p.reached
