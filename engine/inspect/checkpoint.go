@@ -132,12 +132,8 @@ func (c *Checkpoint) described(name string) (topology.Store, bool) {
 		if t == nil {
 			continue
 		}
-		for _, sub := range t.SubTopologies {
-			for _, st := range sub.Stores {
-				if st.Name == name {
-					return st, true
-				}
-			}
+		if st, sub := t.Store(name); sub != nil {
+			return st, true
 		}
 	}
 	return topology.Store{}, false

@@ -31,7 +31,15 @@ type views struct {
 }
 
 // widths are the lengths of values of codecs that have one.
-var widths = map[string]int{"int64": 8, "int32": 4, "uint64": 8, "float64": 8, "bool": 1, "time": 12, "uuid": 16}
+var widths = map[string]int{
+	codec.Int64.ID():   codec.Width(codec.Int64),
+	codec.Int32.ID():   codec.Width(codec.Int32),
+	codec.Uint64.ID():  codec.Width(codec.Uint64),
+	codec.Float64.ID(): codec.Width(codec.Float64),
+	codec.Bool.ID():    codec.Width(codec.Bool),
+	codec.Time.ID():    codec.Width(codec.Time),
+	"uuid":             codec.Width(codec.UUID[[16]byte]()),
+}
 
 // basic returns the decoder of a built-in codec that knows its values as they are.
 func basic(id string) (decoder, bool) {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/streamd/streamd/checkpoint"
 	"github.com/streamd/streamd/operators/topology"
@@ -76,28 +75,19 @@ func (c *Checkpoint) wrote() (*topology.Topology, map[string]written, error) {
 // its name, so that codecs and sub-topology are what can be compared.
 func (c *Checkpoint) added(name string, w written) topology.Change {
 	ch := topology.Change{Part: topology.PartStore, Name: name, Verdict: topology.Kept, Detail: "a later release of this life has added it"}
-	step, _, _ := strings.Cut(name, ".")
-	for _, sub := range c.own.SubTopologies {
-		for _, st := range sub.Stores {
-			if st.Name != name {
-				continue
-			}
-			now := st.Codecs()
-			switch {
-			case sub.ID != w.sub:
-				ch.Verdict, ch.Detail = topology.Refused, fmt.Sprintf("it moved from sub-topology %d to %d; declare sources and repartitions in the order they had, new ones last", w.sub, sub.ID)
-			case !extends(w.codecs, now):
-				ch.Verdict, ch.Detail = topology.Refused, fmt.Sprintf("it was written with the codecs %q of key, sub-key and values, the pipeline has %q; upgrade its values by codec.Migrate, or give the step a new name", w.codecs, now)
-			case len(now) > len(w.codecs):
-				ch.Verdict, ch.Detail = topology.Migrated, fmt.Sprintf("values of %q are upgraded to %q when they are read", w.codecs[len(w.codecs)-1], st.ValueCodec)
-			}
-			return ch
-		}
-	}
-	if slices.Contains(c.own.Dropped, name) || slices.Contains(c.own.Dropped, step) {
+	st, sub := c.own.Store(name)
+	now := st.Codecs()
+	switch {
+	case sub == nil && c.own.Drops(name):
 		ch.Verdict, ch.Detail = topology.Dropped, "its state, which a later release of this life has added, goes"
-		return ch
+	case sub == nil:
+		ch.Verdict, ch.Detail = topology.Refused, fmt.Sprintf("a later release of this life has added it, and it has no step in the new pipeline; keep the step's name, or give its state up with Drop(%q)", name)
+	case sub.ID != w.sub:
+		ch.Verdict, ch.Detail = topology.Refused, fmt.Sprintf("it moved from sub-topology %d to %d; declare sources and repartitions in the order they had, new ones last", w.sub, sub.ID)
+	case !extends(w.codecs, now):
+		ch.Verdict, ch.Detail = topology.Refused, fmt.Sprintf("it was written with the codecs %q of key, sub-key and values, the pipeline has %q; upgrade its values by codec.Migrate, or give the step a new name", w.codecs, now)
+	case len(now) > len(w.codecs):
+		ch.Verdict, ch.Detail = topology.Migrated, fmt.Sprintf("values of %q are upgraded to %q when they are read", w.codecs[len(w.codecs)-1], st.ValueCodec)
 	}
-	ch.Verdict, ch.Detail = topology.Refused, fmt.Sprintf("a later release of this life has added it, and it has no step in the new pipeline; keep the step's name, or give its state up with Drop(%q)", name)
 	return ch
 }

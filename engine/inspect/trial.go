@@ -121,19 +121,15 @@ func (t *trials) open(name string) (*tried, error) {
 	if t.c.own == nil {
 		return nil, errors.New("try the codecs of a pipeline: this binary has none")
 	}
-	for _, sub := range t.c.own.SubTopologies {
-		for _, st := range sub.Stores {
-			if st.Name != name || !slices.ContainsFunc(t.c.manifests, func(m checkpoint.Manifest) bool { return hasStore(&m, name) }) {
-				continue
-			}
-			s := &tried{Trial: Trial{Store: name}, trial: &trial{}}
-			s.store = newStore(st, true, nil, views{t.c.own.Views, s.trial})
-			s.store.sub = sub.ID
-			t.stores[name] = s
-			return s, nil
-		}
+	st, sub := t.c.own.Store(name)
+	if sub == nil || !slices.ContainsFunc(t.c.manifests, func(m checkpoint.Manifest) bool { return hasStore(&m, name) }) {
+		return nil, nil
 	}
-	return nil, nil
+	s := &tried{Trial: Trial{Store: name}, trial: &trial{}}
+	s.store = newStore(st, true, nil, views{t.c.own.Views, s.trial})
+	s.store.sub = sub.ID
+	t.stores[name] = s
+	return s, nil
 }
 
 // choose finds the tasks to read for stores of one sub-topology.

@@ -46,7 +46,7 @@ type converted[T, U any] struct {
 func (c converted[T, U]) ID() string                             { return c.codec.ID() }
 func (c converted[T, U]) Err() error                             { return Err(c.codec) }
 func (c converted[T, U]) Append(dst []byte, v T) ([]byte, error) { return c.codec.Append(dst, c.to(v)) }
-func (c converted[T, U]) width() int                             { return widthOf(c.codec) }
+func (c converted[T, U]) width() int                             { return Width(c.codec) }
 
 func (c converted[T, U]) Decode(src []byte) (T, error) {
 	u, err := c.codec.Decode(src)

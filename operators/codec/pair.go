@@ -19,11 +19,11 @@ type Pair[A, B any] struct {
 // codec have one length, as numbers have, it takes no bytes more than the parts do; else two more, and one more for
 // each zero byte of the first part. A part that has null loses it: null is read as empty.
 func PairOf[A, B any](first Codec[A], second Codec[B]) Codec[Pair[A, B]] {
-	return pairCodec[A, B]{id: fmt.Sprintf("pair(%s,%s)", first.ID(), second.ID()), first: first, second: second, split: widthOf(first)}
+	return pairCodec[A, B]{id: fmt.Sprintf("pair(%s,%s)", first.ID(), second.ID()), first: first, second: second, split: Width(first)}
 }
 
-// widthOf returns the length of all values of a codec, 0 if there is no such length.
-func widthOf[T any](c Codec[T]) int {
+// Width returns the length in bytes that all values of a codec have, 0 if there is no such length.
+func Width[T any](c Codec[T]) int {
 	if fixed, ok := c.(interface{ width() int }); ok {
 		return fixed.width()
 	}
@@ -53,7 +53,7 @@ func (c pairCodec[A, B]) ID() string { return c.id }
 func (c pairCodec[A, B]) Err() error { return errors.Join(Err(c.first), Err(c.second)) }
 
 func (c pairCodec[A, B]) width() int {
-	if second := widthOf(c.second); c.split > 0 && second > 0 {
+	if second := Width(c.second); c.split > 0 && second > 0 {
 		return c.split + second
 	}
 	return 0

@@ -58,6 +58,22 @@ func TestFixedFirstPartAddsNoBytesToAPair(t *testing.T) {
 	}
 }
 
+func TestWidthIsTheLengthThatAllValuesHave(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ got, want int }{
+		"number":               {codec.Width(codec.Int32), 4},
+		"converted":            {codec.Width(codec.Int), 8},
+		"text":                 {codec.Width(codec.String), 0},
+		"pair":                 {codec.Width(codec.PairOf(codec.Time, codec.Bool)), 12 + 1},
+		"pair with a text":     {codec.Width(codec.PairOf(codec.Int64, codec.String)), 0},
+		"text before a number": {codec.Width(baskets), 0},
+	} {
+		if c.got != c.want {
+			t.Errorf("%s: %d, expected %d", name, c.got, c.want)
+		}
+	}
+}
+
 func FuzzPairsOrderAsTheirBytes(f *testing.F) {
 	f.Add("a", int64(1), "a\x00", int64(-1))
 	f.Add("", int64(0), "\x00", int64(0))

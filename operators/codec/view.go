@@ -30,45 +30,34 @@ type jsonForm[T any] interface {
 // AppendJSON(dst []byte, v T) ([]byte, error) and DecodeJSON(src []byte) (T, error). Keys and values that JSON cannot
 // hold give an error when they are viewed. It is meant for build time.
 func Views[T any](c Codec[T]) map[string]View {
-	encode := func(text []byte) ([]byte, error) {
-		v, err := fromJSON(c, text)
-		if err != nil {
-			return nil, err
-		}
-		return c.Append(nil, v)
-	}
 	kept := Stored(c)
-	checkStored := func(src []byte) error {
-		_, err := kept.Decode(src)
-		return err
-	}
-	views := map[string]View{c.ID(): {
-		JSON: func(src []byte) ([]byte, error) {
-			v, err := c.Decode(src)
-			return toJSON(c, v, err)
-		},
-		Encode: encode,
-		Check: func(src []byte) error {
-			_, err := c.Decode(src)
-			return err
-		},
-		CheckStored: checkStored,
-	}}
-	for version, id := range Former(c) {
-		if _, taken := views[id]; taken {
-			continue
-		}
-		views[id] = View{
+	view := func(decode func([]byte) (T, error)) View {
+		return View{
 			JSON: func(src []byte) ([]byte, error) {
-				v, err := decodeVersion(c, version, src)
+				v, err := decode(src)
 				return toJSON(c, v, err)
 			},
-			Encode: encode,
+			Encode: func(text []byte) ([]byte, error) {
+				v, err := fromJSON(c, text)
+				if err != nil {
+					return nil, err
+				}
+				return c.Append(nil, v)
+			},
 			Check: func(src []byte) error {
-				_, err := decodeVersion(c, version, src)
+				_, err := decode(src)
 				return err
 			},
-			CheckStored: checkStored,
+			CheckStored: func(src []byte) error {
+				_, err := kept.Decode(src)
+				return err
+			},
+		}
+	}
+	views := map[string]View{c.ID(): view(c.Decode)}
+	for version, id := range Former(c) {
+		if _, taken := views[id]; !taken {
+			views[id] = view(func(src []byte) (T, error) { return decodeVersion(c, version, src) })
 		}
 	}
 	return views

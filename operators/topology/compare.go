@@ -100,7 +100,7 @@ func (c *comparison) repartitions() {
 	for name, src := range was {
 		now, ok := is[name]
 		switch errs := c.new.acceptsRepartition(src); {
-		case !ok && c.new.drops(name):
+		case !ok && c.new.Drops(name):
 			c.add(PartRepartition, name, Dropped, "what is in flight in it is lost")
 		case len(errs) > 0:
 			c.add(PartRepartition, name, Refused, errors.Join(errs...).Error())
@@ -138,7 +138,7 @@ func (c *comparison) stores() {
 	}
 	for i := range c.new.SubTopologies {
 		for _, is := range c.new.SubTopologies[i].Stores {
-			if _, had := c.old.store(is.Name); had == nil {
+			if _, had := c.old.Store(is.Name); had == nil {
 				c.add(PartStore, is.Name, New, "it begins empty")
 			}
 		}
@@ -146,10 +146,10 @@ func (c *comparison) stores() {
 }
 
 func (c *comparison) store(sub *SubTopology, was Store) {
-	is, now := c.new.store(was.Name)
+	is, now := c.new.Store(was.Name)
 	errs := c.new.accepts(sub.ID, was)
 	switch {
-	case now == nil && c.new.drops(was.Name):
+	case now == nil && c.new.Drops(was.Name):
 		c.add(PartStore, was.Name, Dropped, fmt.Sprintf("its state, of kind %s, goes", was.Kind))
 	case len(errs) > 0:
 		c.add(PartStore, was.Name, Refused, errors.Join(errs...).Error())

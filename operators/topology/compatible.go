@@ -107,12 +107,12 @@ func Compatible(old, new *Topology) error {
 	for i := range old.SubTopologies {
 		sub := &old.SubTopologies[i]
 		for _, src := range sub.Sources {
-			if src.Internal && !new.drops(src.Topic) {
+			if src.Internal && !new.Drops(src.Topic) {
 				errs = append(errs, new.acceptsRepartition(src)...)
 			}
 		}
 		for _, st := range sub.Stores {
-			if !new.drops(st.Name) {
+			if !new.Drops(st.Name) {
 				errs = append(errs, new.accepts(sub.ID, st)...)
 			}
 		}
@@ -123,14 +123,15 @@ func Compatible(old, new *Topology) error {
 	return fmt.Errorf("%w:\n%w", ErrIncompatible, errors.Join(errs...))
 }
 
-// drops says whether a name, or the step that a state's name begins with, is dropped.
-func (t *Topology) drops(name string) bool {
+// Drops says whether the pipeline no longer wants the store or repartition topic of a name: Dropped has it, or the step
+// that the name begins with.
+func (t *Topology) Drops(name string) bool {
 	step, _, _ := strings.Cut(name, ".")
 	return slices.Contains(t.Dropped, name) || slices.Contains(t.Dropped, step)
 }
 
 func (t *Topology) accepts(subTopology int32, was Store) []error {
-	is, sub := t.store(was.Name)
+	is, sub := t.Store(was.Name)
 	if sub == nil {
 		return []error{Finding(was.Name, fmt.Sprintf("the %s store of this name has no step in the new pipeline", was.Kind),
 			fmt.Sprintf("keep the step's name, or give its state up with Drop(%q)", was.Name))}
@@ -174,7 +175,8 @@ func (t *Topology) acceptsRepartition(was Source) []error {
 		fmt.Sprintf("keep the step's name, or give its records up with Drop(%q)", was.Topic))}
 }
 
-func (t *Topology) store(name string) (Store, *SubTopology) {
+// Store finds a store by its name, and the sub-topology that has it: nil if none has.
+func (t *Topology) Store(name string) (Store, *SubTopology) {
 	for i := range t.SubTopologies {
 		for _, st := range t.SubTopologies[i].Stores {
 			if st.Name == name {
