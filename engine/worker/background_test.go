@@ -82,6 +82,20 @@ func (r *rig) until(what string, done func() bool) {
 	}
 }
 
+// emitted waits until a topic has n committed records.
+func (r *rig) emitted(topic string, n int) {
+	r.t.Helper()
+	r.until("all results are committed", func() bool {
+		ends, err := r.admin().ListCommittedOffsets(context.Background(), topic)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		offsets := 0
+		ends.Each(func(o kadm.ListedOffset) { offsets += int(o.Offset) })
+		return offsets >= n && len(r.records(topic)) >= n // offsets count markers, too
+	})
+}
+
 func (r *rig) admin() *kadm.Client { return kadm.NewClient(r.cl) }
 
 // committed returns what the application has committed for the partitions of topic.
