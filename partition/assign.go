@@ -26,8 +26,11 @@ type Member struct {
 	// SubTopologies are those of which the member can run tasks. Nil means all, empty means none: while a new
 	// version is rolled out, not every member knows every sub-topology.
 	SubTopologies []int32
-	// Held lists the tasks whose state the member has on its disk, running or not.
+	// Held lists the tasks whose state the member has on its disk, running or not, or is about to have.
 	Held []HeldTask
+	// Leaving says that the member is about to end. It runs what it owns until another member can, and is given
+	// nothing; if all members that could run a task are leaving, none counts as leaving for it.
+	Leaving bool
 	// Owned lists the tasks that the member runs now. If two members own a task, the one with the lesser ID counts.
 	Owned []TaskID
 }
@@ -37,9 +40,12 @@ type Member struct {
 type HeldTask struct {
 	Task     TaskID
 	Position int64
+	// Warm says that the state follows the present at a small distance: the member could take the task over at once.
+	Warm bool
 }
 
-// Assign decides which member runs which task. The result has an entry for every member, its tasks sorted by id. It
+// Assign decides which member shall run which task once all state is where it is wanted; [Place] decides who runs it
+// until then. The result has an entry for every member, its tasks sorted by id. It
 // depends on nothing but the arguments, and not on their order. See the package documentation for what it promises.
 //
 // A task that no member can run is in no entry. Owned and held tasks that do not exist are ignored.
@@ -64,6 +70,11 @@ type placement struct {
 	holders  [][]int // by task: who has its state, the furthest first
 	assigned []int   // by task: the outcome so far
 	load     []int   // by member: tasks assigned so far
+
+	// of Place
+	warming []int   // by task: the member that warms up for it
+	standby [][]int // by task
+	moves   []Move
 }
 
 func newPlacement(tasks []Task, members []Member) *placement {
@@ -85,8 +96,8 @@ func newPlacement(tasks []Task, members []Member) *placement {
 		index[task.ID] = t
 	}
 	type holding struct {
-		member   int
-		position int64
+		member int
+		HeldTask
 	}
 	holdings := make([][]holding, len(tasks))
 	for m, member := range members {
@@ -97,19 +108,30 @@ func newPlacement(tasks []Task, members []Member) *placement {
 		}
 		for _, held := range member.Held {
 			if t, ok := index[held.Task]; ok && member.canRun(held.Task.SubTopology) {
-				holdings[t] = append(holdings[t], holding{m, held.Position})
+				holdings[t] = append(holdings[t], holding{m, held})
 			}
 		}
 	}
 	for t, hs := range holdings {
 		slices.SortFunc(hs, func(a, b holding) int {
-			return cmp.Or(cmp.Compare(b.position, a.position), cmp.Compare(a.member, b.member))
+			return cmp.Or(a.compare(b.HeldTask), cmp.Compare(a.member, b.member))
 		})
 		for _, h := range hs {
 			p.holders[t] = append(p.holders[t], h.member)
 		}
 	}
 	return p
+}
+
+// compare orders by nearness to the present, the nearest first.
+func (h HeldTask) compare(other HeldTask) int {
+	if h.Warm != other.Warm {
+		if h.Warm {
+			return -1
+		}
+		return 1
+	}
+	return cmp.Compare(other.Position, h.Position)
 }
 
 func (m Member) canRun(sub int32) bool {
