@@ -27,6 +27,10 @@ func (o *lifeOptions) addTo(cmd *cobra.Command) {
 	f.BoolVar(&o.dryRun, "dry-run", false, "only check, and print what it would begin with")
 }
 
+func (o *lifeOptions) outputs() checkpoint.Outputs {
+	return checkpoint.Outputs{Prefix: o.prefix, Muted: o.mute}
+}
+
 // check is for commands that begin another application.
 func (o *lifeOptions) check(app string) error {
 	switch {
@@ -56,14 +60,14 @@ func (p *program) forkCommand() *cobra.Command {
 		Example: p.example("fork --from latest --as try --prefix try.", "fork --from before-release --as try --mute --dry-run"),
 		Args:    args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			own, b, err := p.fork(cmd, o)
+			cfg, wo, err := p.forkOptions(cmd, o, "")
 			if err != nil {
 				return err
 			}
-			if err := printBeginning(cmd, b, o.dryRun); err != nil || o.dryRun {
+			if err := begin(cmd, cfg, wo, worker.Life{Outputs: o.outputs()}, o); err != nil || o.dryRun {
 				return err
 			}
-			say(cmd, "start its workers with: %s run --app-id %s", p.name, own.AppID)
+			say(cmd, "start its workers with: %s run --app-id %s", p.name, o.as)
 			return nil
 		},
 	}
@@ -71,36 +75,35 @@ func (p *program) forkCommand() *cobra.Command {
 	return withSettings(withTimeout(withOutput(cmd, "table", "json"), 0), false)
 }
 
-// fork begins the application that the options name, and returns its configuration.
-func (p *program) fork(cmd *cobra.Command, o lifeOptions) (*config.Config, worker.Beginning, error) {
+// forkOptions returns the configuration of the application, and the worker options of the one that is to be forked from it.
+func (p *program) forkOptions(cmd *cobra.Command, o lifeOptions, until string) (*config.Config, worker.Options, error) {
 	cfg, err := p.application(cmd)
 	if err != nil {
-		return nil, worker.Beginning{}, err
+		return nil, worker.Options{}, err
 	}
 	if err := o.check(cfg.AppID); err != nil {
-		return nil, worker.Beginning{}, err
+		return nil, worker.Options{}, err
 	}
 	own := *cfg
 	own.AppID = o.as
-	life := worker.Life{Outputs: checkpoint.Outputs{Prefix: o.prefix, Muted: o.mute}}
-	b, err := p.begin(cmd, cfg, &own, life, o)
-	return &own, b, err
+	wo, err := p.workerOptions(cmd, &own, until)
+	return cfg, wo, err
 }
 
-// begin begins a life of the application of own from a checkpoint of that of cfg.
-func (p *program) begin(cmd *cobra.Command, cfg, own *config.Config, life worker.Life, o lifeOptions) (worker.Beginning, error) {
+// begin begins a life of the application of the worker options from a checkpoint of that of cfg, and prints it.
+func begin(cmd *cobra.Command, cfg *config.Config, wo worker.Options, life worker.Life, o lifeOptions) error {
 	a, err := openArchive(cmd.Context(), cfg)
 	if err != nil {
-		return worker.Beginning{}, err
+		return err
 	}
 	if life.From, err = a.cut(cmd.Context(), o.from); err != nil {
-		return worker.Beginning{}, err
+		return err
 	}
-	wo, err := p.workerOptions(cmd, own, "")
+	b, err := worker.Begin(cmd.Context(), wo, life, o.dryRun)
 	if err != nil {
-		return worker.Beginning{}, err
+		return err
 	}
-	return worker.Begin(cmd.Context(), wo, life, o.dryRun)
+	return printBeginning(cmd, b, o.dryRun)
 }
 
 func (p *program) rollbackCommand() *cobra.Command {
@@ -127,11 +130,11 @@ func (p *program) rollbackCommand() *cobra.Command {
 			case !dryRun && yes != cfg.AppID:
 				return failf(exitPrecondition, "rollback sets application %s back and has it write outputs again: say --yes %s, or look first with --dry-run", cfg.AppID, cfg.AppID)
 			}
-			b, err := p.begin(cmd, cfg, cfg, worker.Life{Rollback: true}, lifeOptions{from: to, dryRun: dryRun})
+			wo, err := p.workerOptions(cmd, cfg, "")
 			if err != nil {
 				return err
 			}
-			return printBeginning(cmd, b, dryRun)
+			return begin(cmd, cfg, wo, worker.Life{Rollback: true}, lifeOptions{from: to, dryRun: dryRun})
 		},
 	}
 	cmd.Flags().StringVar(&to, "to", "", cutHelp)
@@ -171,17 +174,17 @@ func (p *program) rescaleCommand() *cobra.Command {
 				if err := o.check(cfg.AppID); err != nil {
 					return err
 				}
-				own.AppID, life.Outputs = o.as, checkpoint.Outputs{Prefix: o.prefix, Muted: o.mute}
+				own.AppID, life.Outputs = o.as, o.outputs()
 			case !o.dryRun && yes != cfg.AppID:
 				return failf(exitPrecondition, "rescale begins another life of application %s, which writes again what it has written since the checkpoint: say --yes %s, or look first with --dry-run", cfg.AppID, cfg.AppID)
 			default:
 				life.Rollback = true
 			}
-			b, err := p.begin(cmd, cfg, &own, life, o)
+			wo, err := p.workerOptions(cmd, &own, "")
 			if err != nil {
 				return err
 			}
-			return printBeginning(cmd, b, o.dryRun)
+			return begin(cmd, cfg, wo, life, o)
 		},
 	}
 	o.addTo(cmd)

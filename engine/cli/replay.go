@@ -26,23 +26,15 @@ func (p *program) replayCommand() *cobra.Command {
 			"replay --from 12 --as try --mute --break key=alice --break orders/3@1177"),
 		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			t, err := p.topology()
+			cfg, wo, err := p.forkOptions(cmd, o, until)
 			if err != nil {
 				return err
 			}
-			d, err := newDebugger(cmd, t, at)
+			d, err := newDebugger(cmd, wo.Topology, at)
 			if err != nil {
 				return err
 			}
-			own, b, err := p.fork(cmd, o)
-			if err != nil {
-				return err
-			}
-			if err := printBeginning(cmd, b, o.dryRun); err != nil || o.dryRun {
-				return err
-			}
-			wo, err := p.workerOptions(cmd, own, until)
-			if err != nil {
+			if err := begin(cmd, cfg, wo, worker.Life{Outputs: o.outputs()}, o); err != nil || o.dryRun {
 				return err
 			}
 			ctx, quit := context.WithCancel(cmd.Context())
@@ -54,7 +46,7 @@ func (p *program) replayCommand() *cobra.Command {
 			if err := runWorker(ctx, wo); err != nil {
 				return err
 			}
-			say(cmd, "the replay has ended; what it has stored goes by: %s reset --app-id %s --yes %s", p.name, own.AppID, own.AppID)
+			say(cmd, "the replay has ended; what it has stored goes by: %s reset --app-id %s --yes %s", p.name, o.as, o.as)
 			return nil
 		},
 	}
