@@ -12,7 +12,7 @@ type Rules struct {
 	// Standbys is how many members besides its owner keep the state of each stateful task near to the present.
 	Standbys int
 	// WarmUps is how many tasks may be warmed up at a time in the whole group. Those of a leaving owner do not count:
-	// they have its grace time only.
+	// they have its grace time only. 0: no stateful task moves but from an owner that leaves or is gone.
 	WarmUps int
 }
 
@@ -52,6 +52,9 @@ const (
 	Balance
 )
 
+// MoveReasons is how many reasons there are.
+const MoveReasons = len(moveReasons)
+
 var moveReasons = [...]string{"no owner", "owner leaves", "owner cannot run it", "balance"}
 
 // String gives the words that logs and the API use.
@@ -68,6 +71,9 @@ const (
 	// Moving: the task is given up now, or taken up if nobody has it.
 	Moving
 )
+
+// MoveStates is how many states there are.
+const MoveStates = len(moveStates)
 
 var moveStates = [...]string{"waiting", "warming up", "moving"}
 
@@ -140,16 +146,19 @@ func (p *placement) settle(rules Rules) {
 		}
 	}
 	slices.SortStableFunc(cold, func(a, b int) int { return p.held(a, p.warming[a]).compare(p.held(b, p.warming[b])) })
+	limit := rules.WarmUps
 	for _, t := range cold {
 		leaves := p.members[p.assigned[t]].Leaving
 		switch {
-		case leaves || rules.WarmUps > 0:
+		case leaves:
 			p.move(t, p.assigned[t], p.warming[t], Warming)
-			if !leaves {
-				rules.WarmUps--
-			}
+		case limit > 0:
+			p.move(t, p.assigned[t], p.warming[t], Warming)
+			limit--
 		default:
-			p.move(t, p.assigned[t], p.warming[t], Waiting)
+			if rules.WarmUps > 0 {
+				p.move(t, p.assigned[t], p.warming[t], Waiting)
+			}
 			p.warming[t] = nobody
 		}
 	}

@@ -20,11 +20,17 @@ type Config struct {
 	Guarantee Guarantee
 	Lanes     int // 0: GOMAXPROCS
 
-	Brokers          []string
-	ClientID         string
-	SessionTimeout   time.Duration
-	RebalanceTimeout time.Duration
-	RequestTimeout   time.Duration
+	Brokers           []string
+	ClientID          string
+	SessionTimeout    time.Duration
+	HeartbeatInterval time.Duration
+	RebalanceTimeout  time.Duration
+	RequestTimeout    time.Duration
+
+	StandbyReplicas int
+	WarmUps         int
+	WorkerZone      string
+	WorkerEndpoint  string
 
 	TLS              bool
 	TLSCAFile        string
@@ -53,6 +59,7 @@ type Config struct {
 	ChangelogMaxRecordBytes int64
 
 	StateDir           string
+	StateKeptFor       time.Duration
 	Memory             int64 // bytes; 0: from the limit of the process, see MemoryBudget
 	StoreURL           string
 	StoreKeysFile      string

@@ -49,6 +49,7 @@ func Settings() []Setting {
 	}{
 		{"Application", applicationSettings()},
 		{"Kafka connection", connectionSettings()},
+		{"Placement", placementSettings()},
 		{"Commits", commitSettings()},
 		{"Fetching and producing", transferSettings()},
 		{"Internal topics", topicSettings()},
@@ -85,6 +86,8 @@ func connectionSettings() []Setting {
 			bind: func(c *Config) pflag.Value { return (*textValue)(&c.ClientID) }},
 		{Name: "session.timeout", Default: "10s", Doc: "A worker that the brokers have not heard from for this long is taken for dead and its tasks are given to others. Lower: faster failover; below 6s the brokers' group.min.session.timeout.ms has to be lowered too.",
 			bind: func(c *Config) pflag.Value { return (*durationValue)(&c.SessionTimeout) }},
+		{Name: "heartbeat.interval", Default: "300ms", Doc: "How often a worker tells the brokers that it is alive. The answer tells it of a rebalance: a task that moves waits for the slowest to hear of it. Never more seldom than four times in session.timeout.",
+			bind: func(c *Config) pflag.Value { return (*durationValue)(&c.HeartbeatInterval) }},
 		{Name: "rebalance.timeout", Default: "60s", Doc: "How long a worker has to give up tasks that go to another worker.",
 			bind: func(c *Config) pflag.Value { return (*durationValue)(&c.RebalanceTimeout) }},
 		{Name: "request.timeout", Default: "30s", Doc: "How long one request to a broker may be retried before it counts as failed.",
@@ -107,6 +110,19 @@ func connectionSettings() []Setting {
 			bind: func(c *Config) pflag.Value { return (*textValue)(&c.SASLUser) }},
 		{Name: "sasl.password-file", Doc: "File that holds the password for SASL. Read anew for each connection; a line break at its end is ignored. There is no setting that takes the password itself, so that it cannot end up in a process list or a log.",
 			bind: func(c *Config) pflag.Value { return (*textValue)(&c.SASLPasswordFile) }},
+	}
+}
+
+func placementSettings() []Setting {
+	return []Setting{
+		{Name: "standby.replicas", Default: "0", Doc: "How many workers besides its owner keep the state of each stateful task near to the present: one of them takes the task over at once when its owner dies, and they answer queries meanwhile. Each costs the disk and the changelog traffic of its state.",
+			bind: func(c *Config) pflag.Value { return (*intValue)(&c.StandbyReplicas) }},
+		{Name: "warmups", Default: "4", Doc: "How many tasks may be warmed up at a time, in the whole application, to balance the load: a worker that is to get a stateful task first brings its state near to the present, while the task's owner goes on. Those of a worker that is about to end do not count. 0: tasks move only when their owner ends.",
+			bind: func(c *Config) pflag.Value { return (*intValue)(&c.WarmUps) }},
+		{Name: "worker.zone", Doc: "Failure domain of this worker, as a zone of the cloud or a rack. Standbys are kept in other zones than the owner where that is possible.",
+			bind: func(c *Config) pflag.Value { return (*textValue)(&c.WorkerZone) }},
+		{Name: "worker.endpoint", Doc: "URL at which other workers reach this one's HTTP API, as http://10.1.2.3:8080. Empty: that of http.address, which others on this machine can reach. \"none\": they are told none.",
+			bind: func(c *Config) pflag.Value { return (*textValue)(&c.WorkerEndpoint) }},
 	}
 }
 
@@ -159,6 +175,8 @@ func stateSettings() []Setting {
 	return []Setting{
 		{Name: "state.dir", Default: "streamd-state", Doc: "Folder for local state. It is a cache: deleting it while the worker is down costs time, not data. One process at a time.",
 			bind: func(c *Config) pflag.Value { return (*textValue)(&c.StateDir) }},
+		{Name: "state.kept-for", Default: "10m", Doc: "How long the state of a task that has moved to another worker stays on this disk, in case it comes back.",
+			bind: func(c *Config) pflag.Value { return (*durationValue)(&c.StateKeptFor) }},
 		{Name: "memory", Default: "0", Doc: "Memory that the process should keep to. 0: 80 % of the cgroup's limit, or half of the machine's memory where there is no limit.",
 			bind: func(c *Config) pflag.Value { return (*sizeValue)(&c.Memory) }},
 		{Name: "store.url", Doc: "Object store for checkpoints: file:///folder, s3://bucket/prefix?endpoint=…&region=…, gs://bucket/prefix, azblob://container/prefix?account=…, or mem://name (tests). Credentials come from the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, for example) or from the workload's identity, never from the URL. Empty: no checkpoints; recovery then replays whole changelogs, which grow without bound, and replay is not possible.",

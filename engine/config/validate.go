@@ -75,6 +75,7 @@ func (c *Config) Validate() error {
 	v.application()
 	v.connection()
 	v.security()
+	v.placement()
 	v.commits()
 	v.transfer()
 	v.state()
@@ -146,9 +147,25 @@ func (v *validator) connection() {
 		}
 	}
 	v.atLeast("session.timeout", c.SessionTimeout, 100*time.Millisecond)
+	v.atLeast("heartbeat.interval", c.HeartbeatInterval, 10*time.Millisecond)
 	v.atLeast("rebalance.timeout", c.RebalanceTimeout, time.Second)
 	v.atLeast("request.timeout", c.RequestTimeout, time.Second)
 }
+
+func (v *validator) placement() {
+	c := v.c
+	v.number("standby.replicas", int64(c.StandbyReplicas), 0, 100)
+	v.number("warmups", int64(c.WarmUps), 0, 1000)
+	if c.WorkerEndpoint == "" || c.WorkerEndpoint == NoEndpoint {
+		return
+	}
+	if u, err := url.Parse(c.WorkerEndpoint); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.Path != "" || u.RawQuery != "" || u.User != nil {
+		v.bad("worker.endpoint", "%q is not the address of an HTTP API: write it as http://10.1.2.3:8080", c.WorkerEndpoint)
+	}
+}
+
+// NoEndpoint as worker.endpoint says that other workers are told none.
+const NoEndpoint = "none"
 
 func hostPort(s string) error {
 	host, port, err := net.SplitHostPort(s)

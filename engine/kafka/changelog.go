@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -72,6 +73,27 @@ func ReadChangelog(ctx context.Context, cfg *config.Config, part ChangelogRange,
 	return readFrom(ctx, cfg, part.Partition, part.From, func(b *Batch) (done bool, err error) {
 		err = r.take(b.records)
 		return r.done, err
+	})
+}
+
+// ChangelogFollower takes what [FollowChangelog] reads.
+type ChangelogFollower interface {
+	// Apply takes a commit. Its slices are the follower's own.
+	Apply(Commit) error
+	// Reached tells after each fetch which offset is read next and where the committed records ended then.
+	Reached(next, end int64)
+}
+
+// FollowChangelog reads the committed records of a changelog from an offset on until ctx ends, as they come. It returns
+// the cause of that end, or an error of the log or of the follower.
+func FollowChangelog(ctx context.Context, cfg *config.Config, tp partition.TopicPartition, from int64, f ChangelogFollower) error {
+	r := changelogReader{tp: tp, to: math.MaxInt64, apply: f.Apply, atLeastOnce: cfg.Guarantee == config.AtLeastOnce}
+	return readFrom(ctx, cfg, tp, from, func(b *Batch) (done bool, err error) {
+		if err := r.take(b.records); err != nil {
+			return true, err
+		}
+		f.Reached(b.Last()+1, b.StableEnd)
+		return false, nil
 	})
 }
 

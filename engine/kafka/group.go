@@ -68,7 +68,7 @@ func Join(opts GroupOptions) (*Group, error) {
 		kgo.Balancers(opts.Balancer),
 		kgo.DisableAutoCommit(),
 		kgo.SessionTimeout(cfg.SessionTimeout),
-		kgo.HeartbeatInterval(heartbeat(cfg.SessionTimeout)),
+		kgo.HeartbeatInterval(min(cfg.HeartbeatInterval, cfg.SessionTimeout/4)),
 		kgo.RebalanceTimeout(cfg.RebalanceTimeout),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.FetchMaxBytes(1), kgo.FetchMaxPartitionBytes(1),
@@ -85,17 +85,12 @@ func Join(opts GroupOptions) (*Group, error) {
 	return g, nil
 }
 
-// heartbeat leaves room for two lost heartbeats within a session.
-func heartbeat(session time.Duration) time.Duration {
-	return min(3*time.Second, max(session/4, 50*time.Millisecond))
-}
-
 // assigned runs in the client's goroutine at the end of each rebalance, whether or not it brought anything.
 func (g *Group) assigned(_ context.Context, cl *kgo.Client, added map[string][]int32) {
 	id, generation := cl.GroupMetadata()
 	tasks := g.opts.Tasks(added)
 	slices.SortFunc(tasks, partition.TaskID.Compare)
-	g.send(core.Assigned{MemberID: id, Generation: generation, Added: tasks, Live: g.opts.Balancer.Live()})
+	g.send(core.Assigned{MemberID: id, Generation: generation, Added: tasks, Live: g.opts.Balancer.Table().Live()})
 }
 
 func (g *Group) revoked(_ context.Context, cl *kgo.Client, lost map[string][]int32) {

@@ -36,7 +36,7 @@ func (r *rig) start(p *stream.Pipeline, i int, edit func(*worker.Options)) *back
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	log := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), &r.logs, zap.DebugLevel))
+	log := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), &r.logs, zap.DebugLevel)).With(zap.Int("worker", i))
 	o := worker.Options{Config: r.config(p.Name(), i), Topology: topology, Logger: log}
 	if edit != nil {
 		edit(&o)

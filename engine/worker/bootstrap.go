@@ -42,7 +42,7 @@ func (w *Worker) bootstrap(ctx context.Context) error {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(w.resources.Shares().GoHeapLimit)
 	}
-	return nil
+	return w.findUnused()
 }
 
 // connect opens the codecs of the pipeline and connects to the cluster.

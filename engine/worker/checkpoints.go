@@ -306,6 +306,11 @@ func (w *Worker) checkpointed(d published) {
 func (w *Worker) housekeep() {
 	w.status.publish()
 	w.noteRound()
+	w.publishHeld()
+	w.reconcileFollowers()
+	w.askForWarm()
+	w.handedOver()
+	w.deleteUnused()
 	// One worker completes rounds and collects what no checkpoint needs any more: the owner of the first task, as long as it
 	// owns it.
 	w.completes.Store(w.machine.Running(w.first))

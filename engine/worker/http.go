@@ -10,10 +10,16 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"runtime/debug"
+	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/zap"
+
+	"github.com/streamd/streamd/engine/config"
+	"github.com/streamd/streamd/partition"
 )
 
 // stalled is how long the loop may stand still before /livez says so: the loop waits for transactions, and a
@@ -48,6 +54,9 @@ func (w *Worker) serve() (func(), error) {
 		}
 		s := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, MaxHeaderBytes: 16 << 10}
 		servers = append(servers, s)
+		if setting == "http.address" {
+			w.endpoint = w.advertised(l.Addr())
+		}
 		w.listener.log.Info("listening", zap.String("what", what), zap.Stringer("address", l.Addr()))
 		w.routines.Go(func() {
 			if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -66,6 +75,45 @@ func (w *Worker) serve() (func(), error) {
 	return closeAll, nil
 }
 
+// advertised is the URL at which other workers reach an address that this one listens at.
+func (w *Worker) advertised(addr net.Addr) string {
+	switch w.cfg.WorkerEndpoint {
+	case "":
+	case config.NoEndpoint:
+		return ""
+	default:
+		return w.cfg.WorkerEndpoint
+	}
+	at := addr.(*net.TCPAddr)
+	host := at.IP.String()
+	if at.IP.IsUnspecified() {
+		host = ownAddress()
+	}
+	return "http://" + net.JoinHostPort(host, strconv.Itoa(at.Port))
+}
+
+// ownAddress is an address of this machine that others can reach, if it has one.
+func ownAddress() string {
+	addrs, err := net.InterfaceAddrs()
+	if err == nil {
+		for _, a := range addrs {
+			if n, ok := a.(*net.IPNet); ok && n.IP.IsGlobalUnicast() {
+				return n.IP.String()
+			}
+		}
+	}
+	return "127.0.0.1"
+}
+
+// version is that of the program.
+var version = sync.OnceValue(func() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	return info.Main.Version
+})
+
 func loopback(addr string) bool {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -78,7 +126,8 @@ func loopback(addr string) bool {
 // handler serves health, metrics and status.
 //
 //	/livez   200 while the loop turns; 503 when it has stood still for longer than a transaction may take
-//	/readyz  200 when the worker has joined the group and none of its tasks is restoring; a worker without tasks is ready
+//	/readyz  200 when the worker has joined the group, none of its tasks is restoring, and it has all tasks that are to
+//	         move to it: Kubernetes stops another one only then. A worker without tasks is ready.
 //	/metrics Prometheus
 //	/api/v1/status  what the worker is doing, as JSON
 func (w *Worker) handler() http.Handler {
@@ -100,6 +149,12 @@ func (w *Worker) handler() http.Handler {
 		for _, t := range snap.Tasks {
 			if t.State != "running" {
 				http.Error(rw, "task "+t.Task+" is "+t.State, http.StatusServiceUnavailable)
+				return
+			}
+		}
+		for _, mv := range snap.Moves {
+			if mv.ToSelf && mv.State != partition.Moving.String() {
+				http.Error(rw, "task "+mv.Task+" is to move here: "+mv.State, http.StatusServiceUnavailable)
 				return
 			}
 		}

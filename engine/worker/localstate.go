@@ -61,10 +61,10 @@ func (w *Worker) lockState() error {
 	return nil
 }
 
-func (w *Worker) storeOptions(rt *runningTask) statestore.Options {
+func (w *Worker) storeOptions(id partition.TaskID) statestore.Options {
 	return statestore.Options{
-		Dir:       w.stateDir(rt.id),
-		Identity:  statestore.Identity{App: w.names.App, Incarnation: w.names.Incarnation, Task: rt.id},
+		Dir:       w.stateDir(id),
+		Identity:  statestore.Identity{App: w.names.App, Incarnation: w.names.Incarnation, Task: id},
 		Resources: w.resources,
 	}
 }
@@ -78,13 +78,13 @@ func (w *Worker) openLocal(rt *runningTask) error {
 			return fmt.Errorf("put the downloaded state of task %v in place: %w", rt.id, err)
 		}
 	}
-	db, err := statestore.Open(w.storeOptions(rt))
+	db, err := statestore.Open(w.storeOptions(rt.id))
 	if errors.Is(err, statestore.ErrCorrupt) {
 		w.listener.localDiscarded(rt.id, err)
 		if err := statestore.Destroy(dir); err != nil {
 			return err
 		}
-		db, err = statestore.Open(w.storeOptions(rt))
+		db, err = statestore.Open(w.storeOptions(rt.id))
 	}
 	if err != nil {
 		return err
@@ -128,7 +128,7 @@ func (w *Worker) download(ctx context.Context, rt *runningTask, m checkpoint.Man
 // topics that this life does not have. It is on the disk before the state is put in place, since a worker that is killed
 // would find these names there again.
 func (w *Worker) transplant(rt *runningTask, dir string) error {
-	o := w.storeOptions(rt)
+	o := w.storeOptions(rt.id)
 	o.Dir = dir
 	db, err := statestore.Open(o)
 	if err != nil {

@@ -73,7 +73,7 @@ func (w *Worker) loop(ctx context.Context) error {
 			w.tick()
 		case <-stop:
 			stop = nil
-			w.stop()
+			w.handOver()
 		case <-late:
 			w.leaveUnsaved()
 		}
@@ -179,6 +179,9 @@ func (w *Worker) member(ev kafka.MembershipEvent) {
 		w.listener.lost(e.Tasks)
 	}
 	w.step(ev.Event)
+	if _, ok := ev.Event.(core.Assigned); ok {
+		w.placed()
+	}
 }
 
 // anchorWait is how long restored tasks wait for others, so that one commit anchors them all: long against a restore

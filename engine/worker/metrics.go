@@ -3,9 +3,12 @@
 package worker
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/streamd/streamd/partition"
 )
 
 // metrics are the worker's Prometheus metrics. Counters are written by the loop; gauges are read at a scrape from
@@ -74,12 +77,15 @@ var (
 	descAge        = prometheus.NewDesc("streamd_checkpoint_age_seconds", "Age of the newest stored checkpoint, by task.", []string{"task"}, nil)
 	descRound      = prometheus.NewDesc("streamd_checkpoint_round", "Newest stored round, by task.", []string{"task"}, nil)
 	descProgress   = prometheus.NewDesc("streamd_loop_age_seconds", "Time since the loop last turned.", nil, nil)
+	descFollowing  = prometheus.NewDesc("streamd_following_tasks", "Tasks of other workers whose state is kept near to the present here, by whether it is warm.", []string{"warm"}, nil)
+	descFollowLag  = prometheus.NewDesc("streamd_follower_lag_offsets", "Changelog offsets that a followed state is behind, by task.", []string{"task"}, nil)
+	descMoves      = prometheus.NewDesc("streamd_moves", "Tasks that are to move to this worker or are moving, by state.", []string{"state"}, nil)
 	descGeneration = prometheus.NewDesc("streamd_group_generation", "Generation of the group that this worker is in.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (s *scrape) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descTasks, descIn, descOut, descOutBytes, descChangelog, descLag, descAge, descRound, descProgress, descGeneration} {
+	for _, d := range []*prometheus.Desc{descTasks, descIn, descOut, descOutBytes, descChangelog, descLag, descAge, descRound, descProgress, descFollowing, descFollowLag, descMoves, descGeneration} {
 		ch <- d
 	}
 }
@@ -112,6 +118,29 @@ func (s *scrape) Collect(ch chan<- prometheus.Metric) {
 	for state, n := range states {
 		gauge(descTasks, float64(n), state)
 	}
+	s.collectPlacement(snap, gauge)
 	gauge(descProgress, now.Sub(time.Unix(0, s.w.progress.Load())).Seconds())
 	gauge(descGeneration, float64(snap.Generation))
+}
+
+func (s *scrape) collectPlacement(snap Snapshot, gauge func(d *prometheus.Desc, v float64, labels ...string)) {
+	following := map[string]int{"true": 0, "false": 0}
+	for _, f := range snap.Following {
+		following[strconv.FormatBool(f.Warm)]++
+		if f.Lag >= 0 {
+			gauge(descFollowLag, float64(f.Lag), f.Task)
+		}
+	}
+	for warm, n := range following {
+		gauge(descFollowing, float64(n), warm)
+	}
+	moves := map[string]int{partition.Waiting.String(): 0, partition.Warming.String(): 0, partition.Moving.String(): 0}
+	for _, mv := range snap.Moves {
+		if mv.ToSelf {
+			moves[mv.State]++
+		}
+	}
+	for state, n := range moves {
+		gauge(descMoves, float64(n), state)
+	}
 }

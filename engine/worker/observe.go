@@ -3,6 +3,7 @@
 package worker
 
 import (
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -10,6 +11,7 @@ import (
 	"github.com/streamd/streamd/engine/core"
 	"github.com/streamd/streamd/operators"
 	"github.com/streamd/streamd/partition"
+	"github.com/streamd/streamd/partition/groupbalance"
 )
 
 // Log keys. A key means the same thing in every line.
@@ -104,6 +106,30 @@ func (o *observer) started(id partition.TaskID, s restoreStats) {
 	o.m.restoreBytes.Add(float64(s.bytes))
 	o.log.Info("task running", zap.Stringer(keyTask, id), zap.String(keySource, s.source), zap.Int64(keyRound, s.round),
 		zap.Int64(keyBytes, s.bytes), zap.Int64(keyReplayed, s.replayed), zap.Duration(keyDuration, s.took))
+}
+
+func (o *observer) follows(id partition.TaskID, s restoreStats) {
+	o.m.restoreBytes.Add(float64(s.bytes))
+	o.log.Info("following task", zap.Stringer(keyTask, id), zap.String(keySource, s.source), zap.Int64(keyRound, s.round),
+		zap.Int64(keyBytes, s.bytes), zap.Int64(keyReplayed, s.replayed))
+}
+
+// placed tells of moves that were not known before.
+func (o *observer) placed(before, now groupbalance.Table) {
+	for _, mv := range now.Moves {
+		if !slices.Contains(before.Moves, mv) {
+			o.log.Info("task moves", zap.Stringer(keyTask, mv.Task), zap.String("from", mv.From), zap.String("to", mv.To),
+				zap.Stringer("reason", mv.Reason), zap.Stringer("state", mv.State))
+		}
+	}
+}
+
+func (o *observer) handsOver(tasks int) {
+	o.log.Info("asked to end; handing tasks over to other workers", zap.Int(keyTasks, tasks))
+}
+
+func (o *observer) unusedDeleted(id partition.TaskID) {
+	o.log.Info("deleted the state of a task that has moved elsewhere", zap.Stringer(keyTask, id))
 }
 
 func (o *observer) fellBack(id partition.TaskID, round int64, err error) {

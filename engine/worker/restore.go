@@ -36,7 +36,7 @@ const replayTimeout = 2 * time.Minute
 
 // restoreStats says where a task's state came from.
 type restoreStats struct {
-	source   string // nothing, local, checkpoint, changelog
+	source   string // nothing, local, follower, checkpoint, changelog
 	round    int64
 	bytes    int64
 	replayed int64 // commits of the changelog
@@ -88,16 +88,17 @@ func (w *Worker) startFence(live []string) {
 // startRestore brings a task to its committed position, in the background. Until its result comes back the task is
 // in the hands of the restore.
 func (w *Worker) startRestore(e core.Restore) {
-	rt := w.tasks[e.Task]
+	before, rt := w.closing[e.Task], w.tasks[e.Task]
 	if rt == nil {
-		info := w.all[e.Task]
-		rt = &runningTask{id: e.Task, info: info, sub: w.subs[e.Task.SubTopology], inputs: info.Inputs, lags: map[partition.TopicPartition]int64{}}
-		rt.begins = slices.ContainsFunc(rt.sub.Sources, func(src topology.Source) bool { return !src.Internal })
+		if rt, before = w.takeFollower(e.Task); rt == nil {
+			rt, before = w.newTask(e.Task), w.closing[e.Task]
+		}
+		delete(w.unused, e.Task)
 		w.tasks[e.Task] = rt
 	}
 	ctx, cancel := context.WithCancel(w.hard)
 	rt.cancel, rt.restoreDone = cancel, make(chan struct{})
-	before, fence, aborts := w.closing[e.Task], w.fence, w.aborts
+	fence, aborts := w.fence, w.aborts
 	w.routines.Go(func() {
 		defer cancel()
 		began := w.now()
@@ -115,6 +116,13 @@ func (w *Worker) startRestore(e core.Restore) {
 		case <-w.hard.Done():
 		}
 	})
+}
+
+func (w *Worker) newTask(id partition.TaskID) *runningTask {
+	info := w.all[id]
+	rt := &runningTask{id: id, info: info, sub: w.subs[id.SubTopology], inputs: info.Inputs, lags: map[partition.TopicPartition]int64{}}
+	rt.begins = slices.ContainsFunc(rt.sub.Sources, func(src topology.Source) bool { return !src.Internal })
+	return rt
 }
 
 // sourcesOf gives the input of the task with a number for each source of its sub-topology; one without a topic where the
@@ -293,7 +301,7 @@ func (w *Worker) restoreState(ctx context.Context, rt *runningTask, to target) e
 			return err
 		}
 	}
-	rt.restore = restoreStats{source: "local"}
+	rt.restore = restoreStats{source: rt.local()}
 	if have, ok := rt.db.Position(); ok && have.Offset == to.ChangelogOffset && have.Epoch == to.Epoch {
 		return w.checkPosition(have, to.at)
 	}
@@ -315,7 +323,7 @@ func (w *Worker) restoreState(ctx context.Context, rt *runningTask, to target) e
 	}
 	rt.keep(facts.Manifests)
 	for i, step := range plan.Steps {
-		if err = w.follow(ctx, rt, step, facts.Manifests); err == nil {
+		if err = w.comeBy(ctx, rt, step, facts.Manifests); err == nil {
 			err = w.catchUp(ctx, rt, to)
 		}
 		if err == nil {
@@ -327,6 +335,14 @@ func (w *Worker) restoreState(ctx context.Context, rt *runningTask, to target) e
 		w.listener.fellBack(rt.id, step.Round, err)
 	}
 	return err
+}
+
+// local names where the state on this disk comes from.
+func (rt *runningTask) local() string {
+	if rt.followed {
+		return "follower"
+	}
+	return "local"
 }
 
 // fallsBack says whether another way to the state is worth trying after err.
@@ -388,11 +404,11 @@ func (w *Worker) askStore(ctx context.Context, what string, f func() error) erro
 	}
 }
 
-// follow comes by a state as one step of a recovery plan says.
-func (w *Worker) follow(ctx context.Context, rt *runningTask, step checkpoint.Step, manifests []checkpoint.Manifest) error {
+// comeBy gets a state as one step of a recovery plan says.
+func (w *Worker) comeBy(ctx context.Context, rt *runningTask, step checkpoint.Step, manifests []checkpoint.Manifest) error {
 	switch step.Action {
 	case checkpoint.UseLocal:
-		rt.restore = restoreStats{source: "local"}
+		rt.restore = restoreStats{source: rt.local()}
 	case checkpoint.FromEmpty:
 		rt.restore = restoreStats{source: "changelog"}
 		if _, ok := rt.db.Position(); ok {
@@ -456,6 +472,7 @@ func (w *Worker) close(ids []partition.TaskID) {
 			continue
 		}
 		delete(w.tasks, id)
+		w.leaveOnDisk(id, rt.reached())
 		done := make(chan struct{})
 		w.closing[id] = done
 		w.routines.Go(func() {
@@ -470,6 +487,16 @@ func (w *Worker) close(ids []partition.TaskID) {
 	// hole before it.
 	if err := w.replaceConsumer(); err != nil {
 		w.pendingFailure = err
+	}
+}
+
+// reached is the changelog offset up to which the state has come; -1 if its restore has not ended.
+func (rt *runningTask) reached() int64 {
+	select {
+	case <-rt.restoreDone:
+		return rt.committed.ChangelogOffset
+	default:
+		return -1
 	}
 }
 

@@ -29,6 +29,30 @@ type Snapshot struct {
 	Joined      bool           `json:"joined"`
 	Generation  int32          `json:"generation"`
 	Tasks       []TaskSnapshot `json:"tasks"`
+	// Following are the tasks of others whose state this worker keeps near to the present.
+	Following []FollowerSnapshot `json:"following,omitempty"`
+	// Moves are the tasks of the application that change hands now or are to.
+	Moves []MoveSnapshot `json:"moves,omitempty"`
+	// Leaving says that the worker hands its tasks over before it ends.
+	Leaving bool `json:"leaving,omitempty"`
+}
+
+// FollowerSnapshot is a standby or a warm-up at one moment.
+type FollowerSnapshot struct {
+	Task   string `json:"task"`
+	Warm   bool   `json:"warm"`   // it could take the task over at once
+	Offset int64  `json:"offset"` // of the changelog, up to which its state has come; -1: it has none yet
+	Lag    int64  `json:"lag"`    // changelog offsets to the end; -1: not known yet
+}
+
+// MoveSnapshot is a task on its way from one worker to another. These are named by their transactional ids.
+type MoveSnapshot struct {
+	Task   string `json:"task"`
+	From   string `json:"from,omitempty"` // empty: nobody had it
+	To     string `json:"to"`
+	ToSelf bool   `json:"toSelf"` // it comes to this worker
+	Reason string `json:"reason"` // no owner, owner leaves, owner cannot run it, balance
+	State  string `json:"state"`  // waiting, warming up, moving
 }
 
 // TaskSnapshot is one task at one moment.
@@ -93,6 +117,17 @@ func (s *Status) publish() {
 			slices.SortFunc(t.Lag, func(a, b Lag) int { return strings.Compare(a.Topic+"/"+a.Partition, b.Topic+"/"+b.Partition) })
 		}
 		snap.Tasks = append(snap.Tasks, t)
+	}
+	snap.Leaving = w.leaving.Load()
+	for id, f := range w.followers {
+		snap.Following = append(snap.Following, FollowerSnapshot{Task: id.String(), Warm: f.warm(), Offset: f.position.Load(), Lag: f.lag.Load()})
+	}
+	slices.SortFunc(snap.Following, func(a, b FollowerSnapshot) int { return strings.Compare(a.Task, b.Task) })
+	own := w.table.Own().TransactionalID
+	for _, mv := range w.table.Moves {
+		snap.Moves = append(snap.Moves, MoveSnapshot{
+			Task: mv.Task.String(), From: mv.From, To: mv.To, ToSelf: mv.To == own, Reason: mv.Reason.String(), State: mv.State.String(),
+		})
 	}
 	slices.SortFunc(snap.Tasks, func(a, b TaskSnapshot) int { return strings.Compare(a.Task, b.Task) })
 	s.mu.Lock()

@@ -74,10 +74,17 @@ type Worker struct {
 	resources   *statestore.Resources
 	budget      int64 // bytes
 	balancer    *groupbalance.Balancer
+	endpoint    string // URL at which other workers reach the HTTP API; "": none
 
 	// owned by the loop
 	machine         *core.Machine
 	tasks           map[partition.TaskID]*runningTask
+	followers       map[partition.TaskID]*follower
+	unused          map[partition.TaskID]unused      // states on the disk that are neither run nor followed
+	table           groupbalance.Table               // of the newest assignment
+	warmSince       time.Time                        // when a follower became warm for a task that is to come here; zero: none is
+	askedIn         int32                            // the generation in which a rebalance was asked for on that account
+	handOverUntil   time.Time                        // zero: the worker is not handing over
 	globals         map[string]operators.GlobalStore // by topic; read by the lanes
 	group           *kafka.Group
 	membershipNo    uint64
@@ -105,6 +112,12 @@ type Worker struct {
 	bounded         *bounded
 
 	collector *checkpoint.Collector // the round watcher's own; nil: collection is not claimed
+
+	// shared with the group's client
+	held    atomic.Pointer[[]partition.HeldTask]
+	leaving atomic.Bool
+
+	placement atomic.Pointer[groupbalance.Table] // read by anybody
 
 	// shared with the round watcher
 	round          atomic.Int64 // newest round started
@@ -142,6 +155,7 @@ type runningTask struct {
 	committed         core.Metadata
 	committedPosition task.Position
 	restore           restoreStats
+	followed          bool               // its state comes from a follower
 	cancel            context.CancelFunc // of the restore in progress
 	restoreDone       chan struct{}
 
@@ -205,6 +219,8 @@ func New(o Options) (*Worker, error) {
 		cfg: &cfg, topology: o.Topology, untilEnd: o.UntilEnd, ready: o.Ready, debug: o.Debug, store: o.Store, now: time.Now,
 		machine:     core.New(core.Options{AtLeastOnce: cfg.Guarantee == config.AtLeastOnce}),
 		tasks:       map[partition.TaskID]*runningTask{},
+		followers:   map[partition.TaskID]*follower{},
+		unused:      map[partition.TaskID]unused{},
 		closing:     map[partition.TaskID]chan struct{}{},
 		commitTimer: time.NewTimer(time.Hour),
 		membership:  make(chan kafka.MembershipEvent, 64),
@@ -219,6 +235,8 @@ func New(o Options) (*Worker, error) {
 		lastRound:   make(chan error, 1),
 	}
 	w.commitTimer.Stop()
+	w.held.Store(&[]partition.HeldTask{})
+	w.placement.Store(&groupbalance.Table{})
 	w.hard, w.cease = context.WithCancelCause(context.Background())
 	w.status = newStatus(cfg.AppID, w)
 	w.listener = newObserver(o.Logger, w)
@@ -284,6 +302,7 @@ func unlessInterrupted(ctx context.Context, err error) error {
 
 // join takes a transactional id and enters the group.
 func (w *Worker) join() error {
+	w.publishHeld()
 	w.membershipNo++
 	w.transactionalID = w.names.TransactionalID(rand.Text())
 	p, err := kafka.NewProducer(w.hard, w.cfg, w.names.App, w.producerID())
@@ -304,17 +323,6 @@ func (w *Worker) join() error {
 	}
 	w.listener.joined(w.transactionalID)
 	return nil
-}
-
-// balancerConfig says what this worker tells the group about itself.
-func (w *Worker) balancerConfig() groupbalance.Config {
-	id := w.transactionalID
-	return groupbalance.Config{
-		SubTopologies: w.topology.Partition(w.topicName),
-		Self: func() groupbalance.Self {
-			return groupbalance.Self{Fingerprint: w.topology.Fingerprint(), TransactionalID: id, Capacity: w.cfg.Lanes}
-		},
-	}
 }
 
 // tasksOf returns the tasks to which the partitions of an assignment belong.
@@ -351,6 +359,9 @@ func (w *Worker) leave(err error) {
 // depart ends what join has begun, also where it has failed half-way.
 func (w *Worker) depart() {
 	w.closeConsumer()
+	for id := range w.followers {
+		w.stopFollower(id)
+	}
 	if w.group != nil {
 		w.departGroup()
 	}

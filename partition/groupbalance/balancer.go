@@ -28,6 +28,8 @@ const noGeneration = -1
 type Config struct {
 	// SubTopologies are those of this worker's pipeline, with the names that the topics have in Kafka.
 	SubTopologies []partition.SubTopology
+	// Rules are this worker's; those of the member that leads the group count.
+	Rules partition.Rules
 	// Self describes this worker. It is called whenever the client joins, in the goroutine that manages the group,
 	// and must not block. What it says should change only with cause: on a join with other metadata than last time
 	// the broker starts another rebalance. Nil means that there is nothing to say.
@@ -48,22 +50,46 @@ type Self struct {
 	TransactionalID string
 	// Capacity is its weight against other workers; what is below 1 counts as 1.
 	Capacity int
-	// Held lists the tasks whose state is on its disk.
+	// Leaving says that it is about to end: its tasks shall go to others.
+	Leaving bool
+	// Held lists the tasks whose state is on its disk, or is about to be.
 	Held []partition.HeldTask
+}
+
+// Table is who does what in one generation of the group.
+type Table struct {
+	Generation int32
+	// Self is the index of this worker among the members.
+	Self int
+	// Members are sorted by transactional id.
+	Members []TableMember
+	// Moves are the tasks that change hands or are to. Members are named by their transactional ids.
+	Moves []partition.Move
+}
+
+// TableMember is a worker in a [Table]. Tasks that this worker does not know are left out.
+type TableMember struct {
+	TransactionalID string
+	Endpoint        string
+	Zone            string
+	Version         string
+	Leaving         bool
+	// Owned are the tasks that it runs; one that changes hands is nobody's for a generation.
+	Owned, Standby, WarmUp []partition.TaskID
 }
 
 // Balancer is a cooperative [kgo.GroupBalancer] for tasks. Each client needs its own.
 type Balancer struct {
-	subs []partition.SubTopology
-	self func() Self
+	subs  []partition.SubTopology
+	rules partition.Rules
+	self  func() Self
 
 	mu struct {
 		sync.Mutex
 		// claimed is the generation up to which this member's claims are without a gap.
 		claimed int32
-		// generation and live are from the newest assignment that was parsed.
-		generation int32
-		live       []string
+		// table is that of the newest assignment that was parsed.
+		table Table
 	}
 }
 
@@ -71,7 +97,7 @@ var _ kgo.GroupBalancer = (*Balancer)(nil)
 
 // New returns a balancer for one client, to be given to kgo.Balancers as the only one.
 func New(cfg Config) *Balancer {
-	b := &Balancer{self: cfg.Self}
+	b := &Balancer{self: cfg.Self, rules: cfg.Rules}
 	for _, sub := range cfg.SubTopologies {
 		sub.Sources = slices.Sorted(slices.Values(sub.Sources))
 		b.subs = append(b.subs, sub)
@@ -79,27 +105,34 @@ func New(cfg Config) *Balancer {
 	if b.self == nil {
 		b.self = func() Self { return Self{} }
 	}
-	b.mu.claimed, b.mu.generation = noGeneration, noGeneration
+	b.mu.claimed, b.mu.table.Generation = noGeneration, noGeneration
 	return b
 }
 
-// Live returns the transactional ids, sorted, of the members that were alive when the newest assignment that this
-// client knows was made; nil before the first. Members without one are not listed.
-func (b *Balancer) Live() []string {
+// Table returns that of the newest assignment that this client knows; without members before the first.
+func (b *Balancer) Table() Table {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return slices.Clone(b.mu.live)
+	return b.mu.table
 }
 
-// LiveIn is [Balancer.Live] for one generation of the group: it reports false if the newest assignment is that of
-// another.
-func (b *Balancer) LiveIn(generation int32) ([]string, bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.mu.generation != generation || generation == noGeneration {
-		return nil, false
+// Live returns the transactional ids, sorted, of the members; those without one are not listed.
+func (t Table) Live() []string {
+	var ids []string
+	for _, m := range t.Members {
+		if m.TransactionalID != "" {
+			ids = append(ids, m.TransactionalID)
+		}
 	}
-	return slices.Clone(b.mu.live), true
+	return slices.Compact(ids)
+}
+
+// Own returns this worker as a member; the zero value before the first assignment.
+func (t Table) Own() TableMember {
+	if t.Self >= len(t.Members) {
+		return TableMember{}
+	}
+	return t.Members[t.Self]
 }
 
 // Tasks returns the tasks, sorted by id, that an assignment of partitions amounts to; see [partition.TasksOf].
@@ -160,8 +193,43 @@ func (b *Balancer) ParseSyncAssignment(assignment []byte) (map[string][]int32, e
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.mu.claimed, b.mu.generation, b.mu.live = data.Generation, data.Generation, data.Live
+	b.mu.claimed, b.mu.table = data.Generation, b.translate(data)
 	return partitions, nil
+}
+
+// translate gives the tasks of an assignment the numbers that they have here, and leaves out those that are not known here.
+func (b *Balancer) translate(data assignmentData) Table {
+	ours := numbering(data.SubTopologies, b.subs)
+	tasks := func(theirs []partition.TaskID) (ids []partition.TaskID) {
+		for _, id := range theirs {
+			if sub, ok := ours[id.SubTopology]; ok {
+				ids = append(ids, partition.TaskID{SubTopology: sub, Partition: id.Partition})
+			}
+		}
+		return ids
+	}
+	t := data.Table
+	for i := range t.Members {
+		m := &t.Members[i]
+		m.Owned, m.Standby, m.WarmUp = tasks(m.Owned), tasks(m.Standby), tasks(m.WarmUp)
+	}
+	t.Moves = slices.DeleteFunc(t.Moves, func(mv partition.Move) bool { _, ok := ours[mv.Task.SubTopology]; return !ok })
+	for i := range t.Moves {
+		t.Moves[i].Task.SubTopology = ours[t.Moves[i].Task.SubTopology]
+	}
+	return t
+}
+
+// numbering says which of our sub-topologies each of theirs is: that with the same sources.
+func numbering(theirs, ours []partition.SubTopology) map[int32]int32 {
+	number := map[int32]int32{}
+	for _, sub := range theirs {
+		i := slices.IndexFunc(ours, func(s partition.SubTopology) bool { return slices.Equal(s.Sources, sub.Sources) })
+		if i >= 0 {
+			number[sub.ID] = ours[i].ID
+		}
+	}
+	return number
 }
 
 // ParseSelf reads what a member of a group with this balancer said about itself from its protocol metadata, as the

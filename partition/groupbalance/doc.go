@@ -6,12 +6,13 @@
 // # Mental model
 //
 //	each member                     the leader                                 each member
-//	Self, claims --- JoinGroup ---> owners, Assign, withhold --- SyncGroup ---> partitions, Live
+//	Self, claims --- JoinGroup ---> owners, Place, withhold --- SyncGroup ---> partitions, Table
 //
 // A member joins with what it is and holds ([Self]), with its sub-topologies, and with its claims: the partitions
 // that it reads at this moment. The leader turns claims into owners, has tasks placed, and gives each member the
 // partitions of its tasks. A task that changes hands is withheld for a round: its owner gives it up and joins again,
-// as kgo does for a cooperative balancer, and in the next round it is free.
+// as kgo does for a cooperative balancer, and in the next round it is free. The one who gets it then is told to warm up
+// for it meanwhile. Every member also gets the [Table]: who runs, follows and warms up for what, and what moves.
 //
 // Members talk of topics, never of sub-topology numbers, which another version of the pipeline may use for something
 // else. A member can run a task if it has a sub-topology with the same source topics and subscribes to all of them.
@@ -34,8 +35,8 @@
 //   - I2: the inputs of a task are given together and to one member, which can run the task.
 //   - I3: a claim that is not of the generation before this one never makes an owner.
 //   - I4: the bytes decide: the same members and partition counts give the same assignment.
-//   - I5: [Balancer.LiveIn] answers for one generation or not at all. A list of an older one lacks members that
-//     have since come, and must not be used to fence those that it lacks.
+//   - I5: a [Table] is that of one generation. One of an older one lacks members that have since come: its live ids must
+//     not be used to fence those that it lacks.
 //
 // # Concurrency and failure
 //
@@ -47,8 +48,7 @@
 // # Limits
 //
 // The broker keeps the metadata and the assignments of all members in one record of at most message.max.bytes (1 MiB
-// by default), and every assignment lists the transactional ids of all members. They are stored without their common
-// prefixes; for groups of more than a hundred workers keep the part that differs short.
+// by default), and every assignment holds the whole table. With 50 workers of 1,000 tasks that is a quarter of it.
 //
 // # Files
 //

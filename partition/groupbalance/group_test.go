@@ -71,9 +71,13 @@ func (g *group) changed() {
 // join adds a client to the group.
 func (g *group) join(name string, subs ...partition.SubTopology) (*kgo.Client, *groupbalance.Balancer) {
 	g.t.Helper()
-	balancer := groupbalance.New(groupbalance.Config{
+	var balancer *groupbalance.Balancer
+	balancer = groupbalance.New(groupbalance.Config{
 		SubTopologies: subs,
-		Self:          func() groupbalance.Self { return groupbalance.Self{TransactionalID: "app-" + name} },
+		Rules:         partition.Rules{WarmUps: 2},
+		Self: func() groupbalance.Self {
+			return groupbalance.Self{TransactionalID: "app-" + name, Held: followed(balancer)}
+		},
 	})
 	var topics []string
 	for _, sub := range subs {
@@ -87,7 +91,12 @@ func (g *group) join(name string, subs ...partition.SubTopology) (*kgo.Client, *
 		kgo.Balancers(observed{balancer, g}),
 		kgo.HeartbeatInterval(20*time.Millisecond),
 		kgo.DisableAutoCommit(),
-		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, added map[string][]int32) { g.take(name, added) }),
+		kgo.OnPartitionsAssigned(func(_ context.Context, cl *kgo.Client, added map[string][]int32) {
+			g.take(name, added)
+			if len(balancer.Table().Own().WarmUp) > 0 {
+				cl.ForceRebalance()
+			}
+		}),
 		kgo.OnPartitionsRevoked(gone),
 		kgo.OnPartitionsLost(gone),
 	)
@@ -190,7 +199,7 @@ func (g *group) settled(counts map[string]int32, members map[string]*groupbalanc
 	owned := g.owned()
 	partitions, stateful, total := 0, []int{}, []int{}
 	for name, balancer := range members {
-		if !slices.Equal(balancer.Live(), want) {
+		if !slices.Equal(balancer.Table().Live(), want) {
 			return false
 		}
 		tasks, err := balancer.Tasks(owned[name])

@@ -3,7 +3,10 @@
 package groupbalance
 
 import (
+	"cmp"
+	"encoding/binary"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -18,7 +21,7 @@ import (
 func (b *Balancer) MemberBalancer(members []kmsg.JoinGroupResponseMember) (
 	kgo.GroupMemberBalancer, map[string]struct{}, error,
 ) {
-	r := &round{subs: b.subs}
+	r := &round{subs: b.subs, rules: b.rules}
 	topics := map[string]struct{}{}
 	seen := map[string]bool{}
 	for _, m := range members {
@@ -41,7 +44,9 @@ func (b *Balancer) MemberBalancer(members []kmsg.JoinGroupResponseMember) (
 			topics[topic] = struct{}{}
 		}
 	}
-	slices.SortFunc(r.members, func(a, b member) int { return strings.Compare(a.ID, b.ID) })
+	slices.SortFunc(r.members, func(a, b member) int {
+		return cmp.Or(strings.Compare(a.TransactionalID, b.TransactionalID), strings.Compare(a.ID, b.ID))
+	})
 	return r, topics, nil
 }
 
@@ -61,6 +66,7 @@ func newMember(id string, meta kmsg.ConsumerMemberMetadata, data memberData, sub
 			Version:         data.Version,
 			TransactionalID: data.TransactionalID,
 			Capacity:        data.Capacity,
+			Leaving:         data.Leaving,
 			SubTopologies:   []int32{},
 		},
 		claimed: data.Claimed,
@@ -70,16 +76,10 @@ func newMember(id string, meta kmsg.ConsumerMemberMetadata, data memberData, sub
 			m.claims = append(m.claims, partition.TopicPartition{Topic: owned.Topic, Partition: p})
 		}
 	}
-	ours := map[int32]int32{} // the member's number of a sub-topology -> the leader's
+	ours := numbering(data.SubTopologies, subs) // the member's number of a sub-topology -> the leader's
 	for _, sub := range subs {
-		i := slices.IndexFunc(data.SubTopologies, func(s partition.SubTopology) bool {
-			return slices.Equal(s.Sources, sub.Sources)
-		})
-		if i < 0 {
-			continue
-		}
-		ours[data.SubTopologies[i].ID] = sub.ID
-		if !slices.ContainsFunc(sub.Sources, func(topic string) bool { return !slices.Contains(meta.Topics, topic) }) {
+		known := slices.ContainsFunc(data.SubTopologies, func(s partition.SubTopology) bool { return slices.Equal(s.Sources, sub.Sources) })
+		if known && !slices.ContainsFunc(sub.Sources, func(topic string) bool { return !slices.Contains(meta.Topics, topic) }) {
 			m.SubTopologies = append(m.SubTopologies, sub.ID)
 		}
 	}
@@ -95,7 +95,8 @@ func newMember(id string, meta kmsg.ConsumerMemberMetadata, data memberData, sub
 // round balances one generation of the group.
 type round struct {
 	subs    []partition.SubTopology
-	members []member // sorted by id
+	rules   partition.Rules
+	members []member // sorted by transactional id, then by id
 	// previous is the generation before the one that is being formed.
 	previous int32
 }
@@ -134,26 +135,28 @@ func (r *round) BalanceOrError(topics map[string]int32) (kgo.IntoSyncAssignment,
 			members[c.owner].Owned = append(members[c.owner].Owned, tasks[t].ID)
 		}
 	}
+	plan := partition.Place(tasks, members, r.rules)
 	planned := map[partition.TaskID]string{}
-	for id, ids := range partition.Assign(tasks, members) {
+	for id, ids := range plan.Active {
 		for _, task := range ids {
 			planned[task] = id
 		}
 	}
-	given := map[string]map[string][]int32{}
+	given := map[string][]partition.Task{}
 	for t, task := range tasks {
 		to, ok := planned[task.ID]
-		if !ok || claims[t].claimed && (claims[t].owner == nobody || r.members[claims[t].owner].ID != to) {
+		if !ok {
 			continue
 		}
-		if given[to] == nil {
-			given[to] = map[string][]int32{}
+		if claims[t].claimed && (claims[t].owner == nobody || r.members[claims[t].owner].ID != to) {
+			if task.Stateful { // withheld: until it comes, its state is kept near to the present
+				plan.WarmUp[to] = append(plan.WarmUp[to], task.ID)
+			}
+			continue
 		}
-		for _, in := range task.Inputs {
-			given[to][in.Topic] = append(given[to][in.Topic], in.Partition)
-		}
+		given[to] = append(given[to], task)
 	}
-	return r.encode(given), nil
+	return r.encode(given, plan), nil
 }
 
 // nobody stands for a member where there is none.
@@ -200,33 +203,52 @@ func (r *round) standings(tasks []partition.Task) []standing {
 }
 
 // encode turns what each member is given into the answer to the broker, sorted.
-func (r *round) encode(given map[string]map[string][]int32) assignments {
-	data := assignmentData{Generation: r.previous + 1}
-	for _, m := range r.members {
-		if m.TransactionalID != "" {
-			data.Live = append(data.Live, m.TransactionalID)
-		}
-	}
-	slices.Sort(data.Live)
-	data.Live = slices.Compact(data.Live)
-	userData := data.append(nil)
+func (r *round) encode(given map[string][]partition.Task, plan partition.Plan) assignments {
+	shared := r.table(given, plan).appendShared(nil)
 	out := make(assignments, 0, len(r.members))
-	for _, m := range r.members {
+	for i, m := range r.members {
 		assignment := kmsg.NewConsumerMemberAssignment()
-		assignment.UserData = userData
-		for topic, partitions := range given[m.ID] {
+		assignment.UserData = append(binary.AppendUvarint([]byte{wireVersion}, uint64(i)), shared...)
+		inputs := map[string][]int32{}
+		for _, task := range given[m.ID] {
+			for _, in := range task.Inputs {
+				inputs[in.Topic] = append(inputs[in.Topic], in.Partition)
+			}
+		}
+		for _, topic := range slices.Sorted(maps.Keys(inputs)) {
 			part := kmsg.NewConsumerMemberAssignmentTopic()
-			part.Topic, part.Partitions = topic, partitions
+			part.Topic, part.Partitions = topic, inputs[topic]
 			assignment.Topics = append(assignment.Topics, part)
 		}
-		slices.SortFunc(assignment.Topics, func(a, b kmsg.ConsumerMemberAssignmentTopic) int {
-			return strings.Compare(a.Topic, b.Topic)
-		})
 		entry := kmsg.NewSyncGroupRequestGroupAssignment()
 		entry.MemberID, entry.MemberAssignment = m.ID, assignment.AppendTo(nil)
 		out = append(out, entry)
 	}
+	slices.SortFunc(out, func(a, b kmsg.SyncGroupRequestGroupAssignment) int { return strings.Compare(a.MemberID, b.MemberID) })
 	return out
+}
+
+// table is what all members learn of each other.
+func (r *round) table(given map[string][]partition.Task, plan partition.Plan) assignmentData {
+	d := assignmentData{SubTopologies: r.subs}
+	d.Generation = r.previous + 1
+	names := map[string]string{"": ""}
+	for _, m := range r.members {
+		names[m.ID] = m.TransactionalID
+		row := TableMember{
+			TransactionalID: m.TransactionalID, Endpoint: m.Endpoint, Zone: m.Zone, Version: m.Version, Leaving: m.Leaving,
+			Standby: plan.Standby[m.ID], WarmUp: plan.WarmUp[m.ID],
+		}
+		for _, task := range given[m.ID] {
+			row.Owned = append(row.Owned, task.ID)
+		}
+		d.Members = append(d.Members, row)
+	}
+	for _, mv := range plan.Moves {
+		mv.From, mv.To = names[mv.From], names[mv.To]
+		d.Moves = append(d.Moves, mv)
+	}
+	return d
 }
 
 // assignments is a finished plan.

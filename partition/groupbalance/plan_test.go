@@ -24,6 +24,7 @@ var (
 // worker is one member of a group without a broker.
 type worker struct {
 	id         string
+	self       groupbalance.Self
 	balancer   *groupbalance.Balancer
 	topics     []string
 	owned      map[string][]int32
@@ -34,16 +35,30 @@ func newWorker(id string, self groupbalance.Self, subs ...partition.SubTopology)
 	if self.TransactionalID == "" {
 		self.TransactionalID = "app-" + id
 	}
-	w := &worker{id: id, generation: -1}
+	w := &worker{id: id, self: self, generation: -1}
 	w.balancer = groupbalance.New(groupbalance.Config{
 		SubTopologies: subs,
-		Self:          func() groupbalance.Self { return self },
+		Rules:         partition.Rules{Standbys: 1, WarmUps: 1},
+		Self: func() groupbalance.Self {
+			self := w.self
+			self.Held = slices.Concat(self.Held, followed(w.balancer))
+			return self
+		},
 	})
 	for _, sub := range subs {
 		w.topics = append(w.topics, sub.Sources...)
 	}
 	slices.Sort(w.topics)
 	return w
+}
+
+// followed are the tasks that a worker was told to follow: it is warm for them when it joins the next time.
+func followed(b *groupbalance.Balancer) (held []partition.HeldTask) {
+	own := b.Table().Own()
+	for _, id := range slices.Concat(own.Standby, own.WarmUp) {
+		held = append(held, partition.HeldTask{Task: id, Warm: true})
+	}
+	return held
 }
 
 func (w *worker) join() kmsg.JoinGroupResponseMember {
@@ -107,14 +122,46 @@ func TestTaskIsWithheldUntilItsOwnerHasGivenItUp(t *testing.T) {
 		want    all
 	}{
 		{[]*worker{a}, all{"a": {"orders": {0, 1}, "customers": {0, 1}}}},
-		{[]*worker{a, b}, all{"a": {"orders": {0}, "customers": {0}}, "b": {}}},
-		{[]*worker{a, b}, all{"a": {"orders": {0}, "customers": {0}}, "b": {"orders": {1}, "customers": {1}}}},
+		{[]*worker{a, b}, all{"a": {"orders": {0, 1}, "customers": {0, 1}}, "b": {}}}, // b warms up
+		{[]*worker{a, b}, all{"a": {"orders": {1}, "customers": {1}}, "b": {}}},
+		{[]*worker{a, b}, all{"a": {"orders": {1}, "customers": {1}}, "b": {"orders": {0}, "customers": {0}}}},
 		{[]*worker{b}, all{"b": {"orders": {0, 1}, "customers": {0, 1}}}},
 	} {
 		got := rebalance(t, int32(i+1), counts, step.workers...)
 		if diff := cmp.Diff(step.want, got); diff != "" {
 			t.Fatalf("round %d: %s", i+1, diff)
 		}
+	}
+}
+
+// Two releases number their sub-topologies differently.
+func TestTasksToFollowComeInOnesOwnNumbers(t *testing.T) {
+	t.Parallel()
+	counts := map[string]int32{"orders": 2, "customers": 2, "clicks": 1}
+	here := joined
+	here.ID = 7
+	a, b := newWorker("a", groupbalance.Self{}, joined, clicks), newWorker("b", groupbalance.Self{}, here)
+	rebalance(t, 1, counts, a)
+	rebalance(t, 2, counts, a, b)
+	task := func(sub, n int32) partition.TaskID { return partition.TaskID{SubTopology: sub, Partition: n} }
+	for w, sub := range map[*worker]int32{a: 0, b: 7} {
+		table := w.balancer.Table()
+		other := table.Members[1]
+		if diff := cmp.Diff([]partition.TaskID{task(sub, 1)}, other.WarmUp); diff != "" {
+			t.Errorf("%s: b warms up: %s", w.id, diff)
+		}
+		if diff := cmp.Diff([]partition.TaskID{task(sub, 0)}, other.Standby); diff != "" {
+			t.Errorf("%s: b stands by: %s", w.id, diff)
+		}
+		want := []partition.Move{{Task: task(sub, 1), From: "app-a", To: "app-b", Reason: partition.Balance, State: partition.Warming}}
+		if diff := cmp.Diff(want, table.Moves); diff != "" {
+			t.Errorf("%s: moves: %s", w.id, diff)
+		}
+	}
+	rebalance(t, 3, counts, a, b)
+	got := rebalance(t, 4, counts, a, b)
+	if tasks, err := b.balancer.Tasks(got["b"]); err != nil || len(tasks) != 1 || tasks[0].ID.SubTopology != 7 {
+		t.Errorf("b has %v, %v", tasks, err)
 	}
 }
 
@@ -272,29 +319,28 @@ func TestUnreadableMemberFailsTheRoundByName(t *testing.T) {
 	}
 }
 
-func TestLiveAnswersForOneGeneration(t *testing.T) {
+func TestTheTableTellsWhoDoesWhat(t *testing.T) {
 	t.Parallel()
 	counts := map[string]int32{"clicks": 2}
-	a, b := newWorker("a", groupbalance.Self{}, clicks), newWorker("b", groupbalance.Self{}, clicks)
-	if got := a.balancer.Live(); got != nil {
+	a, b := newWorker("a", groupbalance.Self{Endpoint: "a:1", Zone: "x"}, clicks), newWorker("b", groupbalance.Self{Endpoint: "b:1"}, clicks)
+	if got := a.balancer.Table(); got.Members != nil || got.Live() != nil || got.Own().TransactionalID != "" {
 		t.Errorf("before any assignment: %v", got)
-	}
-	if _, ok := a.balancer.LiveIn(-1); ok {
-		t.Error("before any assignment there is an answer")
 	}
 	rebalance(t, 1, counts, a)
 	rebalance(t, 2, counts, b, a)
-	want := []string{"app-a", "app-b"}
-	if diff := cmp.Diff(want, a.balancer.Live()); diff != "" {
-		t.Error(diff)
-	}
-	if got, ok := a.balancer.LiveIn(2); !ok || !cmp.Equal(want, got) {
-		t.Errorf("LiveIn(2) = %v, %v", got, ok)
-	}
-	for _, generation := range []int32{1, 3} {
-		if got, ok := a.balancer.LiveIn(generation); ok {
-			t.Errorf("LiveIn(%d) = %v, but the assignment is of generation 2", generation, got)
+	for _, w := range []*worker{a, b} {
+		got := w.balancer.Table()
+		if diff := cmp.Diff([]string{"app-a", "app-b"}, got.Live()); diff != "" {
+			t.Error(diff)
 		}
+		if got.Generation != 2 || got.Own().Endpoint != w.id+":1" || got.Members[0].Zone != "x" {
+			t.Errorf("%s knows %+v", w.id, got)
+		}
+	}
+	rebalance(t, 3, counts, a, b)
+	owned := a.balancer.Table().Members
+	if len(owned[0].Owned) != 1 || len(owned[1].Owned) != 1 || owned[0].Owned[0] == owned[1].Owned[0] {
+		t.Errorf("after the hand-over: %+v", owned)
 	}
 }
 

@@ -19,18 +19,25 @@ var ErrUserData = errors.New("user data is not readable")
 // a later version gives absent fields their zero value.
 //
 //	member:     version, endpoint, zone, version, fingerprint, transactional id: string
-//	            capacity: uvarint, claimed generation: varint
-//	            count of sub-topologies, each: id: uvarint, count of sources, each: string
-//	            count of held tasks, each: sub-topology, partition: uvarint, position: varint
-//	assignment: version, generation: varint
-//	            count of transactional ids, sorted, each: bytes shared with the one before: uvarint, rest: string
+//	            capacity: uvarint, leaving: uvarint, claimed generation: varint
+//	            sub-topologies
+//	            count of held tasks, each: task, position: varint, warm: uvarint
+//	assignment: version, index of the receiver among the members: uvarint, generation: varint
+//	            sub-topologies, whose numbers the tasks below have
+//	            count of members, sorted by transactional id, each:
+//	                transactional id: bytes shared with the one before: uvarint, rest: string
+//	                endpoint, zone, version: string, leaving: uvarint, tasks: owned, standby, warm-up
+//	            count of moves, each: task, from, to: index of a member + 1 or 0: uvarint, reason, state: uvarint
 //
-// A string is its length as uvarint and its bytes; a count is a uvarint.
+//	sub-topologies: count, each: id: uvarint, count of sources, each: string
+//	tasks: count, each: task; a task: sub-topology, partition: uvarint
+//
+// A string is its length as uvarint and its bytes; a count is a uvarint; a truth is the uvarint 0 or 1.
 const wireVersion = 1
 
-// maxLiveBytes bounds the transactional ids of one assignment. Shared prefixes let few bytes stand for many; a record
+// maxNameBytes bounds the transactional ids of one assignment. Shared prefixes let few bytes stand for many; a record
 // of the broker, 1 MiB, with a copy of the list for each member, cannot honestly stand for as many as this.
-const maxLiveBytes = 16 << 20
+const maxNameBytes = 16 << 20
 
 // memberData is the user data of a member's join.
 type memberData struct {
@@ -47,20 +54,14 @@ func (d memberData) append(dst []byte) []byte {
 		dst = appendString(dst, s)
 	}
 	dst = binary.AppendUvarint(dst, uint64(min(max(d.Capacity, 0), math.MaxInt32)))
+	dst = appendBool(dst, d.Leaving)
 	dst = binary.AppendVarint(dst, int64(d.Claimed))
-	dst = binary.AppendUvarint(dst, uint64(len(d.SubTopologies)))
-	for _, sub := range d.SubTopologies {
-		dst = binary.AppendUvarint(dst, uint64(sub.ID))
-		dst = binary.AppendUvarint(dst, uint64(len(sub.Sources)))
-		for _, topic := range sub.Sources {
-			dst = appendString(dst, topic)
-		}
-	}
+	dst = appendSubTopologies(dst, d.SubTopologies)
 	dst = binary.AppendUvarint(dst, uint64(len(d.Held)))
 	for _, held := range d.Held {
-		dst = binary.AppendUvarint(dst, uint64(held.Task.SubTopology))
-		dst = binary.AppendUvarint(dst, uint64(held.Task.Partition))
+		dst = appendTask(dst, held.Task)
 		dst = binary.AppendVarint(dst, held.Position)
+		dst = appendBool(dst, held.Warm)
 	}
 	return dst
 }
@@ -72,17 +73,11 @@ func parseMemberData(src []byte) (memberData, error) {
 		*s = r.string()
 	}
 	d.Capacity = int(r.number())
+	d.Leaving = r.bool()
 	d.Claimed = r.generation()
+	d.SubTopologies = r.subTopologies()
 	for range r.count() {
-		sub := partition.SubTopology{ID: r.number()}
-		for range r.count() {
-			sub.Sources = append(sub.Sources, r.string())
-		}
-		d.SubTopologies = append(d.SubTopologies, sub)
-	}
-	for range r.count() {
-		id := partition.TaskID{SubTopology: r.number(), Partition: r.number()}
-		d.Held = append(d.Held, partition.HeldTask{Task: id, Position: r.varint()})
+		d.Held = append(d.Held, partition.HeldTask{Task: r.task(), Position: r.varint(), Warm: r.bool()})
 	}
 	if err := r.end("member"); err != nil {
 		return memberData{}, err
@@ -90,20 +85,29 @@ func parseMemberData(src []byte) (memberData, error) {
 	return d, nil
 }
 
-// assignmentData is the user data of an assignment.
+// assignmentData is the user data of an assignment. The tasks have the numbers that the sub-topologies have here, which
+// are those of the leader.
 type assignmentData struct {
-	// Generation is the one that the assignment begins.
-	Generation int32
-	// Live lists the transactional ids of its members, sorted.
-	Live []string
+	Table
+	SubTopologies []partition.SubTopology
 }
 
 func (d assignmentData) append(dst []byte) []byte {
 	dst = append(dst, wireVersion)
+	dst = binary.AppendUvarint(dst, uint64(d.Self))
+	return d.appendShared(dst)
+}
+
+// appendShared appends what is the same for all members.
+func (d assignmentData) appendShared(dst []byte) []byte {
 	dst = binary.AppendVarint(dst, int64(d.Generation))
-	dst = binary.AppendUvarint(dst, uint64(len(d.Live)))
+	dst = appendSubTopologies(dst, d.SubTopologies)
+	dst = binary.AppendUvarint(dst, uint64(len(d.Members)))
+	index := map[string]uint64{"": 0}
 	before := ""
-	for _, id := range d.Live {
+	for i, m := range d.Members {
+		id := m.TransactionalID
+		index[id] = uint64(i + 1)
 		shared := 0
 		for shared < min(len(before), len(id)) && before[shared] == id[shared] {
 			shared++
@@ -111,27 +115,91 @@ func (d assignmentData) append(dst []byte) []byte {
 		dst = binary.AppendUvarint(dst, uint64(shared))
 		dst = appendString(dst, id[shared:])
 		before = id
+		for _, s := range []string{m.Endpoint, m.Zone, m.Version} {
+			dst = appendString(dst, s)
+		}
+		dst = appendBool(dst, m.Leaving)
+		for _, tasks := range [][]partition.TaskID{m.Owned, m.Standby, m.WarmUp} {
+			dst = binary.AppendUvarint(dst, uint64(len(tasks)))
+			for _, id := range tasks {
+				dst = appendTask(dst, id)
+			}
+		}
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(d.Moves)))
+	for _, mv := range d.Moves {
+		dst = appendTask(dst, mv.Task)
+		for _, n := range []uint64{index[mv.From], index[mv.To], uint64(mv.Reason), uint64(mv.State)} {
+			dst = binary.AppendUvarint(dst, n)
+		}
 	}
 	return dst
 }
 
 func parseAssignmentData(src []byte) (assignmentData, error) {
 	r := newReader(src)
-	d := assignmentData{Generation: r.generation()}
+	var d assignmentData
+	d.Self = int(r.number())
+	d.Generation = r.generation()
+	d.SubTopologies = r.subTopologies()
 	before, size := "", 0
 	for range r.count() {
 		shared, rest := int(r.number()), r.string()
-		if size += shared + len(rest); shared > len(before) || size > maxLiveBytes {
+		if size += shared + len(rest); shared > len(before) || size > maxNameBytes {
 			r.fail("shared prefix")
 			break
 		}
 		before = before[:shared] + rest
-		d.Live = append(d.Live, before)
+		d.Members = append(d.Members, TableMember{
+			TransactionalID: before, Endpoint: r.string(), Zone: r.string(), Version: r.string(), Leaving: r.bool(),
+			Owned: r.tasks(), Standby: r.tasks(), WarmUp: r.tasks(),
+		})
+	}
+	for range r.count() {
+		mv := partition.Move{Task: r.task(), From: d.name(r), To: d.name(r)}
+		mv.Reason, mv.State = partition.MoveReason(r.below(partition.MoveReasons)), partition.MoveState(r.below(partition.MoveStates))
+		d.Moves = append(d.Moves, mv)
+	}
+	if d.Self >= len(d.Members) {
+		r.fail("index of the receiver")
 	}
 	if err := r.end("assignment"); err != nil {
 		return assignmentData{}, err
 	}
 	return d, nil
+}
+
+// name reads a reference to a member.
+func (d assignmentData) name(r *reader) string {
+	i := r.below(len(d.Members) + 1)
+	if i == 0 {
+		return ""
+	}
+	return d.Members[i-1].TransactionalID
+}
+
+func appendSubTopologies(dst []byte, subs []partition.SubTopology) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(subs)))
+	for _, sub := range subs {
+		dst = binary.AppendUvarint(dst, uint64(sub.ID))
+		dst = binary.AppendUvarint(dst, uint64(len(sub.Sources)))
+		for _, topic := range sub.Sources {
+			dst = appendString(dst, topic)
+		}
+	}
+	return dst
+}
+
+func appendTask(dst []byte, id partition.TaskID) []byte {
+	dst = binary.AppendUvarint(dst, uint64(id.SubTopology))
+	return binary.AppendUvarint(dst, uint64(id.Partition))
+}
+
+func appendBool(dst []byte, b bool) []byte {
+	if b {
+		return append(dst, 1)
+	}
+	return append(dst, 0)
 }
 
 func appendString(dst []byte, s string) []byte {
@@ -212,6 +280,40 @@ func (r *reader) count() int {
 		return 0
 	}
 	return int(v)
+}
+
+// below reads a number below n.
+func (r *reader) below(n int) int {
+	v := int(r.number())
+	if v >= n {
+		r.fail("number out of range")
+		return 0
+	}
+	return v
+}
+
+func (r *reader) bool() bool { return r.below(2) == 1 }
+
+func (r *reader) task() partition.TaskID {
+	return partition.TaskID{SubTopology: r.number(), Partition: r.number()}
+}
+
+func (r *reader) tasks() (ids []partition.TaskID) {
+	for range r.count() {
+		ids = append(ids, r.task())
+	}
+	return ids
+}
+
+func (r *reader) subTopologies() (subs []partition.SubTopology) {
+	for range r.count() {
+		sub := partition.SubTopology{ID: r.number()}
+		for range r.count() {
+			sub.Sources = append(sub.Sources, r.string())
+		}
+		subs = append(subs, sub)
+	}
+	return subs
 }
 
 func (r *reader) string() string {

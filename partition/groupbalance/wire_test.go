@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -20,8 +21,8 @@ func sampleMember() memberData {
 	return memberData{
 		Self: Self{
 			Endpoint: "10.0.0.1:8080", Zone: "a", Version: "1.2.3", Fingerprint: "f0", TransactionalID: "spend-1",
-			Capacity: 4,
-			Held:     []partition.HeldTask{{Task: partition.TaskID{SubTopology: 1, Partition: 300}, Position: -1}},
+			Capacity: 4, Leaving: true,
+			Held: []partition.HeldTask{{Task: partition.TaskID{SubTopology: 1, Partition: 300}, Position: -1, Warm: true}},
 		},
 		Claimed:       7,
 		SubTopologies: []partition.SubTopology{{ID: 1, Sources: []string{"customers", "orders"}}, {ID: 2, Sources: []string{"x"}}},
@@ -29,7 +30,19 @@ func sampleMember() memberData {
 }
 
 func sampleAssignment() assignmentData {
-	return assignmentData{Generation: 8, Live: []string{"spend-1", "spend-17", "spend-2"}}
+	d := assignmentData{SubTopologies: []partition.SubTopology{{ID: 1, Sources: []string{"x"}}}}
+	d.Generation, d.Self = 8, 2
+	task := func(n int32) partition.TaskID { return partition.TaskID{SubTopology: 1, Partition: n} }
+	d.Members = []TableMember{
+		{TransactionalID: "spend-1", Endpoint: "h:1", Zone: "a", Version: "v", Owned: []partition.TaskID{task(0), task(300)}},
+		{TransactionalID: "spend-17", Leaving: true, Standby: []partition.TaskID{task(0)}},
+		{TransactionalID: "spend-2", WarmUp: []partition.TaskID{task(300)}},
+	}
+	d.Moves = []partition.Move{
+		{Task: task(0), To: "spend-1", State: partition.Moving},
+		{Task: task(300), From: "spend-1", To: "spend-2", Reason: partition.Balance, State: partition.Warming},
+	}
+	return d
 }
 
 // Members of two versions of streamd share a group while the later one is rolled out: the bytes of a version that
@@ -41,11 +54,14 @@ func TestUserDataHasItsWrittenForm(t *testing.T) {
 		want  string
 	}{
 		"member": {sampleMember().append(nil), "01" +
-			"0d31302e302e302e313a38303830" + "0161" + "05312e322e33" + "026630" + "077370656e642d31" + "04" + "0e" +
+			"0d31302e302e302e313a38303830" + "0161" + "05312e322e33" + "026630" + "077370656e642d31" + "04" + "01" + "0e" +
 			"02" + "01" + "02" + "09637573746f6d657273" + "066f7264657273" + "02" + "01" + "0178" +
-			"01" + "01" + "ac02" + "01"},
-		"assignment": {sampleAssignment().append(nil), "01" + "10" + "03" +
-			"00077370656e642d31" + "070137" + "060132"},
+			"01" + "01" + "ac02" + "01" + "01"},
+		"assignment": {sampleAssignment().append(nil), "01" + "02" + "10" + "01" + "01" + "01" + "0178" + "03" +
+			"00077370656e642d31" + "03683a31" + "0161" + "0176" + "00" + "02" + "0100" + "01ac02" + "00" + "00" +
+			"070137" + "00" + "00" + "00" + "01" + "00" + "01" + "0100" + "00" +
+			"060132" + "00" + "00" + "00" + "00" + "00" + "00" + "01" + "01ac02" +
+			"02" + "0100" + "00" + "01" + "00" + "02" + "01ac02" + "01" + "03" + "03" + "01"},
 	} {
 		if got := hex.EncodeToString(c.bytes); got != c.want {
 			t.Errorf("%s:\n got %s\nwant %s", name, got, c.want)
@@ -64,7 +80,7 @@ func TestUserDataIsReadBackAsWritten(t *testing.T) {
 			t.Error(diff)
 		}
 	}
-	for _, want := range []assignmentData{{}, sampleAssignment()} {
+	for _, want := range []assignmentData{{Table: Table{Members: []TableMember{{}}}}, sampleAssignment()} {
 		got, err := parseAssignmentData(want.append(nil))
 		if err != nil {
 			t.Fatal(err)
@@ -112,9 +128,9 @@ func TestCutUserDataIsRefused(t *testing.T) {
 func TestSharedPrefixesCannotFillMemory(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("a", 64<<10)
-	data := assignmentData{Live: []string{long}}
+	var data assignmentData
 	for range 512 {
-		data.Live = append(data.Live, long)
+		data.Members = append(data.Members, TableMember{TransactionalID: long})
 	}
 	if _, err := parseAssignmentData(data.append(nil)); !errors.Is(err, ErrUserData) {
 		t.Fatalf("err = %v", err)
@@ -149,4 +165,23 @@ func FuzzUserData(f *testing.F) {
 			t.Fatal("the input was changed")
 		}
 	})
+}
+
+// The broker keeps all assignments of a group in one record.
+func TestALargeGroupFitsIntoARecord(t *testing.T) {
+	t.Parallel()
+	const members, tasks, limit = 50, 1000, 1 << 20
+	var d assignmentData
+	d.SubTopologies = []partition.SubTopology{{ID: 1, Sources: []string{"application-1-by-customer-repartition"}}}
+	for i := range members {
+		m := TableMember{TransactionalID: fmt.Sprintf("application-1-%026d", i*7919), Endpoint: "https://10.100.200.100:8080", Zone: "eu-central-1a", Version: "v1.22.333"}
+		for n := range int32(tasks / members) {
+			id := partition.TaskID{SubTopology: 1, Partition: int32(i)*tasks/members + n}
+			m.Owned, m.Standby = append(m.Owned, id), append(m.Standby, id)
+		}
+		d.Members = append(d.Members, m)
+	}
+	if size := len(d.append(nil)) * members; size > limit/2 {
+		t.Errorf("%d assignments take %d bytes", members, size)
+	}
 }

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package worker
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync/atomic"
+
+	"github.com/streamd/streamd/engine/kafka"
+	"github.com/streamd/streamd/partition"
+	"github.com/streamd/streamd/statestore"
+)
+
+// This file is what a worker does for tasks that others run: it keeps their state near to the present, as a standby or
+// to warm up for a task that it is to get.
+
+// follower keeps the state of a task that another worker runs near to the present: restored as for a takeover, then
+// commit by commit as the changelog brings them. Nothing reaches the state that is not committed, so a takeover goes on from it.
+type follower struct {
+	rt     *runningTask // in its hands until done is closed
+	cancel context.CancelFunc
+	done   chan struct{}
+
+	position atomic.Int64 // changelog offset of the newest commit in the state; -1: none yet
+	lag      atomic.Int64 // changelog offsets to the end, as of the newest fetch; -1: not known yet
+}
+
+// warmLag is how many offsets of the changelog a warm follower may be behind: each commit takes three or more, and replaying
+// this many takes less time than a rebalance.
+const warmLag = 100
+
+func (f *follower) warm() bool {
+	lag := f.lag.Load()
+	return lag >= 0 && lag <= warmLag
+}
+
+// Apply implements kafka.ChangelogFollower.
+func (f *follower) Apply(c kafka.Commit) error {
+	err := f.rt.db.Apply(c.Deltas, statestore.Position{Epoch: c.Key.Epoch, Offset: c.Offset, Detail: c.Position})
+	if err == nil {
+		f.position.Store(c.Offset)
+	}
+	return err
+}
+
+// Reached implements kafka.ChangelogFollower.
+func (f *follower) Reached(next, end int64) { f.lag.Store(max(0, end-next)) }
+
+// reconcileFollowers begins and ends followers, so that they are what the table of the group says.
+func (w *Worker) reconcileFollowers() {
+	want := map[partition.TaskID]bool{}
+	if !w.left && !w.stopping {
+		own := w.table.Own()
+		for _, id := range slices.Concat(own.Standby, own.WarmUp) {
+			want[id] = w.subs[id.SubTopology].Stateful()
+		}
+	}
+	for id := range w.followers {
+		if !want[id] {
+			w.stopFollower(id)
+		}
+	}
+	for id, stateful := range want {
+		if stateful && w.followers[id] == nil && w.tasks[id] == nil {
+			w.startFollower(id)
+		}
+	}
+}
+
+func (w *Worker) startFollower(id partition.TaskID) {
+	ctx, cancel := context.WithCancel(w.hard)
+	f := &follower{rt: w.newTask(id), cancel: cancel, done: make(chan struct{})}
+	f.position.Store(-1)
+	f.lag.Store(-1)
+	w.followers[id] = f
+	delete(w.unused, id)
+	before := w.closing[id]
+	w.routines.Go(func() {
+		defer close(f.done)
+		w.follow(ctx, f, before)
+	})
+}
+
+// stopFollower ends a follower. What it has stays on the disk.
+func (w *Worker) stopFollower(id partition.TaskID) {
+	f, done := w.followers[id], make(chan struct{})
+	delete(w.followers, id)
+	w.leaveOnDisk(id, f.position.Load())
+	w.closing[id] = done
+	w.routines.Go(func() {
+		defer close(done)
+		f.cancel()
+		<-f.done
+		w.shut(f.rt)
+	})
+}
+
+// takeFollower gives the task of a follower, and what its restore must wait for; nil if there is none.
+func (w *Worker) takeFollower(id partition.TaskID) (*runningTask, chan struct{}) {
+	f := w.followers[id]
+	if f == nil {
+		return nil, nil
+	}
+	delete(w.followers, id)
+	f.cancel()
+	f.rt.followed = true
+	return f.rt, f.done
+}
+
+// follow keeps the state near to the present until ctx ends. What goes wrong is tried again: the task runs elsewhere.
+func (w *Worker) follow(ctx context.Context, f *follower, before chan struct{}) {
+	if before != nil {
+		select {
+		case <-before:
+		case <-ctx.Done():
+			return
+		}
+	}
+	for attempt := 0; ; attempt++ {
+		err := w.followOnce(ctx, f)
+		if ctx.Err() != nil {
+			return
+		}
+		if f.lag.Swap(-1) >= 0 {
+			attempt = 0
+		}
+		w.listener.retrying("follow task "+f.rt.id.String(), err)
+		if db := f.rt.db; db != nil && (db.Err() != nil || errors.Is(err, statestore.ErrCorrupt)) {
+			if cerr := db.Close(); cerr != nil {
+				w.listener.background("close the state of task "+f.rt.id.String(), cerr)
+			}
+			f.rt.db = nil
+		}
+		if sleep(ctx, backoff(attempt)) != nil {
+			return
+		}
+	}
+}
+
+func (w *Worker) followOnce(ctx context.Context, f *follower) error {
+	to, err := w.committedOf(ctx, f.rt)
+	if err != nil {
+		return err
+	}
+	if err := w.restoreState(ctx, f.rt, to); err != nil {
+		return err
+	}
+	changelog, next := w.names.ChangelogPartition(f.rt.id), int64(0)
+	if have, ok := f.rt.db.Position(); ok {
+		f.position.Store(have.Offset)
+		next = have.Offset + 1
+	}
+	ends, err := w.cluster.HighWatermarks(ctx, changelog.Topic)
+	if err != nil {
+		return err
+	}
+	f.Reached(next, ends[changelog])
+	w.listener.follows(f.rt.id, f.rt.restore)
+	return kafka.FollowChangelog(ctx, w.cfg, changelog, next, f)
+}
