@@ -24,69 +24,136 @@ const (
 	// in foldWorth of them was superseded: then it would cost more than it saves.
 	foldSample = 16 << 10
 	foldWorth  = 8
-	// foldTables is how many tables are folded at once, and so open.
+	// foldTables is how many tables are folded at once.
 	foldTables = 64
 )
 
-// fold links tables into a directory, folded where it pays. Runs of tables are
+// fold puts tables into a directory, folded where it pays. Runs of tables are
 // folded; those with range deletes end a run, and stay as they are.
 func (f *flushes) fold(ctx context.Context, tables []flushedTable, dir string) ([]flushedTable, error) {
-	var out []flushedTable
-	var run []*foldInput
-	end := func() (err error) {
-		defer func() {
-			for _, in := range run {
-				err = firstError(err, in.reader.Close())
-			}
-			run = nil
-		}()
-		if len(run) > 1 {
-			t, done, err := f.foldRun(ctx, run, dir)
-			if err != nil {
-				return err
-			}
-			if done {
-				out = append(out, t)
-				return nil
-			}
-		}
-		for _, in := range run {
-			if err := f.link(in.table, dir); err != nil {
-				return err
-			}
-			out = append(out, in.table)
-		}
-		return nil
+	r := foldRun{f: f, dir: dir}
+	err := r.take(ctx, tables)
+	if err == nil {
+		err = r.end(ctx)
 	}
-	for _, t := range tables {
-		in, err := f.openInput(ctx, t)
-		if err != nil {
-			return nil, firstError(err, end())
-		}
-		if !in.plain {
-			if err := firstError(in.reader.Close(), firstError(end(), f.link(t, dir))); err != nil {
-				return nil, err
-			}
-			out = append(out, t)
-			continue
-		}
-		if run = append(run, in); len(run) == foldTables {
-			if err := end(); err != nil {
-				return nil, err
-			}
-		}
-	}
-	err := end()
-	return out, err
+	return r.out, firstError(err, r.close())
 }
 
-func (f *flushes) link(t flushedTable, dir string) error {
-	return f.fs.Link(f.fs.PathJoin(f.dir, t.name()), f.fs.PathJoin(dir, t.name()))
+// foldRun is the run of tables that is being gathered, the oldest first. When it
+// is long it becomes one table, which begins the next run: so a key has one
+// entry however many tables it is in.
+type foldRun struct {
+	f      *flushes
+	dir    string
+	inputs []*foldInput
+	out    []flushedTable
+}
+
+func (r *foldRun) take(ctx context.Context, tables []flushedTable) error {
+	for _, t := range tables {
+		in, err := openInput(ctx, r.f.fs, r.f.fs.PathJoin(r.f.dir, t.name()), t)
+		if err != nil {
+			return err
+		}
+		if !in.plain {
+			if err := firstError(in.reader.Close(), firstError(r.end(ctx), r.link(t))); err != nil {
+				return err
+			}
+			r.out = append(r.out, t)
+			continue
+		}
+		if r.inputs = append(r.inputs, in); len(r.inputs) < r.f.run {
+			continue
+		}
+		folded, done, err := r.fold(ctx)
+		if err != nil {
+			return err
+		}
+		if !done {
+			if err := r.asTheyAre(); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := r.close(); err != nil {
+			return err
+		}
+		if in, err = openInput(ctx, r.f.fs, r.path(folded), folded); err != nil {
+			return err
+		}
+		r.inputs = append(r.inputs, in)
+	}
+	return nil
+}
+
+// end puts what has been gathered into the directory.
+func (r *foldRun) end(ctx context.Context) error {
+	if len(r.inputs) < 2 {
+		return r.asTheyAre()
+	}
+	t, done, err := r.fold(ctx)
+	if err != nil {
+		return err
+	}
+	if !done {
+		return r.asTheyAre()
+	}
+	r.out = append(r.out, t)
+	return firstError(r.close(), r.f.fs.Rename(r.path(t), r.f.fs.PathJoin(r.dir, t.name())))
+}
+
+// asTheyAre puts the tables of the run into the directory without folding them.
+func (r *foldRun) asTheyAre() error {
+	for _, in := range r.inputs {
+		r.out = append(r.out, in.table)
+		put := r.link
+		if in.table.folded {
+			put = func(t flushedTable) error { return r.f.fs.Rename(r.path(t), r.f.fs.PathJoin(r.dir, t.name())) }
+		}
+		if err := put(in.table); err != nil {
+			return err
+		}
+	}
+	inputs := r.inputs
+	r.inputs = nil
+	return closeInputs(inputs)
+}
+
+// close closes the tables of the run, and removes those that were folded into
+// another.
+func (r *foldRun) close() error {
+	inputs := r.inputs
+	r.inputs = nil
+	err := closeInputs(inputs)
+	for _, in := range inputs {
+		if in.table.folded {
+			err = firstError(err, r.f.fs.Remove(in.path))
+		}
+	}
+	return err
+}
+
+func closeInputs(inputs []*foldInput) (err error) {
+	for _, in := range inputs {
+		err = firstError(err, in.reader.Close())
+	}
+	return err
+}
+
+// path is where a folded table lies until the run ends. It has the newest of its
+// tables' numbers, so no two have the same.
+func (r *foldRun) path(t flushedTable) string {
+	return r.f.fs.PathJoin(r.dir, t.name()+".fold")
+}
+
+func (r *foldRun) link(t flushedTable) error {
+	return r.f.fs.Link(r.f.fs.PathJoin(r.f.dir, t.name()), r.f.fs.PathJoin(r.dir, t.name()))
 }
 
 // foldInput is one of the tables that are folded, at one of its entries.
 type foldInput struct {
 	table  flushedTable
+	path   string
 	reader *sstable.Reader
 	plain  bool // it has neither range deletes nor range keys
 
@@ -95,8 +162,8 @@ type foldInput struct {
 	value []byte
 }
 
-func (f *flushes) openInput(ctx context.Context, t flushedTable) (*foldInput, error) {
-	file, err := f.fs.Open(f.fs.PathJoin(f.dir, t.name()), vfs.SequentialReadsOption)
+func openInput(ctx context.Context, fsys vfs.FS, path string, t flushedTable) (*foldInput, error) {
+	file, err := fsys.Open(path, vfs.SequentialReadsOption)
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +176,7 @@ func (f *flushes) openInput(ctx context.Context, t flushedTable) (*foldInput, er
 		return nil, firstError(err, readable.Close())
 	}
 	const spans = sstable.AttributeRangeDels | sstable.AttributeRangeKeySets | sstable.AttributeRangeKeyUnsets | sstable.AttributeRangeKeyDels
-	return &foldInput{table: t, reader: r, plain: !r.Attributes.Intersects(spans)}, nil
+	return &foldInput{table: t, path: path, reader: r, plain: !r.Attributes.Intersects(spans)}, nil
 }
 
 // begin stands the input at its first entry. The returned function ends the
@@ -166,11 +233,12 @@ func (h *foldHeap) Pop() any {
 	return in
 }
 
-// foldRun writes one table of several. It has the number of the newest, which no
-// other file of the checkpoint has; done is false if folding does not pay.
-func (f *flushes) foldRun(ctx context.Context, run []*foldInput, dir string) (t flushedTable, done bool, err error) {
-	h := make(foldHeap, 0, len(run))
-	for _, in := range run {
+// fold writes one table of those of the run. It has the number of the newest,
+// which no other file of the checkpoint has; done is false if folding does not
+// pay.
+func (r *foldRun) fold(ctx context.Context) (t flushedTable, done bool, err error) {
+	h := make(foldHeap, 0, len(r.inputs))
+	for _, in := range r.inputs {
 		end, err := in.begin()
 		if err != nil {
 			return t, false, err
@@ -183,23 +251,22 @@ func (f *flushes) foldRun(ctx context.Context, run []*foldInput, dir string) (t 
 		}
 		t.number = max(t.number, in.table.number)
 	}
-	path := f.fs.PathJoin(dir, t.name())
-	file, err := f.fs.Create(path, vfs.WriteCategoryUnspecified)
+	file, err := r.f.fs.Create(r.path(t), vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return t, false, err
 	}
 	w := sstable.NewRawWriter(objstorageprovider.NewFileWritable(file), tableOptions(0))
 	pays, err := h.write(ctx, w)
 	if err = firstError(err, w.Close()); err != nil || !pays {
-		return t, false, firstError(err, f.fs.Remove(path))
+		return t, false, firstError(err, r.f.fs.Remove(r.path(t)))
 	}
 	m, err := w.Metadata()
 	if err != nil {
 		return t, false, err
 	}
 	t.size, t.smallest, t.largest = m.Size, m.SmallestPoint.Clone(), m.LargestPoint.Clone()
-	t.oldest, t.newest, t.folded = run[0].table.oldest, run[0].table.newest, true
-	for _, in := range run {
+	t.oldest, t.newest, t.folded = r.inputs[0].table.oldest, r.inputs[0].table.newest, true
+	for _, in := range r.inputs {
 		t.oldest, t.newest = min(t.oldest, in.table.oldest), max(t.newest, in.table.newest)
 	}
 	return t, true, nil

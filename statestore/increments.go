@@ -58,6 +58,7 @@ type flushes struct {
 	fs  vfs.FS
 	src string // the state directory
 	dir string // of the links
+	run int    // how many tables are folded at once, and so open
 
 	mu     sync.Mutex
 	on     bool  // flushes are linked
@@ -70,7 +71,7 @@ type flushes struct {
 
 // init removes what an earlier process has left.
 func (f *flushes) init(fsys vfs.FS, dir string) error {
-	f.fs, f.src, f.dir = fsys, dir, fsys.PathJoin(dir, incrementsDir)
+	f.fs, f.src, f.dir, f.run = fsys, dir, fsys.PathJoin(dir, incrementsDir), foldTables
 	return fsys.RemoveAll(f.dir)
 }
 

@@ -362,6 +362,42 @@ func TestLinksOfFlushesGoWithTheProcess(t *testing.T) {
 	}
 }
 
+// However many flushes lie between two cuts, a key that has changed in each is sent once.
+func TestAKeyThatChangesInManyFlushesIsInAnIncrementOnce(t *testing.T) {
+	t.Parallel()
+	mem := vfs.NewMem()
+	db := testOpenWith(t, Options{FS: mem, Resources: testResources(t)})
+	change := bigState(t, db)
+	change(20000)
+	base := mustCut(t, db, "cut0", nil)
+	const keys = 50
+	for range 3 * foldTables {
+		change(keys)
+		if err := db.flush(neverDone); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := mustCut(t, db, "cut1", base)
+	var tables, bytes int64
+	for _, f := range c.Files() {
+		if !f.Stored && strings.HasSuffix(f.Name, ".sst") {
+			tables, bytes = tables+1, bytes+f.Size
+		}
+	}
+	if limit := int64(keys*bigValue*3/2 + 4096); tables != 1 || bytes > limit {
+		t.Errorf("the increment has %d tables of %d bytes, expected 1 of at most %d", tables, bytes, limit)
+	}
+	names, err := mem.List("cut1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		if strings.HasSuffix(name, ".fold") {
+			t.Errorf("file %s is left", name)
+		}
+	}
+}
+
 func TestIncrementThatFailsIsAWholeCut(t *testing.T) {
 	t.Parallel()
 	// Every operation on the new directory fails once, until none is left.
@@ -379,10 +415,11 @@ func TestIncrementThatFailsIsAWholeCut(t *testing.T) {
 		db := testOpenWith(t, Options{FS: errorfs.Wrap(mem, failing), Resources: testResources(t), Listener: &Listener{
 			Background: func(err error) { told.Store(&err) },
 		}})
+		db.flushes.run = 2
 		change := bigState(t, db)
 		change(2000)
 		base := mustCut(t, db, "cut0", nil)
-		for range 2 { // two tables, so that they are folded
+		for range 3 { // tables, so that they are folded and folded again
 			change(50)
 			if err := db.flush(neverDone); err != nil {
 				t.Fatal(err)
@@ -405,7 +442,7 @@ func TestIncrementThatFailsIsAWholeCut(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if pos, _, err := r.Position(); err != nil || pos.Epoch != 3 {
+		if pos, _, err := r.Position(); err != nil || pos.Epoch != 4 {
 			t.Errorf("operation %d failed, the whole cut is at epoch %d: %v", n, pos.Epoch, err)
 		}
 		if err := r.Close(); err != nil {

@@ -225,6 +225,7 @@ func (m *machine) open() {
 		m.t.Fatal(err)
 	}
 	m.db = db
+	db.flushes.run = 2 // so that runs are as long as that
 	m.nums = NewValue(db, numsID, numbers{})
 	m.texts = NewValue(db, textsID, texts{})
 	m.subs = NewMap(db, subsID, numbers{})
