@@ -25,16 +25,18 @@ type follower struct {
 
 	position atomic.Int64 // changelog offset of the newest commit in the state; -1: none yet
 	lag      atomic.Int64 // changelog offsets to the end, as of the newest fetch; -1: not known yet
+	caughtUp atomic.Bool  // it was within warmLag since, and never behind by more than coldLag
 }
 
-// warmLag is how many offsets of the changelog a warm follower may be behind: each commit takes three or more, and replaying
-// this many takes less time than a rebalance.
-const warmLag = 100
+const (
+	// warmLag is how many offsets of the changelog a follower may be behind to become warm: each commit takes three or more,
+	// and replaying this many takes less time than a rebalance.
+	warmLag = 100
+	// coldLag is from how many on it is warm no more. A burst of the owner's commits should not make it cold.
+	coldLag = 1000
+)
 
-func (f *follower) warm() bool {
-	lag := f.lag.Load()
-	return lag >= 0 && lag <= warmLag
-}
+func (f *follower) warm() bool { return f.caughtUp.Load() }
 
 // Apply implements kafka.ChangelogFollower.
 func (f *follower) Apply(c kafka.Commit) error {
@@ -46,7 +48,13 @@ func (f *follower) Apply(c kafka.Commit) error {
 }
 
 // Reached implements kafka.ChangelogFollower.
-func (f *follower) Reached(next, end int64) { f.lag.Store(max(0, end-next)) }
+func (f *follower) Reached(next, end int64) {
+	lag := max(0, end-next)
+	f.lag.Store(lag)
+	if lag <= warmLag || lag > coldLag {
+		f.caughtUp.Store(lag <= warmLag)
+	}
+}
 
 // reconcileFollowers begins and ends followers, so that they are what the table of the group says.
 func (w *Worker) reconcileFollowers() {
@@ -123,7 +131,8 @@ func (w *Worker) follow(ctx context.Context, f *follower, before chan struct{}) 
 		if ctx.Err() != nil {
 			return
 		}
-		if f.lag.Swap(-1) >= 0 {
+		f.lag.Store(-1)
+		if f.caughtUp.Swap(false) {
 			attempt = 0
 		}
 		w.listener.retrying("follow task "+f.rt.id.String(), err)

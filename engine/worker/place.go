@@ -137,7 +137,8 @@ func (w *Worker) placed() {
 // Placement returns who does what in the application, as of the newest assignment. It may be called from any goroutine.
 func (w *Worker) Placement() groupbalance.Table { return *w.placement.Load() }
 
-// warmDelay is how long a warm follower waits for others of its worker, so that one rebalance moves all their tasks.
+// warmDelay is how long a warm follower waits for others of its worker, so that one rebalance moves all their tasks; and the
+// shortest time between two rebalances that a worker asks for.
 const warmDelay = time.Second
 
 // askForWarm asks the group for a rebalance once the tasks can be moved here for which this worker warms up: when all are
@@ -161,10 +162,11 @@ func (w *Worker) askForWarm() {
 	case w.warmSince.IsZero():
 		w.warmSince = w.now()
 	}
-	if w.askedIn == w.generation || cold > 0 && w.now().Sub(w.warmSince) < warmDelay {
+	now := w.now()
+	if w.askedIn == w.generation || cold > 0 && now.Sub(w.warmSince) < warmDelay || now.Sub(w.askedAt) < warmDelay {
 		return
 	}
-	w.askedIn = w.generation
+	w.askedIn, w.askedAt = w.generation, now
 	w.publishHeld()
 	w.group.Rebalance()
 }

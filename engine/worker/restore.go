@@ -183,6 +183,7 @@ func (w *Worker) takeover(ctx context.Context, rt *runningTask, fence *fence, be
 	} else {
 		rt.restore = restoreStats{source: "stateless"}
 	}
+	rt.followed = false // from here on it is its own
 	rt.committed, rt.committedPosition = to.Metadata, to.at
 	rt.durableRound = max(rt.durableRound, to.Round)
 	n := w.haltRound.Load()

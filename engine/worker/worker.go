@@ -84,6 +84,7 @@ type Worker struct {
 	table           groupbalance.Table               // of the newest assignment
 	warmSince       time.Time                        // when a follower became warm for a task that is to come here; zero: none is
 	askedIn         int32                            // the generation in which a rebalance was asked for on that account
+	askedAt         time.Time                        // and when
 	handOverUntil   time.Time                        // zero: the worker is not handing over
 	globals         map[string]operators.GlobalStore // by topic; read by the lanes
 	group           *kafka.Group
