@@ -29,6 +29,8 @@
 //	                          +----------------------------------------+   |
 //	                          +--------> rewind <--------------------------+   (touched tasks restore again)
 //
+//	committing offsets -- outdated --> outrun -- the generation becomes known --> committing offsets
+//
 //	fenced, at any step: everything is closed, and a new membership begins under a new transactional id
 //	stop: the epoch is committed; draining, while checkpoints are stored; left
 //

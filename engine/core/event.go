@@ -16,9 +16,12 @@ const (
 	Fenced
 	// Unknown: no answer, or one that says nothing. It may have been done, or be done later.
 	Unknown
+	// Outdated: nothing was done, since the group is in a later generation than the one that was named. A membership
+	// event will tell of it.
+	Outdated
 )
 
-var outcomeNames = [...]string{"confirmed", "refused", "fenced", "unknown"}
+var outcomeNames = [...]string{"confirmed", "refused", "fenced", "unknown", "outdated"}
 
 // String gives the word that logs and metrics use.
 func (o Outcome) String() string { return outcomeNames[o] }
@@ -67,6 +70,9 @@ type (
 	}
 	// OffsetsCommitted ends a CommitOffsets effect.
 	OffsetsCommitted struct{ Outcome Outcome }
+	// NoGeneration says that no membership event has come for so long after an Outdated that the transaction would time
+	// out.
+	NoGeneration struct{}
 	// Ended ends an EndTransaction effect.
 	Ended struct{ Outcome Outcome }
 	// ProducerReady ends a NewProducer effect: a new producer epoch is held and the old transaction has ended.
@@ -90,6 +96,7 @@ func (CommitDue) event()        {}
 func (Prepared) event()         {}
 func (Flushed) event()          {}
 func (OffsetsCommitted) event() {}
+func (NoGeneration) event()     {}
 func (Ended) event()            {}
 func (ProducerReady) event()    {}
 func (TaskFailed) event()       {}

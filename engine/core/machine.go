@@ -27,6 +27,7 @@ const (
 	Preparing
 	Flushing
 	CommittingOffsets
+	Outrun // the group is in a later generation; the commit waits for the event that tells of it
 	Ending
 	Aborting
 	Resetting
@@ -34,7 +35,7 @@ const (
 	Left
 )
 
-var phaseNames = [...]string{"idle", "processing", "preparing", "flushing", "committing offsets", "ending", "aborting", "resetting", "draining", "left"}
+var phaseNames = [...]string{"idle", "processing", "preparing", "flushing", "committing offsets", "outrun", "ending", "aborting", "resetting", "draining", "left"}
 
 // String gives the word that logs and metrics use.
 func (p Phase) String() string { return phaseNames[p] }
@@ -66,6 +67,7 @@ type Machine struct {
 	opts       Options
 	memberID   string
 	generation int32
+	named      int32 // the generation in the commit of offsets that is in progress
 	phase      Phase
 	tasks      map[partition.TaskID]*task
 	touched    map[partition.TaskID]bool // tasks of which the epoch holds anything
@@ -164,6 +166,10 @@ func (m *Machine) Step(ev Event) []Effect {
 		m.flushed(ev)
 	case OffsetsCommitted:
 		m.offsetsCommitted(ev)
+	case NoGeneration:
+		if m.phase == Outrun {
+			m.abort()
+		}
 	case Ended:
 		m.ended(ev)
 	case ProducerReady:
@@ -194,6 +200,7 @@ func (m *Machine) expect(ev Event, phases ...Phase) {
 func (m *Machine) assigned(ev Assigned) {
 	m.memberID = ev.MemberID
 	m.enter(ev.Generation)
+	m.catchUp()
 	if len(ev.Added) == 0 || m.stopping {
 		return
 	}
@@ -221,6 +228,23 @@ func (m *Machine) enter(generation int32) {
 	m.generation = generation
 }
 
+// catchUp commits the offsets again that were refused because of a generation that has become known now. Their tasks are
+// still this worker's: one that is revoked in it is given to nobody before the acknowledgement.
+func (m *Machine) catchUp() {
+	switch {
+	case m.phase != Outrun:
+	case m.mustAbort || m.failure != nil:
+		m.abort()
+	default:
+		m.commitOffsets()
+	}
+}
+
+func (m *Machine) commitOffsets() {
+	m.phase, m.named = CommittingOffsets, m.generation
+	m.emit(CommitOffsets{m.memberID, m.generation, m.touchedTasks()})
+}
+
 func (m *Machine) restore(id partition.TaskID) {
 	m.attempts++
 	t := m.tasks[id]
@@ -233,10 +257,11 @@ func (m *Machine) revoked(ev Revoked) {
 	wait := m.release(ev.Tasks)
 	if len(wait) == 0 {
 		m.emit(Ack{ev.Ack})
-		return
+	} else {
+		m.acks = append(m.acks, ev.Ack)
+		m.commitDue()
 	}
-	m.acks = append(m.acks, ev.Ack)
-	m.commitDue()
+	m.catchUp()
 }
 
 func (m *Machine) lost(ev Lost) {
@@ -244,7 +269,7 @@ func (m *Machine) lost(ev Lost) {
 		return
 	}
 	m.mustAbort = true
-	if m.phase == Processing {
+	if m.phase == Processing || m.phase == Outrun {
 		m.abort()
 	}
 }
@@ -370,8 +395,7 @@ func (m *Machine) flushed(ev Flushed) {
 	case ev.Outcome != Confirmed || m.mustAbort || m.failure != nil:
 		m.abort()
 	default:
-		m.phase = CommittingOffsets
-		m.emit(CommitOffsets{m.memberID, m.generation, m.touchedTasks()})
+		m.commitOffsets()
 	}
 }
 
@@ -380,6 +404,11 @@ func (m *Machine) offsetsCommitted(ev OffsetsCommitted) {
 	switch {
 	case ev.Outcome == Fenced:
 		m.fenced()
+	case ev.Outcome == Outdated && !m.mustAbort && m.failure == nil:
+		m.phase = Outrun
+		if m.generation != m.named {
+			m.catchUp()
+		}
 	case m.opts.AtLeastOnce && ev.Outcome == Confirmed:
 		m.confirmed()
 	case m.opts.AtLeastOnce:
@@ -538,7 +567,7 @@ func (m *Machine) fail(err error) {
 	switch m.phase {
 	case Idle, Draining:
 		m.leave()
-	case Processing:
+	case Processing, Outrun:
 		m.abort()
 	}
 }

@@ -29,7 +29,7 @@ import (
 //	lost <task...>
 //	restored <task> <attempt> [error]
 //	touched <task...> | overdue <task...> | returned <task>
-//	due | prepared [error] | flushed <outcome> [error] | offsets <outcome> | ended <outcome> | producer-ready
+//	due | prepared [error] | flushed <outcome> [error] | offsets <outcome> | no-generation | ended <outcome> | producer-ready
 //	failed | stop | checkpointed
 //
 // After the effects of each event comes the phase, and "may process" where records may be processed.
@@ -167,6 +167,8 @@ func parseEvent(words []string) core.Event {
 		return core.Flushed{Outcome: outcomeOf(arg(0)), Err: failure(1)}
 	case "offsets":
 		return core.OffsetsCommitted{Outcome: outcomeOf(arg(0))}
+	case "no-generation":
+		return core.NoGeneration{}
 	case "ended":
 		return core.Ended{Outcome: outcomeOf(arg(0))}
 	case "producer-ready":
@@ -202,7 +204,7 @@ func tasksOf(words []string) []partition.TaskID {
 }
 
 func outcomeOf(s string) core.Outcome {
-	for _, o := range []core.Outcome{core.Confirmed, core.Refused, core.Fenced, core.Unknown} {
+	for _, o := range []core.Outcome{core.Confirmed, core.Refused, core.Fenced, core.Unknown, core.Outdated} {
 		if o.String() == s {
 			return o
 		}

@@ -122,9 +122,10 @@ const (
 	refused
 	unstable
 	invalidState
+	outdated
 )
 
-var codeNames = [...]string{"ok", "concurrent transactions", "fenced", "refused", "unstable offset", "invalid state"}
+var codeNames = [...]string{"ok", "concurrent transactions", "fenced", "refused", "unstable offset", "invalid state", "illegal generation"}
 
 func (c code) String() string { return codeNames[c] }
 
@@ -248,13 +249,20 @@ func (t *txn) adds(l *log) bool {
 	return true
 }
 
-func (b *broker) owns(memberID string, generation int32) bool {
-	return generation == b.generation && b.member(memberID) != nil
+// admits says whether the group takes offsets from a member that names a generation.
+func (b *broker) admits(memberID string, generation int32) code {
+	switch {
+	case b.member(memberID) == nil:
+		return refused
+	case generation != b.generation:
+		return outdated
+	}
+	return ok
 }
 
 func (b *broker) commitInTxn(c *call) code {
-	if !b.owns(c.memberID, c.generation) {
-		return refused
+	if res := b.admits(c.memberID, c.generation); res != ok {
+		return res
 	}
 	t, res := b.join(c.name, c.epoch)
 	if res != ok {
@@ -279,8 +287,8 @@ func (t *txn) setOffset(o pendingOffset) {
 
 // commitPlain is an offset commit outside any transaction.
 func (b *broker) commitPlain(c *call) code {
-	if !b.owns(c.memberID, c.generation) {
-		return refused
+	if res := b.admits(c.memberID, c.generation); res != ok {
+		return res
 	}
 	for _, o := range c.offsets {
 		b.setCommitted(o)

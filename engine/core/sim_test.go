@@ -268,6 +268,10 @@ func (s *sim) act() {
 		}
 		p.process()
 	default:
+		if p.machine.Phase() == core.Outrun && s.rng.IntN(8) == 0 {
+			s.hit("no generation came")
+			p.step(core.NoGeneration{})
+		}
 		p.step(core.CommitDue{})
 	}
 }
@@ -521,6 +525,9 @@ var mustHit = []string{
 	"session of a dead worker expired",
 	"session of a live worker expired",
 	"stale generation refused",
+	"stale member refused",
+	"committed in a later generation than at first",
+	"no generation came",
 	"stopped while ending",
 	"stopped while processing",
 	"task failed",

@@ -149,6 +149,7 @@ type process struct {
 	unknown  bool
 	fenced   bool
 	refused  bool
+	outrun   bool // the group has refused the epoch's offsets for a stale generation
 	flushing bool
 
 	// The group's client.
@@ -198,7 +199,7 @@ func (p *process) clearEpoch() {
 	for i := range p.outs {
 		p.outs[i].waiting, p.outs[i].inFlight = nil, false
 	}
-	p.sent, p.unknown, p.fenced, p.refused, p.flushing = false, false, false, false, false
+	p.sent, p.unknown, p.fenced, p.refused, p.outrun, p.flushing = false, false, false, false, false, false
 	p.s.abandon(p, func(c *call) bool { return c.kind == produceCall || c.kind == offsetsCall || c.kind == endCall })
 }
 
@@ -528,6 +529,9 @@ func (p *process) commitOffsets(e core.CommitOffsets) {
 			Incarnation: 1, Epoch: rt.prepared.epoch, ChangelogOffset: rt.prepared.changelog, TransactionalID: p.txnID,
 		}}})
 	}
+	if p.outrun {
+		p.s.hit("committed in a later generation than at first")
+	}
 	p.sent = true
 	p.s.send(c)
 }
@@ -661,8 +665,12 @@ func (p *process) answered(c *call) {
 	case produceCall:
 		p.produced(c)
 	case offsetsCall:
-		if c.code == refused {
+		switch c.code {
+		case refused:
+			p.s.hit("stale member refused")
+		case outdated:
 			p.s.hit("stale generation refused")
+			p.outrun = true
 		}
 		p.reply(core.OffsetsCommitted{Outcome: outcome(c.code)})
 	case endCall:
@@ -694,6 +702,8 @@ func outcome(c code) core.Outcome {
 		return core.Fenced
 	case refused:
 		return core.Refused
+	case outdated:
+		return core.Outdated
 	}
 	return core.Unknown
 }

@@ -277,7 +277,7 @@ func (p *Producer) commitPlain(ctx context.Context, memberID string, generation 
 				return core.Fenced, fmt.Errorf("commit offset of %s/%d in group %s: %w", t.Topic, part.Partition, p.group, err)
 			}
 			if err != nil {
-				return core.Refused, fmt.Errorf("commit offset of %s/%d in group %s: %w", t.Topic, part.Partition, p.group, err)
+				return outcome(err), fmt.Errorf("commit offset of %s/%d in group %s: %w", t.Topic, part.Partition, p.group, err)
 			}
 		}
 	}
@@ -319,6 +319,8 @@ func outcome(err error) core.Outcome {
 		return core.Confirmed
 	case isFenced(err):
 		return core.Fenced
+	case isOutdated(err):
+		return core.Outdated
 	case errors.As(err, &ke) && ke != kerr.UnknownServerError:
 		return core.Refused
 	}
@@ -333,6 +335,11 @@ func isFenced(err error) bool {
 		}
 	}
 	return false
+}
+
+// isOutdated says whether the group has refused offsets for being in a later generation, or about to enter one.
+func isOutdated(err error) bool {
+	return errors.Is(err, kerr.IllegalGeneration) || errors.Is(err, kerr.RebalanceInProgress)
 }
 
 // isFinal says whether writing the same record again would fail again.

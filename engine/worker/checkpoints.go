@@ -310,6 +310,7 @@ func (w *Worker) housekeep() {
 	w.reconcileFollowers()
 	w.askForWarm()
 	w.handedOver()
+	w.giveUpGeneration()
 	w.deleteUnused()
 	// One worker completes rounds and collects what no checkpoint needs any more: the owner of the first task, as long as it
 	// owns it.

@@ -184,6 +184,13 @@ func (w *Worker) member(ev kafka.MembershipEvent) {
 	}
 }
 
+// giveUpGeneration ends the wait for a membership event after an outdated commit, well before the transaction times out.
+func (w *Worker) giveUpGeneration() {
+	if w.machine.Phase() == core.Outrun && w.now().Sub(w.epoch.lastCommit) > w.cfg.TransactionTimeout/3 {
+		w.step(core.NoGeneration{})
+	}
+}
+
 // anchorWait is how long restored tasks wait for others, so that one commit anchors them all: long against a restore
 // from the local disk, short against a download.
 const anchorWait = 200 * time.Millisecond

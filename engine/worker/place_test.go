@@ -82,7 +82,7 @@ func TestALeavingWorkerHandsItsTasksOverWarm(t *testing.T) {
 		t.Errorf("the second worker has begun %v: expected %d tasks that it had followed", got, partitions)
 	}
 	if len(r.of(0, "task running")) != partitions {
-		t.Error("tasks went to and fro")
+		t.Errorf("tasks went to and fro: %v, %v", r.of(0, "task running"), r.of(0, "tasks assigned"))
 	}
 }
 
