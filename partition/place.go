@@ -70,12 +70,14 @@ const (
 	Warming
 	// Moving: the task is given up now, or taken up if nobody has it.
 	Moving
+	// Moved: the member that the task moves to has it. Place does not say this; who carries its plan out may.
+	Moved
 )
 
 // MoveStates is how many states there are.
 const MoveStates = len(moveStates)
 
-var moveStates = [...]string{"waiting", "warming up", "moving"}
+var moveStates = [...]string{"waiting", "warming up", "moving", "moved"}
 
 // String gives the words that logs and the API use.
 func (s MoveState) String() string { return moveStates[s] }

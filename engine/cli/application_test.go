@@ -4,6 +4,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -141,6 +142,34 @@ func TestResetIsRefusedWhileWorkersRun(t *testing.T) {
 	})
 	w.execute(counter(), "reset", "--yes", "counter").want(t, exitPrecondition, "stop its workers first")
 	stop()
+	(<-ended).want(t, 0)
+}
+
+func TestStatusShowsWhoStandsBy(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.feed(t, "a", "b", "a")
+	ctx, stop := context.WithCancel(w.ctx)
+	ended := make(chan result, 2)
+	for n := range 2 {
+		go func() {
+			ended <- execute(ctx, counter(), w.settings, "run", "--standby-replicas", "1", "--warmups", "1",
+				"--worker-zone", fmt.Sprint("zone-", n), "--state-dir", t.TempDir())
+		}()
+	}
+	w.until(t, "each runs a task and stands by for the other's", func() bool {
+		r := w.execute(counter(), "status", "-o", "json")
+		if r.code != 0 {
+			return false
+		}
+		st := decode[applicationStatus](t, r)
+		return len(st.Workers) == 2 && len(st.Moves) == 0 && !slices.ContainsFunc(st.Workers, func(w workerStatus) bool {
+			return len(w.Tasks) != 1 || len(w.Standbys) != 1 || w.Tasks[0] == w.Standbys[0]
+		})
+	})
+	w.execute(counter(), "status").want(t, 0, "STANDBYS", "zone-0")
+	stop()
+	(<-ended).want(t, 0)
 	(<-ended).want(t, 0)
 }
 

@@ -23,15 +23,32 @@ type applicationStatus struct {
 	App          string              `json:"app"`
 	State        string              `json:"state"` // of the consumer group
 	Workers      []workerStatus      `json:"workers"`
+	Moves        []moveStatus        `json:"moves"`
 	Inputs       []inputStatus       `json:"inputs"`
 	Transactions []transactionStatus `json:"transactions"`
 	LagRecords   int64               `json:"lagRecords"` // of all inputs
 }
 
 type workerStatus struct {
-	ID     string `json:"id"`
-	Host   string `json:"host"`
-	Inputs int    `json:"inputs"` // partitions
+	ID       string             `json:"id"`
+	Host     string             `json:"host"`
+	Inputs   int                `json:"inputs"` // partitions
+	Endpoint string             `json:"endpoint,omitempty"`
+	Zone     string             `json:"zone,omitempty"`
+	Version  string             `json:"version,omitempty"`
+	Leaving  bool               `json:"leaving"`
+	Tasks    []partition.TaskID `json:"tasks"`
+	Standbys []partition.TaskID `json:"standbys"` // tasks of others whose state it keeps near to the present
+	WarmUps  []partition.TaskID `json:"warmUps"`  // tasks that it is to get, and does so for
+}
+
+// moveStatus is a task that changes hands or is to. Workers are named by their hosts and endpoints.
+type moveStatus struct {
+	Task   string `json:"task"`
+	From   string `json:"from,omitempty"`
+	To     string `json:"to"`
+	Reason string `json:"reason"`
+	State  string `json:"state"`
 }
 
 // inputStatus is one input partition. Epoch, Checkpoint and Incarnation come from what is committed beside the offset.
@@ -58,7 +75,7 @@ type transactionStatus struct {
 func (p *program) statusCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Show workers, positions, lag and open transactions of an application",
+		Short: "Show workers, moving tasks, positions, lag and open transactions of an application",
 		Long: "Asks Kafka, so it works from anywhere and also when no worker runs. Lag is counted to the last stable offset: to\n" +
 			"what a reader of committed records can see. Markers of transactions count as records.",
 		Example: p.example("status --app-id flights --brokers kafka:9092", "status -o json"),
@@ -94,14 +111,19 @@ func loadStatus(ctx context.Context, cfg *config.Config) (*applicationStatus, er
 	if group.State == "Dead" && len(group.Committed) == 0 {
 		return nil, failf(exitNotFound, "there is no application %s on %v: its group has no members and has committed nothing", cfg.AppID, cfg.Brokers)
 	}
-	st := &applicationStatus{App: cfg.AppID, State: group.State, Workers: []workerStatus{}, Inputs: []inputStatus{}, Transactions: []transactionStatus{}}
+	st := &applicationStatus{App: cfg.AppID, State: group.State, Workers: []workerStatus{}, Moves: []moveStatus{}, Inputs: []inputStatus{}, Transactions: []transactionStatus{}}
 	owner := map[partition.TopicPartition]string{}
 	for _, m := range group.Members {
-		st.Workers = append(st.Workers, workerStatus{m.ID, m.Host, len(m.Assigned)})
+		row := m.Placed
+		st.Workers = append(st.Workers, workerStatus{
+			ID: m.ID, Host: m.Host, Inputs: len(m.Assigned), Endpoint: row.Endpoint, Zone: row.Zone, Version: row.Version,
+			Leaving: row.Leaving, Tasks: orEmpty(row.Owned), Standbys: orEmpty(row.Standby), WarmUps: orEmpty(row.WarmUp),
+		})
 		for _, tp := range m.Assigned {
 			owner[tp] = m.Host
 		}
 	}
+	st.moves(group)
 	if err := st.inputs(ctx, adm, group, owner); err != nil {
 		return nil, err
 	}
@@ -113,6 +135,21 @@ func loadStatus(ctx context.Context, cfg *config.Config) (*applicationStatus, er
 		st.Transactions = append(st.Transactions, transactionStatus{t.ID, t.State, t.Age.Seconds(), len(t.Touching)})
 	}
 	return st, nil
+}
+
+func orEmpty(ids []partition.TaskID) []partition.TaskID { return append([]partition.TaskID{}, ids...) }
+
+func (st *applicationStatus) moves(group kafka.GroupInfo) {
+	name := map[string]string{"": ""}
+	for _, m := range group.Members {
+		name[m.Placed.TransactionalID] = cmp.Or(m.Placed.Endpoint, m.Host)
+	}
+	for _, mv := range group.Table.Moves {
+		if mv.State == partition.Moved {
+			continue
+		}
+		st.Moves = append(st.Moves, moveStatus{mv.Task.String(), name[mv.From], name[mv.To], mv.Reason.String(), mv.State.String()})
+	}
 }
 
 func (st *applicationStatus) inputs(ctx context.Context, adm *kafka.Admin, group kafka.GroupInfo, owner map[partition.TopicPartition]string) error {
@@ -169,9 +206,17 @@ func (st *applicationStatus) inputs(ctx context.Context, adm *kafka.Admin, group
 func (st *applicationStatus) print(cmd *cobra.Command) error {
 	out := cmd.OutOrStdout()
 	fmt.Fprintf(out, "application %s: %s, %d workers, lag %d records\n\n", st.App, st.State, len(st.Workers), st.LagRecords)
-	workers := newTable("WORKER", "HOST", "INPUTS")
+	workers := newTable("WORKER", "HOST", "ENDPOINT", "ZONE", "TASKS", "STANDBYS", "WARM-UPS", "")
 	for _, w := range st.Workers {
-		workers.row(w.ID, w.Host, w.Inputs)
+		leaving := ""
+		if w.Leaving {
+			leaving = "leaving"
+		}
+		workers.row(w.ID, w.Host, dash(w.Endpoint), dash(w.Zone), len(w.Tasks), len(w.Standbys), len(w.WarmUps), leaving)
+	}
+	moves := newTable("TASK", "FROM", "TO", "REASON", "STATE")
+	for _, mv := range st.Moves {
+		moves.row(mv.Task, dash(mv.From), mv.To, mv.Reason, mv.State)
 	}
 	inputs := newTable("TOPIC", "PARTITION", "COMMITTED", "END", "LAG", "EPOCH", "CHECKPOINT", "WORKER", "PROBLEM")
 	for _, in := range st.Inputs {
@@ -181,7 +226,7 @@ func (st *applicationStatus) print(cmd *cobra.Command) error {
 	for _, t := range st.Transactions {
 		open.row(t.ID, t.State, time.Duration(t.AgeSeconds*float64(time.Second)).Round(time.Millisecond), t.Partitions)
 	}
-	for _, t := range []*table{workers, inputs, open} {
+	for _, t := range []*table{workers, moves, inputs, open} {
 		if len(t.rows) == 0 {
 			continue
 		}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/streamd/streamd/engine/config"
 	"github.com/streamd/streamd/partition"
+	"github.com/streamd/streamd/partition/groupbalance"
 )
 
 // Admin answers an operator's questions about an application, and removes what it has left in Kafka. Safe for
@@ -101,6 +102,7 @@ type GroupInfo struct {
 	ID        string
 	State     string // "Stable", "Empty", ...; "Dead" for one that does not exist
 	Members   []GroupMember
+	Table     groupbalance.Table // without members while the group rebalances
 	Committed map[partition.TopicPartition]Committed
 }
 
@@ -108,6 +110,8 @@ type GroupInfo struct {
 type GroupMember struct {
 	ID, Host, ClientID string
 	Assigned           []partition.TopicPartition // sorted
+	// Placed is its row in Table; the zero value while the group rebalances.
+	Placed groupbalance.TableMember
 }
 
 // GroupOf describes the group of an application. Offsets in open transactions are not waited for: the older ones
@@ -128,6 +132,9 @@ func (a *Admin) GroupOf(ctx context.Context, app string) (GroupInfo, error) {
 				for _, p := range t.Partitions {
 					member.Assigned = append(member.Assigned, partition.TopicPartition{Topic: t.Topic, Partition: p})
 				}
+			}
+			if table, err := groupbalance.ParseTable(assigned.UserData); err == nil { // else it rebalances, or is not of streamd
+				info.Table, member.Placed = table, table.Own()
 			}
 		}
 		slices.SortFunc(member.Assigned, partition.TopicPartition.Compare)

@@ -153,7 +153,7 @@ func (w *Worker) handler() http.Handler {
 			}
 		}
 		for _, mv := range snap.Moves {
-			if mv.ToSelf && mv.State != partition.Moving.String() {
+			if mv.ToSelf && mv.State != partition.Moved.String() {
 				http.Error(rw, "task "+mv.Task+" is to move here: "+mv.State, http.StatusServiceUnavailable)
 				return
 			}

@@ -136,7 +136,7 @@ func (s *scrape) collectPlacement(snap Snapshot, gauge func(d *prometheus.Desc, 
 	}
 	moves := map[string]int{partition.Waiting.String(): 0, partition.Warming.String(): 0, partition.Moving.String(): 0}
 	for _, mv := range snap.Moves {
-		if mv.ToSelf {
+		if _, ok := moves[mv.State]; ok && mv.ToSelf {
 			moves[mv.State]++
 		}
 	}

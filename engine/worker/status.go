@@ -52,7 +52,7 @@ type MoveSnapshot struct {
 	To     string `json:"to"`
 	ToSelf bool   `json:"toSelf"` // it comes to this worker
 	Reason string `json:"reason"` // no owner, owner leaves, owner cannot run it, balance
-	State  string `json:"state"`  // waiting, warming up, moving
+	State  string `json:"state"`  // waiting, warming up, moving, moved
 }
 
 // TaskSnapshot is one task at one moment.

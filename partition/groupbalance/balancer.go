@@ -239,6 +239,13 @@ func ParseSelf(metadata []byte) (Self, error) {
 	return data.Self, err
 }
 
+// ParseTable reads who does what from the user data of a member's assignment, as the broker returns it when the group is
+// described. Tasks have the numbers of the member that led the group.
+func ParseTable(userData []byte) (Table, error) {
+	data, err := parseAssignmentData(userData)
+	return data.Table, err
+}
+
 func parseMetadata(metadata []byte) (kmsg.ConsumerMemberMetadata, memberData, error) {
 	meta := kmsg.NewConsumerMemberMetadata()
 	if err := meta.ReadFrom(metadata); err != nil {

@@ -233,6 +233,7 @@ func (r *round) table(given map[string][]partition.Task, plan partition.Plan) as
 	d := assignmentData{SubTopologies: r.subs}
 	d.Generation = r.previous + 1
 	names := map[string]string{"": ""}
+	has := map[partition.TaskID]string{}
 	for _, m := range r.members {
 		names[m.ID] = m.TransactionalID
 		row := TableMember{
@@ -241,10 +242,14 @@ func (r *round) table(given map[string][]partition.Task, plan partition.Plan) as
 		}
 		for _, task := range given[m.ID] {
 			row.Owned = append(row.Owned, task.ID)
+			has[task.ID] = m.ID
 		}
 		d.Members = append(d.Members, row)
 	}
 	for _, mv := range plan.Moves {
+		if mv.State == partition.Moving && has[mv.Task] == mv.To {
+			mv.State = partition.Moved
+		}
 		mv.From, mv.To = names[mv.From], names[mv.To]
 		d.Moves = append(d.Moves, mv)
 	}
