@@ -9,8 +9,9 @@ import (
 	"strings"
 )
 
-// maxCapacity bounds the weight of one member, so that shares are computed without overflow whatever a member says.
-const maxCapacity = 1 << 20
+// maxWeight bounds the weights of members and of tasks, so that shares and loads are computed without overflow whatever a
+// member says.
+const maxWeight = 1 << 20
 
 // Member is a worker as placement sees it.
 type Member struct {
@@ -28,8 +29,8 @@ type Member struct {
 	SubTopologies []int32
 	// Held lists the tasks whose state the member has on its disk, running or not, or is about to have.
 	Held []HeldTask
-	// Leaving says that the member is about to end. It runs what it owns until another member can, and is given
-	// nothing; if all members that could run a task are leaving, none counts as leaving for it.
+	// Leaving says that the member is about to end. [Place] lets it run what it owns until another member can, and gives
+	// it nothing; if all members that could run a task are leaving, none counts as leaving for it.
 	Leaving bool
 	// Owned lists the tasks that the member runs now. If two members own a task, the one with the lesser ID counts.
 	Owned []TaskID
@@ -41,8 +42,23 @@ type HeldTask struct {
 	Task     TaskID
 	Position int64
 	// Warm says that the state follows the present at a small distance: the member could take the task over at once.
+	// Of two that are warm neither is preferred for its position.
 	Warm bool
+	// Use is what the member keeps the state for, as the last plan told it. Placement keeps to it where it can.
+	Use Use
 }
+
+// Use is what a member keeps the state of a task for that it does not run.
+type Use uint8
+
+const (
+	// Leftover: for nothing. It is on the disk from before.
+	Leftover Use = iota
+	// ForStandby: in case the owner goes.
+	ForStandby
+	// ForWarmUp: to take the task over once it is warm.
+	ForWarmUp
+)
 
 // Assign decides which member shall run which task once all state is where it is wanted; [Place] decides who runs it
 // until then. The result has an entry for every member, its tasks sorted by id. It
@@ -51,30 +67,34 @@ type HeldTask struct {
 // A task that no member can run is in no entry. Owned and held tasks that do not exist are ignored.
 func Assign(tasks []Task, members []Member) map[string][]TaskID {
 	p := newPlacement(tasks, members)
-	for _, c := range p.cohorts() {
-		q := p.quotas(c)
-		p.fill(c, c.stateful, q.stateful)
-		p.fill(c, c.stateless, q.stateless)
-	}
-	return p.result()
+	p.target()
+	return p.lists(func(t int) []int { return p.assigned[t : t+1] })
 }
 
 // nobody stands for a member where there is none.
 const nobody = -1
 
-// placement is the state of one call of Assign. Tasks and members are named by their index in the sorted slices.
+// placement is the state of one call. Tasks and members are named by their index in the sorted slices.
 type placement struct {
 	tasks    []Task
 	members  []Member
-	owner    []int   // by task: who runs it now
-	holders  [][]int // by task: who has its state, the furthest first
-	assigned []int   // by task: the outcome so far
-	load     []int   // by member: tasks assigned so far
+	cohorts  []*cohort
+	cohort   []*cohort // by task
+	runner   []int     // by task: who runs it now
+	owner    []int     // by task: who runs it now and may go on with it
+	copies   [][]held  // by task: who has its state and may run it, the best one first
+	assigned []int     // by task: the outcome so far
+	load     []int64   // by member: the weight of what is assigned to it so far
 
 	// of Place
 	warming []int   // by task: the member that warms up for it
 	standby [][]int // by task
-	moves   []Move
+}
+
+// held is the state of a task on the disk of a member.
+type held struct {
+	member int
+	HeldTask
 }
 
 func newPlacement(tasks []Task, members []Member) *placement {
@@ -86,52 +106,88 @@ func newPlacement(tasks []Task, members []Member) *placement {
 	p := &placement{
 		tasks:    tasks,
 		members:  members,
+		cohort:   make([]*cohort, len(tasks)),
+		runner:   slices.Repeat([]int{nobody}, len(tasks)),
 		owner:    slices.Repeat([]int{nobody}, len(tasks)),
-		holders:  make([][]int, len(tasks)),
+		copies:   make([][]held, len(tasks)),
 		assigned: slices.Repeat([]int{nobody}, len(tasks)),
-		load:     make([]int, len(members)),
+		load:     make([]int64, len(members)),
 	}
+	p.makeCohorts()
 	index := make(map[TaskID]int, len(tasks))
 	for t, task := range tasks {
 		index[task.ID] = t
 	}
-	type holding struct {
-		member int
-		HeldTask
-	}
-	holdings := make([][]holding, len(tasks))
 	for m, member := range members {
 		for _, id := range member.Owned {
-			if t, ok := index[id]; ok && p.owner[t] == nobody && member.canRun(id.SubTopology) {
-				p.owner[t] = m
+			if t, ok := index[id]; ok && (p.runner[t] == nobody || p.fitness(t, m) < p.fitness(t, p.runner[t])) {
+				p.runner[t] = m
 			}
 		}
-		for _, held := range member.Held {
-			if t, ok := index[held.Task]; ok && member.canRun(held.Task.SubTopology) {
-				holdings[t] = append(holdings[t], holding{m, held})
+		for _, h := range member.Held {
+			if t, ok := index[h.Task]; ok && p.cohort[t].has[m] {
+				p.copies[t] = append(p.copies[t], held{m, h})
 			}
 		}
 	}
-	for t, hs := range holdings {
-		slices.SortFunc(hs, func(a, b holding) int {
-			return cmp.Or(a.compare(b.HeldTask), cmp.Compare(a.member, b.member))
-		})
-		for _, h := range hs {
-			p.holders[t] = append(p.holders[t], h.member)
+	for t := range tasks {
+		if m := p.runner[t]; m != nobody && p.cohort[t].has[m] {
+			p.owner[t] = m
 		}
+		p.sortCopies(t)
 	}
 	return p
 }
 
-// compare orders by nearness to the present, the nearest first.
-func (h HeldTask) compare(other HeldTask) int {
-	if h.Warm != other.Warm {
-		if h.Warm {
-			return -1
+// fitness says how fit a member is to run a task that it owns, the least the fittest.
+func (p *placement) fitness(t, m int) int {
+	switch {
+	case p.cohort[t].has[m]:
+		return 0
+	case p.runs(t, m):
+		return 1
+	default:
+		return 2
+	}
+}
+
+// runs says whether a member can run a task, be it leaving or not.
+func (p *placement) runs(t, m int) bool { return p.members[m].canRun(p.tasks[t].ID.SubTopology) }
+
+// sortCopies orders the copies of a task. Warm ones come first. Of the others, while somebody runs the task,
+// those come first that are in use, so that what has been begun is ended; else those that are nearest to the present.
+func (p *placement) sortCopies(t int) {
+	running := p.isRunning(t)
+	slices.SortFunc(p.copies[t], func(a, b held) int {
+		use, position := cmp.Compare(b.Use, a.Use), cmp.Compare(b.Position, a.Position)
+		switch {
+		case a.Warm != b.Warm:
+			return trueFirst(a.Warm, b.Warm)
+		case a.Warm:
+			return cmp.Or(use, cmp.Compare(a.member, b.member))
+		case running:
+			return cmp.Or(use, position, cmp.Compare(a.member, b.member))
+		default:
+			return cmp.Or(position, use, cmp.Compare(a.member, b.member))
 		}
+	})
+}
+
+// isRunning says whether somebody runs a task and can go on until another member is warm.
+func (p *placement) isRunning(t int) bool {
+	return p.owner[t] != nobody || p.runner[t] != nobody && p.runs(t, p.runner[t])
+}
+
+// trueFirst orders true before false.
+func trueFirst(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return -1
+	default:
 		return 1
 	}
-	return cmp.Compare(other.Position, h.Position)
 }
 
 func (m Member) canRun(sub int32) bool {
@@ -139,58 +195,108 @@ func (m Member) canRun(sub int32) bool {
 }
 
 func (m Member) weight() int64 {
-	return int64(min(max(m.Capacity, 1), maxCapacity))
+	return int64(min(max(m.Capacity, 1), maxWeight))
 }
 
-// cohort is a set of tasks that the same members can run. Usually there is one. Each is balanced on its own: to make
-// up, on the other members, for tasks that only some of them can run would move state towards the workers of the
-// version that is about to go.
+func (t Task) weight() int64 { return int64(min(max(t.Weight, 1), maxWeight)) }
+
+// cohort is a set of tasks that the same members may run: those that can and stay, or if all leave, those that can.
+// Usually there is one. Each is balanced on its own: to make up, on the other members, for tasks that only some of them
+// can run would move state towards the workers of the version that is about to go.
 type cohort struct {
-	members   []int
-	stateful  []int // tasks
-	stateless []int
+	members []int
+	has     []bool // by member
+	// classes are its tasks, those of the largest weight first, and of one weight the stateful ones first.
+	classes [][]int
 }
 
-// cohorts splits the tasks, in the order of their sub-topologies. Tasks that nobody can run are left out.
-func (p *placement) cohorts() []*cohort {
-	var all []*cohort
+// makeCohorts splits the tasks, in the order of their sub-topologies. The cohort of those that nobody can run is not listed.
+func (p *placement) makeCohorts() {
 	byMembers := map[string]*cohort{}
-	var current *cohort
+	tasks := map[*cohort][]int{}
 	for t, task := range p.tasks {
-		if t == 0 || task.ID.SubTopology != p.tasks[t-1].ID.SubTopology {
-			var able []int
-			for m, member := range p.members {
-				if member.canRun(task.ID.SubTopology) {
-					able = append(able, m)
-				}
-			}
-			key := fmt.Sprint(able)
-			if current = byMembers[key]; current == nil {
-				current = &cohort{members: able}
-				byMembers[key] = current
-				if len(able) > 0 {
-					all = append(all, current)
-				}
-			}
-		}
-		if task.Stateful {
-			current.stateful = append(current.stateful, t)
+		if t > 0 && task.ID.SubTopology == p.tasks[t-1].ID.SubTopology {
+			p.cohort[t] = p.cohort[t-1]
 		} else {
-			current.stateless = append(current.stateless, t)
+			able := p.candidates(task.ID.SubTopology)
+			key := fmt.Sprint(able)
+			if byMembers[key] == nil {
+				c := &cohort{members: able, has: make([]bool, len(p.members))}
+				for _, m := range able {
+					c.has[m] = true
+				}
+				if byMembers[key] = c; len(able) > 0 {
+					p.cohorts = append(p.cohorts, c)
+				}
+			}
+			p.cohort[t] = byMembers[key]
+		}
+		tasks[p.cohort[t]] = append(tasks[p.cohort[t]], t)
+	}
+	for _, c := range p.cohorts {
+		c.classes = p.classes(tasks[c])
+	}
+}
+
+// candidates returns the members that may run the tasks of a sub-topology.
+func (p *placement) candidates(sub int32) []int {
+	var able, stay []int
+	for m, member := range p.members {
+		if member.canRun(sub) {
+			able = append(able, m)
+			if !member.Leaving {
+				stay = append(stay, m)
+			}
 		}
 	}
-	return all
+	if len(stay) > 0 {
+		return stay
+	}
+	return able
 }
 
-func (p *placement) result() map[string][]TaskID {
+func (p *placement) classes(tasks []int) [][]int {
+	compare := func(a, b int) int {
+		x, y := p.tasks[a], p.tasks[b]
+		return cmp.Or(cmp.Compare(y.weight(), x.weight()), trueFirst(x.Stateful, y.Stateful))
+	}
+	slices.SortStableFunc(tasks, compare)
+	var classes [][]int
+	for i, t := range tasks {
+		if i == 0 || compare(tasks[i-1], t) != 0 {
+			classes = append(classes, nil)
+		}
+		classes[len(classes)-1] = append(classes[len(classes)-1], t)
+	}
+	return classes
+}
+
+// target fills assigned with who shall run each task in the end.
+func (p *placement) target() {
+	for _, c := range p.cohorts {
+		for k, quota := range p.quotas(c) {
+			p.fill(c, c.classes[k], quota)
+		}
+	}
+}
+
+func (p *placement) assign(t, m int) {
+	p.assigned[t] = m
+	p.load[m] += p.tasks[t].weight()
+}
+
+// lists turns the members of each task into the tasks of each member.
+func (p *placement) lists(membersOf func(t int) []int) map[string][]TaskID {
 	out := make(map[string][]TaskID, len(p.members))
 	for _, member := range p.members {
 		out[member.ID] = []TaskID{}
 	}
-	for t, m := range p.assigned {
-		if m != nobody {
-			id := p.members[m].ID
-			out[id] = append(out[id], p.tasks[t].ID)
+	for t, task := range p.tasks {
+		for _, m := range membersOf(t) {
+			if m != nobody {
+				id := p.members[m].ID
+				out[id] = append(out[id], task.ID)
+			}
 		}
 	}
 	return out

@@ -33,6 +33,8 @@ type SubTopology struct {
 	// Stateful is true if its tasks own a store. Only then must the sources be co-partitioned: without a store
 	// nothing ever brings two records together.
 	Stateful bool
+	// Weight is what one of its tasks costs against one of others; below 1 counts as 1.
+	Weight int
 }
 
 // Task is one unit of placement: partition n of each source of a sub-topology.
@@ -41,6 +43,8 @@ type Task struct {
 	// Inputs are sorted by topic.
 	Inputs   []TopicPartition
 	Stateful bool
+	// Weight is that of the sub-topology.
+	Weight int
 }
 
 // Tasks returns the tasks of the sub-topologies, sorted by id, given the number of partitions of each source topic
@@ -61,7 +65,7 @@ func Tasks(subs []SubTopology, partitions map[string]int32) ([]Task, error) {
 		}
 		sources := slices.Sorted(slices.Values(sub.Sources))
 		for p := range width {
-			task := Task{ID: TaskID{SubTopology: sub.ID, Partition: p}, Stateful: sub.Stateful}
+			task := Task{ID: TaskID{SubTopology: sub.ID, Partition: p}, Stateful: sub.Stateful, Weight: sub.Weight}
 			for _, topic := range sources {
 				if p < partitions[topic] {
 					task.Inputs = append(task.Inputs, TopicPartition{Topic: topic, Partition: p})
@@ -94,7 +98,7 @@ func TasksOf(subs []SubTopology, assigned map[string][]int32) ([]Task, error) {
 		for _, p := range assigned[topic] {
 			id := TaskID{SubTopology: subs[i].ID, Partition: p}
 			if found[id] == nil {
-				found[id] = &Task{ID: id, Stateful: subs[i].Stateful}
+				found[id] = &Task{ID: id, Stateful: subs[i].Stateful, Weight: subs[i].Weight}
 			}
 			found[id].Inputs = append(found[id].Inputs, TopicPartition{Topic: topic, Partition: p})
 		}

@@ -23,9 +23,11 @@ type Plan struct {
 	// Standby are the tasks of which the member keeps the state near to the present, in case their owner goes.
 	Standby map[string][]TaskID
 	// WarmUp are the tasks that the member will run: it brings their state near to the present while another member
-	// runs them.
+	// runs them. Those that move now are not among them: who carries the plan out has the state kept near to the present
+	// until the task is there.
 	WarmUp map[string][]TaskID
-	// Moves are the tasks that change hands now or are to, sorted by task.
+	// Moves are the tasks that change hands now or are to, sorted by task. A task without owner that a warm member takes over
+	// beyond its share is there twice: how it comes there, then how it is to go on.
 	Moves []Move
 }
 
@@ -87,214 +89,138 @@ func (s MoveState) String() string { return moveStates[s] }
 // nothing but the arguments, and not on their order. See the package documentation for what it promises.
 func Place(tasks []Task, members []Member, rules Rules) Plan {
 	p := newPlacement(tasks, members)
-	p.target(stayers(p.members))
-	p.settle(rules)
+	p.target()
+	p.takeOver()
+	moves := p.settle(rules)
 	p.addStandbys(rules.Standbys)
-	return p.plan()
-}
-
-// stayers returns the members that are not leaving; all if every one is.
-func stayers(members []Member) []Member {
-	stay := slices.DeleteFunc(slices.Clone(members), func(m Member) bool { return m.Leaving })
-	if len(stay) == 0 {
-		return members
-	}
-	return stay
-}
-
-// target lets Assign say who shall run each task in the end.
-func (p *placement) target(members []Member) {
-	index := make(map[string]int, len(p.members))
-	for m, member := range p.members {
-		index[member.ID] = m
-	}
-	number := p.numbers()
-	for id, ids := range Assign(p.tasks, members) {
-		for _, task := range ids {
-			p.assigned[number[task]] = index[id]
-		}
+	return Plan{
+		Active:  p.lists(func(t int) []int { return p.assigned[t : t+1] }),
+		Standby: p.lists(func(t int) []int { return p.standby[t] }),
+		WarmUp:  p.lists(func(t int) []int { return p.warming[t : t+1] }),
+		Moves:   moves,
 	}
 }
 
-func (p *placement) numbers() map[TaskID]int {
-	number := make(map[TaskID]int, len(p.tasks))
-	for t, task := range p.tasks {
-		number[task.ID] = t
-	}
-	return number
-}
-
-// settle turns who shall run each task into who runs it now and who is to warm up. Of the tasks that need a warm-up those go
-// first that have come furthest.
-func (p *placement) settle(rules Rules) {
-	p.warming = slices.Repeat([]int{nobody}, len(p.tasks))
-	p.standby = make([][]int, len(p.tasks))
-	former := p.formerOwners()
-	var cold []int
-	for t, task := range p.tasks {
-		to, from := p.assigned[t], p.owner[t]
-		if from == nobody && task.Stateful {
-			from = p.warmHolder(t) // takes over at once, also beyond its share
-		}
-		switch {
-		case to == nobody:
-			p.assigned[t] = from // only members that leave can run it
-		case from != nobody && from != to && task.Stateful && !p.isWarm(t, to):
-			p.assigned[t], p.warming[t] = from, to
-			cold = append(cold, t)
-		}
-		if p.assigned[t] != nobody && p.assigned[t] != former[t] {
-			p.move(t, former[t], p.assigned[t], Moving)
-		}
-	}
-	slices.SortStableFunc(cold, func(a, b int) int { return p.held(a, p.warming[a]).compare(p.held(b, p.warming[b])) })
-	limit := rules.WarmUps
-	for _, t := range cold {
-		leaves := p.members[p.assigned[t]].Leaving
-		switch {
-		case leaves:
-			p.move(t, p.assigned[t], p.warming[t], Warming)
-		case limit > 0:
-			p.move(t, p.assigned[t], p.warming[t], Warming)
-			limit--
-		default:
-			if rules.WarmUps > 0 {
-				p.move(t, p.assigned[t], p.warming[t], Waiting)
-			}
-			p.warming[t] = nobody
-		}
-	}
-}
-
-// formerOwners says who runs each task, also where the member cannot run it any more.
-func (p *placement) formerOwners() []int {
-	former := slices.Clone(p.owner)
-	number := p.numbers()
-	for m, member := range p.members {
-		for _, id := range member.Owned {
-			if t, ok := number[id]; ok && former[t] == nobody {
-				former[t] = m
-			}
-		}
-	}
-	return former
-}
-
-// warmHolder returns the member nearest to the present that is warm for a task and stays, or nobody.
-func (p *placement) warmHolder(t int) int {
-	for _, m := range p.holders[t] {
-		if p.isWarm(t, m) && !p.members[m].Leaving {
-			return m
-		}
-	}
-	return nobody
-}
-
-func (p *placement) isWarm(t, m int) bool { return p.held(t, m).Warm }
-
-// held returns what a member has of the state of a task; a position below all others if it has nothing.
-func (p *placement) held(t, m int) HeldTask {
-	for _, h := range p.members[m].Held {
-		if h.Task == p.tasks[t].ID {
-			return h
-		}
-	}
-	return HeldTask{Task: p.tasks[t].ID, Position: -1 << 63}
-}
-
-func (p *placement) move(t, from, to int, state MoveState) {
-	mv := Move{Task: p.tasks[t].ID, To: p.members[to].ID, State: state}
-	if from != nobody {
-		mv.From, mv.Reason = p.members[from].ID, Balance
-		switch {
-		case p.members[from].Leaving:
-			mv.Reason = OwnerLeaves
-		case !p.members[from].canRun(mv.Task.SubTopology):
-			mv.Reason = OwnerCannotRun
-		}
-	}
-	p.moves = append(p.moves, mv)
-}
-
-// addStandbys gives each stateful task so many standbys besides its owner and the member that warms up for it. It
-// prefers members that have not yet their share of standbys, then such in a zone that has neither owner nor standby of the task, then
-// such that have the state already, then those with the fewest standbys.
-func (p *placement) addStandbys(n int) {
-	weights, stateful := int64(0), int64(0)
-	for _, m := range p.members {
-		if !m.Leaving {
-			weights += m.weight()
-		}
-	}
-	for _, task := range p.tasks {
-		if task.Stateful {
-			stateful++
-		}
-	}
-	share := func(m int) int64 { return (stateful*int64(n)*p.members[m].weight() + weights - 1) / weights }
-	count := make([]int64, len(p.members))
-	for range n {
-		for t, task := range p.tasks {
-			if m := p.nextStandby(t, share, count); task.Stateful && m != nobody {
-				p.standby[t] = append(p.standby[t], m)
-				count[m]++
-			}
-		}
-	}
-}
-
-func (p *placement) nextStandby(t int, share func(int) int64, count []int64) int {
-	if p.assigned[t] == nobody {
-		return nobody
-	}
-	zones := map[string]bool{p.members[p.assigned[t]].Zone: true}
-	for _, m := range p.standby[t] {
-		zones[p.members[m].Zone] = true
-	}
-	best := nobody
-	for m, member := range p.members {
-		if member.Leaving || !member.canRun(p.tasks[t].ID.SubTopology) || m == p.assigned[t] || m == p.warming[t] || slices.Contains(p.standby[t], m) {
+// takeOver makes members that are warm for tasks without owner, or with a leaving one, their owners: who is to run the task,
+// if that one is warm, else one that takes it beyond its share. In the latter case it is decided anew who shall run what, as
+// it will be from then on.
+func (p *placement) takeOver() {
+	beyond := false
+	for t, to := range p.assigned {
+		if to == nobody || !p.tasks[t].Stateful || p.owner[t] != nobody {
 			continue
 		}
-		if best == nobody || cmp.Or(
-			compareBool(count[m] < share(m), count[best] < share(best)),
-			compareBool(!zones[member.Zone], !zones[p.members[best].Zone]),
-			p.held(t, m).compare(p.held(t, best)),
-			cmp.Compare(count[m]*p.members[best].weight(), count[best]*member.weight()),
-		) < 0 {
-			best = m
+		if !p.isWarm(t, to) {
+			if to = p.warmMember(t); to == nobody {
+				continue
+			}
+			p.load[p.assigned[t]] -= p.tasks[t].weight()
+			p.assign(t, to)
+			beyond = true
+		}
+		p.owner[t] = to
+		p.sortCopies(t)
+	}
+	if beyond {
+		clear(p.load)
+		p.target()
+	}
+}
+
+// settle turns who shall run each task into who runs it now and who is to warm up.
+func (p *placement) settle(rules Rules) []Move {
+	p.warming = slices.Repeat([]int{nobody}, len(p.tasks))
+	for t, to := range p.assigned {
+		stays := rules.WarmUps <= 0 && p.owner[t] != nobody && p.owner[t] == p.runner[t]
+		if to == nobody || !p.tasks[t].Stateful || to == p.owner[t] || p.isWarm(t, to) && !stays {
+			continue
+		}
+		switch {
+		case p.owner[t] != nobody:
+			p.assigned[t], p.warming[t] = p.owner[t], to
+		case p.isRunning(t):
+			p.assigned[t], p.warming[t] = p.runner[t], to
+		}
+	}
+	return p.moves(p.limitWarmUps(rules.WarmUps))
+}
+
+// copyAt returns what a member has of the state of a task, if anything.
+func (p *placement) copyAt(t, m int) (HeldTask, bool) {
+	if i := slices.IndexFunc(p.copies[t], func(h held) bool { return h.member == m }); i >= 0 {
+		return p.copies[t][i].HeldTask, true
+	}
+	return HeldTask{}, false
+}
+
+func (p *placement) isWarm(t, m int) bool {
+	h, _ := p.copyAt(t, m)
+	return h.Warm
+}
+
+// warmMember returns, of the members that are warm for a task, the one with the least load, or nobody.
+func (p *placement) warmMember(t int) int {
+	best := nobody
+	for _, h := range p.copies[t] {
+		if h.Warm && (best == nobody || p.compareLoad(h.member, best) < 0) {
+			best = h.member
 		}
 	}
 	return best
 }
 
-// compareBool orders true before false.
-func compareBool(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case a:
-		return -1
-	default:
-		return 1
-	}
+func (p *placement) compareLoad(a, b int) int {
+	return cmp.Or(cmp.Compare(p.load[a]*p.members[b].weight(), p.load[b]*p.members[a].weight()), cmp.Compare(a, b))
 }
 
-func (p *placement) plan() Plan {
-	plan := Plan{Active: p.result(), Standby: map[string][]TaskID{}, WarmUp: map[string][]TaskID{}, Moves: p.moves}
-	for _, m := range p.members {
-		plan.Standby[m.ID], plan.WarmUp[m.ID] = []TaskID{}, []TaskID{}
-	}
-	for t, task := range p.tasks {
-		for _, m := range p.standby[t] {
-			id := p.members[m].ID
-			plan.Standby[id] = append(plan.Standby[id], task.ID)
-		}
-		if m := p.warming[t]; m != nobody {
-			id := p.members[m].ID
-			plan.WarmUp[id] = append(plan.WarmUp[id], task.ID)
+// limitWarmUps leaves n warm-ups besides those for leaving owners, and returns by task who waits for one, which nobody does if
+// there are never any. What has been begun is ended first; then those go first of which there is something on the disk.
+func (p *placement) limitWarmUps(n int) (waiting []int) {
+	waiting = slices.Repeat([]int{nobody}, len(p.tasks))
+	var order []int
+	for t, m := range p.warming {
+		if m != nobody && !p.members[p.assigned[t]].Leaving {
+			order = append(order, t)
 		}
 	}
-	slices.SortStableFunc(plan.Moves, func(a, b Move) int { return a.Task.Compare(b.Task) })
-	return plan
+	slices.SortStableFunc(order, func(a, b int) int {
+		x, hasX := p.copyAt(a, p.warming[a])
+		y, hasY := p.copyAt(b, p.warming[b])
+		return cmp.Or(cmp.Compare(y.Use, x.Use), trueFirst(hasX, hasY))
+	})
+	for _, t := range order[min(max(n, 0), len(order)):] {
+		if n > 0 {
+			waiting[t] = p.warming[t]
+		}
+		p.warming[t] = nobody
+	}
+	return waiting
+}
+
+func (p *placement) moves(waiting []int) []Move {
+	var moves []Move
+	move := func(t, from, to int, state MoveState) {
+		if to == nobody || to == from {
+			return
+		}
+		m := Move{Task: p.tasks[t].ID, To: p.members[to].ID, State: state}
+		if from != nobody {
+			m.From = p.members[from].ID
+			switch {
+			case !p.runs(t, from):
+				m.Reason = OwnerCannotRun
+			case p.members[from].Leaving:
+				m.Reason = OwnerLeaves
+			default:
+				m.Reason = Balance
+			}
+		}
+		moves = append(moves, m)
+	}
+	for t, now := range p.assigned {
+		move(t, p.runner[t], now, Moving)
+		move(t, now, p.warming[t], Warming)
+		move(t, now, waiting[t], Waiting)
+	}
+	return moves
 }

@@ -260,6 +260,10 @@ func (t *Topology) UserOutputs() []string {
 
 // Partition returns the input of partition.Tasks, with topics named as name maps them. Sources are
 // sorted by that name.
+//
+// The weight of a sub-topology is 1 for reading and passing on its records, and 1 for each store: a store costs a look-up
+// and a change of each record, a share of the changelog and of the memory for caches, and its size is what a move copies.
+// What user code costs nobody knows before it runs, and weights that followed measurements would move tasks about.
 func (t *Topology) Partition(name func(topic string, internal bool) string) []partition.SubTopology {
 	subs := make([]partition.SubTopology, 0, len(t.SubTopologies))
 	for i := range t.SubTopologies {
@@ -269,7 +273,7 @@ func (t *Topology) Partition(name func(topic string, internal bool) string) []pa
 			topics = append(topics, name(src.Topic, src.Internal))
 		}
 		slices.Sort(topics)
-		subs = append(subs, partition.SubTopology{ID: s.ID, Sources: topics, Stateful: s.Keyed()})
+		subs = append(subs, partition.SubTopology{ID: s.ID, Sources: topics, Stateful: s.Keyed(), Weight: 1 + len(s.Stores)})
 	}
 	return subs
 }

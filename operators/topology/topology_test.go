@@ -334,7 +334,7 @@ func TestLaterVersionsComeFirst(t *testing.T) {
 	}
 }
 
-func TestPartitionNamesAndSortsSources(t *testing.T) {
+func TestPartitionNamesSortsAndWeighs(t *testing.T) {
 	t.Parallel()
 	got := build(t, spend()).Partition(func(topic string, internal bool) string {
 		if internal {
@@ -343,8 +343,8 @@ func TestPartitionNamesAndSortsSources(t *testing.T) {
 		return topic
 	})
 	want := []partition.SubTopology{
-		{ID: 0, Sources: []string{"orders", "returns"}},
-		{ID: 1, Sources: []string{"spend-1-by-customer-repartition"}, Stateful: true},
+		{ID: 0, Sources: []string{"orders", "returns"}, Weight: 1},
+		{ID: 1, Sources: []string{"spend-1-by-customer-repartition"}, Stateful: true, Weight: 4},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Fatalf("sub-topologies (-want +got):\n%s", diff)
