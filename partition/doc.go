@@ -44,7 +44,8 @@
 //     or goes, unless another task was warm sooner. It takes members that tell the [Use] of their copies.
 //   - I10: a stateful task has as many standbys as the rules say, or as there are other members that may run it. They are
 //     not on the owner, nor on who warms up for it. While nothing warms up, no other choice within the shares has more of
-//     them in zones of their own; and shares, by capacity and rounded, are kept unless somebody has to have more.
+//     them in zones of their own; and shares, by capacity and rounded, are kept unless it would cost a zone, or somebody has
+//     to have more.
 //
 // # Roads not taken
 //
