@@ -58,6 +58,8 @@ const (
 	ForStandby
 	// ForWarmUp: to take the task over once it is warm.
 	ForWarmUp
+	// Uses is how many uses there are.
+	Uses = iota
 )
 
 // Assign decides which member shall run which task once all state is where it is wanted; [Place] decides who runs it

@@ -108,14 +108,18 @@ func (w *Worker) deleteUnused() {
 
 // publishHeld lets the next join tell the group what state is here, or is about to be.
 func (w *Worker) publishHeld() {
-	held := []partition.HeldTask{}
+	held, own := []partition.HeldTask{}, w.table.Own()
 	for id, rt := range w.tasks {
 		if w.machine.Running(id) && rt.sub.Stateful() {
 			held = append(held, partition.HeldTask{Task: id, Position: rt.committed.ChangelogOffset, Warm: true})
 		}
 	}
 	for id, f := range w.followers {
-		held = append(held, partition.HeldTask{Task: id, Position: f.position.Load(), Warm: f.warm()})
+		use := partition.ForStandby
+		if slices.Contains(own.WarmUp, id) {
+			use = partition.ForWarmUp
+		}
+		held = append(held, partition.HeldTask{Task: id, Position: f.position.Load(), Warm: f.warm(), Use: use})
 	}
 	for id, u := range w.unused {
 		held = append(held, partition.HeldTask{Task: id, Position: u.position})

@@ -55,8 +55,10 @@ func newWorker(id string, self groupbalance.Self, subs ...partition.SubTopology)
 // followed are the tasks that a worker was told to follow: it is warm for them when it joins the next time.
 func followed(b *groupbalance.Balancer) (held []partition.HeldTask) {
 	own := b.Table().Own()
-	for _, id := range slices.Concat(own.Standby, own.WarmUp) {
-		held = append(held, partition.HeldTask{Task: id, Warm: true})
+	for use, ids := range map[partition.Use][]partition.TaskID{partition.ForStandby: own.Standby, partition.ForWarmUp: own.WarmUp} {
+		for _, id := range ids {
+			held = append(held, partition.HeldTask{Task: id, Warm: true, Use: use})
+		}
 	}
 	return held
 }
@@ -123,8 +125,8 @@ func TestTaskIsWithheldUntilItsOwnerHasGivenItUp(t *testing.T) {
 	}{
 		{[]*worker{a}, all{"a": {"orders": {0, 1}, "customers": {0, 1}}}},
 		{[]*worker{a, b}, all{"a": {"orders": {0, 1}, "customers": {0, 1}}, "b": {}}}, // b warms up
-		{[]*worker{a, b}, all{"a": {"orders": {1}, "customers": {1}}, "b": {}}},
-		{[]*worker{a, b}, all{"a": {"orders": {1}, "customers": {1}}, "b": {"orders": {0}, "customers": {0}}}},
+		{[]*worker{a, b}, all{"a": {"orders": {0}, "customers": {0}}, "b": {}}},
+		{[]*worker{a, b}, all{"a": {"orders": {0}, "customers": {0}}, "b": {"orders": {1}, "customers": {1}}}},
 		{[]*worker{b}, all{"b": {"orders": {0, 1}, "customers": {0, 1}}}},
 	} {
 		got := rebalance(t, int32(i+1), counts, step.workers...)

@@ -21,7 +21,7 @@ var ErrUserData = errors.New("user data is not readable")
 //	member:     version, endpoint, zone, version, fingerprint, transactional id: string
 //	            capacity: uvarint, leaving: uvarint, claimed generation: varint
 //	            sub-topologies
-//	            count of held tasks, each: task, position: varint, warm: uvarint
+//	            count of held tasks, each: task, position: varint, warm, use: uvarint
 //	assignment: version, index of the receiver among the members: uvarint, generation: varint
 //	            sub-topologies, whose numbers the tasks below have
 //	            count of members, sorted by transactional id, each:
@@ -61,7 +61,7 @@ func (d memberData) append(dst []byte) []byte {
 	for _, held := range d.Held {
 		dst = appendTask(dst, held.Task)
 		dst = binary.AppendVarint(dst, held.Position)
-		dst = appendBool(dst, held.Warm)
+		dst = binary.AppendUvarint(appendBool(dst, held.Warm), uint64(held.Use))
 	}
 	return dst
 }
@@ -77,7 +77,7 @@ func parseMemberData(src []byte) (memberData, error) {
 	d.Claimed = r.generation()
 	d.SubTopologies = r.subTopologies()
 	for range r.count() {
-		d.Held = append(d.Held, partition.HeldTask{Task: r.task(), Position: r.varint(), Warm: r.bool()})
+		d.Held = append(d.Held, partition.HeldTask{Task: r.task(), Position: r.varint(), Warm: r.bool(), Use: partition.Use(r.below(partition.Uses))})
 	}
 	if err := r.end("member"); err != nil {
 		return memberData{}, err

@@ -22,7 +22,7 @@ func sampleMember() memberData {
 		Self: Self{
 			Endpoint: "10.0.0.1:8080", Zone: "a", Version: "1.2.3", Fingerprint: "f0", TransactionalID: "spend-1",
 			Capacity: 4, Leaving: true,
-			Held: []partition.HeldTask{{Task: partition.TaskID{SubTopology: 1, Partition: 300}, Position: -1, Warm: true}},
+			Held: []partition.HeldTask{{Task: partition.TaskID{SubTopology: 1, Partition: 300}, Position: -1, Warm: true, Use: partition.ForWarmUp}},
 		},
 		Claimed:       7,
 		SubTopologies: []partition.SubTopology{{ID: 1, Sources: []string{"customers", "orders"}}, {ID: 2, Sources: []string{"x"}}},
@@ -56,7 +56,7 @@ func TestUserDataHasItsWrittenForm(t *testing.T) {
 		"member": {sampleMember().append(nil), "01" +
 			"0d31302e302e302e313a38303830" + "0161" + "05312e322e33" + "026630" + "077370656e642d31" + "04" + "01" + "0e" +
 			"02" + "01" + "02" + "09637573746f6d657273" + "066f7264657273" + "02" + "01" + "0178" +
-			"01" + "01" + "ac02" + "01" + "01"},
+			"01" + "01" + "ac02" + "01" + "01" + "02"},
 		"assignment": {sampleAssignment().append(nil), "01" + "02" + "10" + "01" + "01" + "01" + "0178" + "03" +
 			"00077370656e642d31" + "03683a31" + "0161" + "0176" + "00" + "02" + "0100" + "01ac02" + "00" + "00" +
 			"070137" + "00" + "00" + "00" + "01" + "00" + "01" + "0100" + "00" +
