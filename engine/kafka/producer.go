@@ -83,8 +83,12 @@ func (p *Producer) init(ctx context.Context) error {
 	if p.id == "" {
 		return nil
 	}
-	if _, _, err := p.cl.ProducerID(ctx); err != nil {
-		return fmt.Errorf("take transactional id %s: %w", p.id, err)
+	err := insist(ctx, p.cfg, func() error {
+		_, _, err := p.cl.ProducerID(ctx)
+		return err
+	})
+	if err != nil {
+		return denied(fmt.Errorf("take transactional id %s: %w", p.id, err), onTransaction(p.id))
 	}
 	req := kmsg.NewPtrApiVersionsRequest()
 	req.ClientSoftwareName, req.ClientSoftwareVersion = "streamd", "0"
@@ -217,7 +221,8 @@ func (p *Producer) txnOffsetCommit(ctx context.Context, req *kmsg.TxnOffsetCommi
 	for _, t := range resp.Topics {
 		for _, part := range t.Partitions {
 			if err := kerr.ErrorForCode(part.ErrorCode); err != nil {
-				return fmt.Errorf("commit offset of %s/%d in transaction %s: %w", t.Topic, part.Partition, p.id, err)
+				err = fmt.Errorf("commit offset of %s/%d in transaction %s: %w", t.Topic, part.Partition, p.id, err)
+				return denied(err, onGroup(Read, p.group), onTopic(Read, t.Topic), onTransaction(p.id))
 			}
 		}
 	}
@@ -237,7 +242,7 @@ func (p *Producer) addOffsets(ctx context.Context, pid int64, epoch int16) error
 			return nil
 		}
 		if !errors.Is(err, kerr.ConcurrentTransactions) {
-			return fmt.Errorf("add offsets of group %s to transaction %s: %w", p.group, p.id, err)
+			return denied(fmt.Errorf("add offsets of group %s to transaction %s: %w", p.group, p.id, err), onGroup(Read, p.group), onTransaction(p.id))
 		}
 		if err := pause(ctx, txnBackoff); err != nil {
 			return err
@@ -277,7 +282,8 @@ func (p *Producer) commitPlain(ctx context.Context, memberID string, generation 
 				return core.Fenced, fmt.Errorf("commit offset of %s/%d in group %s: %w", t.Topic, part.Partition, p.group, err)
 			}
 			if err != nil {
-				return outcome(err), fmt.Errorf("commit offset of %s/%d in group %s: %w", t.Topic, part.Partition, p.group, err)
+				err = fmt.Errorf("commit offset of %s/%d in group %s: %w", t.Topic, part.Partition, p.group, err)
+				return outcome(err), denied(err, onGroup(Read, p.group), onTopic(Read, t.Topic))
 			}
 		}
 	}

@@ -152,9 +152,13 @@ func (w *Worker) newProducer() core.Event {
 			w.useProducer(p)
 			return core.ProducerReady{}
 		}
-		w.listener.retrying("take a new producer epoch", err)
-		if err := sleep(w.hard, backoff(attempt)); err != nil {
-			w.pendingFailure = err
+		final := err
+		if !kafka.IsDenied(err) && w.cluster.Refused() == nil {
+			w.listener.retrying("take a new producer epoch", err)
+			final = sleep(w.hard, backoff(attempt))
+		}
+		if final != nil {
+			w.pendingFailure = final
 			return core.ProducerReady{}
 		}
 	}
