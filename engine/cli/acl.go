@@ -83,7 +83,7 @@ func grantsFor(role string, t *topology.Topology, cfg *config.Config, outputs ch
 	case roleWorker:
 		return worker.WorkerGrants(t, cfg, outputs), nil
 	case roleOperator:
-		return worker.OperatorGrants(t, cfg), nil
+		return worker.OperatorGrants(t, cfg, outputs), nil
 	}
 	return nil, failf(exitUsage, "--for %s is neither %s nor %s", role, roleWorker, roleOperator)
 }

@@ -159,9 +159,11 @@ func (e *examination) topics(ctx context.Context, adm *kafka.Admin) {
 		return
 	}
 	e.grants(ctx, adm)
-	names := append(e.topology.ReadTopics(), e.topology.UserOutputs()...)
-	slices.Sort(names)
-	got, err := adm.Topics(ctx, slices.Compact(names))
+	names := e.topology.UserSources()
+	if e.role == roleWorker {
+		names = append(e.topology.ReadTopics(), e.topology.UserOutputs()...)
+	}
+	got, err := adm.Topics(ctx, names)
 	if err == nil {
 		err = kafka.Missing(names, got)
 	}
@@ -186,7 +188,7 @@ func (e *examination) grants(ctx context.Context, adm *kafka.Admin) {
 		return
 	}
 	if len(missing) == 0 {
-		e.note("grants", resultOK, "all %d of a %s of %s", len(wanted), e.role, e.cfg.AppID)
+		e.note("grants", resultOK, "all %d of the %s of %s", len(wanted), e.role, e.cfg.AppID)
 		return
 	}
 	e.auth = true

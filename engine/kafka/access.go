@@ -92,10 +92,14 @@ func connectionHint(cfg *config.Config, err error) string {
 		return "the broker's certificate is for other names: its advertised.listeners must use one of them, or tls.server-name name one"
 	case errors.As(err, &invalid):
 		return "the broker's certificate cannot be used: it must be replaced, or the clock of one side is wrong"
-	case errors.As(err, &record), cfg.TLS && errors.Is(err, io.EOF):
+	case errors.As(err, &record), errors.Is(err, errNoHandshake):
 		return "tls.enabled is true, and the broker seems not to speak TLS on this port: name its TLS port in brokers"
 	case isTLSAnswer(err), !cfg.TLS && errors.Is(err, io.EOF):
 		return "the broker seems to speak TLS on this port (tls.enabled), or to expect SASL (sasl.mechanism)"
+	case cfg.Mechanism() == config.SASLNone && errors.Is(err, io.EOF):
+		return "the broker seems to expect SASL on this port: set sasl.mechanism"
+	case errors.Is(err, kerr.IllegalSaslState):
+		return "the broker takes no SASL on this port: name its SASL port in brokers, or set sasl.mechanism to none"
 	case isAlert(err) && cfg.TLSCertFile == "":
 		return "the broker asks for a client certificate: set tls.cert-file and tls.key-file"
 	case isAlert(err):

@@ -119,7 +119,7 @@ func (c *Cluster) retry(ctx context.Context, f func() error) error {
 func (c *Cluster) fetchOffsetsOnce(ctx context.Context, req *kmsg.OffsetFetchRequest) (map[partition.TopicPartition]Committed, error) {
 	resp, err := req.RequestWith(ctx, c.cl)
 	if err != nil {
-		return nil, fmt.Errorf("fetch offsets of group %s: %w", req.Group, err)
+		return nil, denied(fmt.Errorf("fetch offsets of group %s: %w", req.Group, err), onGroup(Read, req.Group))
 	}
 	code, topics := resp.ErrorCode, resp.Topics
 	if len(resp.Groups) > 0 {

@@ -129,8 +129,9 @@ func (id *identity) checkFiles() error {
 		id.cfg.SASLClientSecretFile: id.cfg.SASLClientSecret,
 	} {
 		if path != "" {
-			_, err := read()
-			errs = append(errs, err)
+			if _, err := read(); err != nil {
+				errs = append(errs, &credentialError{err})
+			}
 		}
 	}
 	return errors.Join(errs...)

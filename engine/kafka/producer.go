@@ -216,7 +216,7 @@ func (p *Producer) commitInTransaction(ctx context.Context, memberID string, gen
 func (p *Producer) txnOffsetCommit(ctx context.Context, req *kmsg.TxnOffsetCommitRequest) error {
 	resp, err := req.RequestWith(ctx, p.cl)
 	if err != nil {
-		return fmt.Errorf("commit offsets in transaction %s: %w", p.id, err)
+		return denied(fmt.Errorf("commit offsets in transaction %s: %w", p.id, err), onGroup(Read, p.group), onTransaction(p.id))
 	}
 	for _, t := range resp.Topics {
 		for _, part := range t.Partitions {
@@ -273,7 +273,7 @@ func (p *Producer) commitPlain(ctx context.Context, memberID string, generation 
 	}
 	resp, err := req.RequestWith(ctx, p.cl)
 	if err != nil {
-		return core.Fenced, fmt.Errorf("commit offsets of group %s: %w", p.group, err)
+		return core.Fenced, denied(fmt.Errorf("commit offsets of group %s: %w", p.group, err), onGroup(Read, p.group))
 	}
 	for _, t := range resp.Topics {
 		for _, part := range t.Partitions {

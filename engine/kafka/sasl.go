@@ -4,6 +4,7 @@ package kafka
 
 import (
 	"context"
+	"encoding/json/v2"
 	"errors"
 	"fmt"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/minio/minio-go/v7/pkg/credentials"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/sasl"
 	"github.com/twmb/franz-go/pkg/sasl/aws"
 	"github.com/twmb/franz-go/pkg/sasl/oauth"
@@ -38,7 +40,7 @@ func (id *identity) mechanism() (sasl.Mechanism, error) {
 	case config.SASLScram512:
 		return scram.Sha512(id.scram), nil
 	case config.SASLOAuthBearer:
-		return oauth.Oauth(id.oauth), nil
+		return bearer{oauth.Oauth(id.oauth)}, nil
 	case config.SASLAWS:
 		return aws.ManagedStreamingIAM(id.aws), nil
 	default:
@@ -70,6 +72,31 @@ func (id *identity) oauth(ctx context.Context) (oauth.Auth, error) {
 		auth.Extensions[name] = value
 	}
 	return auth, nil
+}
+
+// bearer recognises a refusal: a broker answers it with a document, not with an error.
+type bearer struct{ sasl.Mechanism }
+
+// Authenticate implements sasl.Mechanism.
+func (b bearer) Authenticate(ctx context.Context, host string) (sasl.Session, []byte, error) {
+	session, message, err := b.Mechanism.Authenticate(ctx, host)
+	return bearerSession{session}, message, err
+}
+
+type bearerSession struct{ sasl.Session }
+
+// Challenge implements sasl.Session.
+func (s bearerSession) Challenge(answer []byte) (bool, []byte, error) {
+	if len(answer) == 0 {
+		return s.Session.Challenge(answer)
+	}
+	var refused struct {
+		Status string `json:"status"`
+	}
+	if json.Unmarshal(answer, &refused) != nil || refused.Status == "" {
+		refused.Status = "no reason"
+	}
+	return false, nil, fmt.Errorf("the broker refuses the token (%.100s): %w", refused.Status, kerr.SaslAuthenticationFailed)
 }
 
 // token returns the bearer token: of the file, or of the token endpoint.

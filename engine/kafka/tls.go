@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 
@@ -25,8 +26,15 @@ func (id *identity) dialTLS(ctx context.Context, network, addr string) (net.Conn
 		return nil, err
 	}
 	d := tls.Dialer{NetDialer: &net.Dialer{Timeout: dialTimeout}, Config: tc}
-	return d.DialContext(ctx, network, addr)
+	conn, err := d.DialContext(ctx, network, addr)
+	if errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("%w: %w", errNoHandshake, err)
+	}
+	return conn, err
 }
+
+// errNoHandshake is what a broker does that takes the greeting of TLS for a request.
+var errNoHandshake = errors.New("the broker has closed the connection in answer to the TLS handshake")
 
 // tlsConfig reads the certificate files.
 func tlsConfig(cfg *config.Config, host string) (*tls.Config, error) {

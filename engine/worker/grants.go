@@ -41,20 +41,28 @@ func WorkerGrants(t *topology.Topology, cfg *config.Config, outputs checkpoint.O
 	return g.all
 }
 
-// OperatorGrants returns what the commands need that look at an application, begin lives of it, or remove it.
-func OperatorGrants(t *topology.Topology, cfg *config.Config) []kafka.Grant {
+// OperatorGrants returns what the commands need that look at an application, begin lives of it (which commits offsets, and
+// writes what was in flight), or remove it.
+func OperatorGrants(t *topology.Topology, cfg *config.Config, outputs checkpoint.Outputs) []kafka.Grant {
 	g := &grants{names: Names{App: cfg.AppID}}
-	topics := append(t.ReadTopics(), t.UserOutputs()...)
-	slices.Sort(topics)
-	for _, topic := range slices.Compact(topics) {
-		g.topic(topic, "status, plan, fork, rollback, rescale", kafka.Describe)
+	for _, topic := range t.UserSources() {
+		g.topic(topic, "rollback, fork and rescale commit offsets of it", kafka.Read)
+	}
+	if outputs.Prefix != "" {
+		for _, topic := range t.UserOutputs() {
+			g.topic(topic, "what is written instead has as many partitions", kafka.Describe)
+			g.topic(outputs.Prefix+topic, "fork makes it", kafka.Create)
+		}
 	}
 	if hasInternal(t) {
-		g.internal("reset deletes changelogs and repartition topics", kafka.Delete)
+		g.internal("rollback, fork and rescale make changelogs and repartition topics", kafka.Create)
+		g.internal("and write what was in flight", kafka.Write)
+		g.internal("reset deletes them", kafka.Delete)
 	}
-	g.group("status shows it, reset deletes it", kafka.Delete)
+	g.group("rollback, fork and rescale commit offsets", kafka.Read)
+	g.group("reset deletes it", kafka.Delete)
 	if cfg.Guarantee == config.ExactlyOnce {
-		g.transactions("status shows open ones", kafka.Describe)
+		g.transactions("a life begins with a transaction", kafka.Write)
 	}
 	return g.all
 }
