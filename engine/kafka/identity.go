@@ -35,6 +35,7 @@ type identity struct {
 // refusal is that a broker has accepted no connection since a time, because of who we are or who it is.
 type refusal struct {
 	since, last time.Time
+	err         error // the newest
 	final       error // not nil: that has lasted for authentication.timeout
 }
 
@@ -97,7 +98,7 @@ func (id *identity) connected(addr string, now time.Time, err error) {
 		r = &refusal{since: now}
 		id.mu.refusals[addr] = r
 	}
-	r.last = now
+	r.last, r.err = now, err
 	if now.Sub(r.since) >= timeout {
 		r.final = fmt.Errorf("connect to broker %s, in vain for %s (authentication.timeout): %w", addr, timeout, explain(&id.cfg, err))
 	}
@@ -105,15 +106,36 @@ func (id *identity) connected(addr string, now time.Time, err error) {
 
 // Refused returns why a broker has not let this process in for authentication.timeout; nil as long as there is hope.
 func (c *Cluster) Refused() error {
-	id := identityOf(c.cfg)
-	id.mu.Lock()
-	defer id.mu.Unlock()
-	for _, r := range id.mu.refusals {
+	for _, r := range c.refusals() {
 		if r.final != nil {
 			return r.final
 		}
 	}
 	return nil
+}
+
+// Refusing returns why a broker does not let this process in at the moment; nil where all do.
+func (c *Cluster) Refusing() error {
+	for _, r := range c.refusals() {
+		if time.Since(r.last) < refusalFor {
+			return explain(c.cfg, r.err)
+		}
+	}
+	return nil
+}
+
+// refusalFor is how long after the last attempt a refusal counts: clients try again sooner.
+const refusalFor = 10 * time.Second
+
+func (c *Cluster) refusals() []refusal {
+	id := identityOf(c.cfg)
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	var all []refusal
+	for _, r := range id.mu.refusals {
+		all = append(all, *r)
+	}
+	return all
 }
 
 // checkFiles reads what connections will read, so that a wrong path is found at start.

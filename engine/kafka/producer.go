@@ -83,11 +83,7 @@ func (p *Producer) init(ctx context.Context) error {
 	if p.id == "" {
 		return nil
 	}
-	err := insist(ctx, p.cfg, func() error {
-		_, _, err := p.cl.ProducerID(ctx)
-		return err
-	})
-	if err != nil {
+	if _, _, err := p.cl.ProducerID(ctx); err != nil {
 		return denied(fmt.Errorf("take transactional id %s: %w", p.id, err), onTransaction(p.id))
 	}
 	req := kmsg.NewPtrApiVersionsRequest()

@@ -309,6 +309,7 @@ func (w *Worker) housekeep() {
 		w.step(core.TaskFailed{Err: err})
 		return
 	}
+	w.listener.refused(w.cluster.Refusing())
 	w.noteRound()
 	w.publishHeld()
 	w.reconcileFollowers()

@@ -56,6 +56,7 @@ func OperatorGrants(t *topology.Topology, cfg *config.Config, outputs checkpoint
 	}
 	if hasInternal(t) {
 		g.internal("rollback, fork and rescale make changelogs and repartition topics", kafka.Create)
+		g.internal("and commit offsets of them", kafka.Read)
 		g.internal("and write what was in flight", kafka.Write)
 		g.internal("reset deletes them", kafka.Delete)
 	}

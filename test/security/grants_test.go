@@ -109,35 +109,43 @@ func TestAnOperatorNeedsExactlyThePrintedGrants(t *testing.T) {
 	w.scram("canary-of-scram")
 	grants := w.printed("--for", "operator")
 	w.grant(grants...)
-	w.run(0, []string{"doctor", "--for", "operator"}, "all 7 of the operator")
+	w.run(0, []string{"doctor", "--for", "operator"}, "all 8 of the operator")
 	w.run(0, []string{"status"})
 	worker.end(p, syscall.SIGTERM)
 	w.run(0, []string{"plan"})
 	w.run(0, []string{"rollback", "--to", "latest", "--yes", w.app})
-	fork := w.app + "fork"
-	w.grant(w.printed("--for", "operator", "--app-id", fork, "--prefix", fork+".")...)
-	w.run(0, []string{"fork", "--from", "latest", "--as", fork, "--prefix", fork + "."})
-	w.run(0, []string{"reset", "--app-id", fork, "--yes", fork})
-	for _, missing := range grants {
-		w.revoke(missing)
-		w.run(7, []string{"doctor", "--for", "operator"}, "missing: "+missing.String())
-		w.operate(missing)
-		w.grant(missing)
+	for i := range grants {
+		w.operate(i)
 	}
+	prefixed := w.app + "prefixed"
+	w.grant(w.printed("--for", "operator", "--app-id", prefixed, "--prefix", prefixed+".")...)
+	w.run(0, []string{"fork", "--from", "latest", "--as", prefixed, "--prefix", prefixed + "."})
+	w.run(0, []string{"reset", "--app-id", prefixed, "--yes", prefixed})
 	w.run(0, []string{"reset", "--yes", w.app})
 }
 
-// operate runs the command that needs a grant and does not have it.
-func (w *world) operate(missing kafka.Grant) {
+// operate begins a fork and removes it, and expects that without the grant of a number one of these fails and says why.
+func (w *world) operate(number int) {
 	w.t.Helper()
-	command := []string{"rollback", "--to", "latest", "--yes", w.app}
+	app := fmt.Sprintf("%sfork%d", w.app, number)
+	grants := w.printed("--for", "operator", "--app-id", app)
+	w.grant(grants...)
+	missing := grants[number]
+	w.revoke(missing)
+	w.run(7, []string{"doctor", "--for", "operator", "--app-id", app}, "missing: "+missing.String())
+	fork, reset := []string{"fork", "--from", "latest", "--as", app, "--mute"}, []string{"reset", "--app-id", app, "--yes", app}
 	switch {
-	case missing.Operation == kafka.Write && missing.Resource == kafka.TopicResource:
-		return // only where something was in flight
 	case missing.Operation == kafka.Delete:
-		command = []string{"reset", "--yes", w.app}
+		w.run(0, fork)
+		w.run(7, reset, "this principal lacks the grant: ", missing.Name)
+	case missing.Operation == kafka.Write && missing.Resource == kafka.TopicResource:
+		w.run(0, fork) // nothing was in flight
+	default:
+		w.run(7, fork, "this principal lacks the grant: ", missing.Name)
 	}
-	w.run(7, command, "this principal lacks the grant: ", missing.Name)
+	w.grant(missing)
+	w.run(0, fork)
+	w.run(0, reset)
 }
 
 func TestThePrintedCommandsAddThePrintedGrants(t *testing.T) {

@@ -128,7 +128,7 @@ func worldOn(t *testing.T, broker *kafkabroker.Broker, files folder) *world {
 	n := worldNumber.Add(1)
 	w := &world{t: t, broker: broker, files: files, dir: t.TempDir(), topics: fmt.Sprintf("w%d.", n), app: fmt.Sprintf("app%d", n), user: fmt.Sprintf("user%d", n)}
 	var cancel context.CancelFunc
-	w.ctx, cancel = context.WithTimeout(t.Context(), 3*time.Minute)
+	w.ctx, cancel = context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
 	w.client = broker.Client(t, kgo.ConsumeTopics(w.topics+"counts"), kgo.FetchIsolationLevel(kgo.ReadCommitted()))
 	w.admin = kadm.NewClient(w.client)
@@ -326,20 +326,28 @@ func (w *world) run(code int, args []string, says ...string) string {
 // says waits until the program has said something.
 func (w *world) says(p *process, text string) {
 	w.t.Helper()
+	w.saysTimes(p, text, 1)
+}
+
+// saysTimes waits until the program has said something n times.
+func (w *world) saysTimes(p *process, text string, n int) {
+	w.t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for !strings.Contains(p.text(), text) {
+	for times(p.text(), text) < n {
 		select {
 		case <-tick.C:
 		case <-p.ended:
-			if !strings.Contains(p.text(), text) {
-				w.t.Fatalf("it ended without saying %q:\n%s", text, tail(p.text()))
+			if times(p.text(), text) < n {
+				w.t.Fatalf("it ended without saying %q %d times:\n%s", text, n, tail(p.text()))
 			}
 		case <-w.ctx.Done():
-			w.t.Fatalf("waited in vain for %q:\n%s", text, tail(p.text()))
+			w.t.Fatalf("waited in vain for %q %d times:\n%s", text, n, tail(p.text()))
 		}
 	}
 }
+
+func times(s, text string) int { return strings.Count(s, text) }
 
 // printed returns the grants that the program prints.
 func (w *world) printed(args ...string) []kafka.Grant {
