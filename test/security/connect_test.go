@@ -71,6 +71,10 @@ func TestEveryWayToAuthenticateRunsThePipeline(t *testing.T) {
 			w.scram("canary-of-scram")
 			w.set("SASL_MECHANISM=scram-sha-256")
 		},
+		"scram-sha-512 at least once": func(w *world) {
+			w.scram("canary-of-scram")
+			w.set("GUARANTEE=at-least-once")
+		},
 		"scram-sha-512 without TLS": func(w *world) {
 			w.scram("canary-of-scram")
 			w.set("BROKERS="+w.broker.ListenerAddr(kafkabroker.ClearListener), "TLS_ENABLED=false", "TLS_CA_FILE=")
