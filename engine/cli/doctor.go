@@ -163,6 +163,7 @@ func (e *examination) topics(ctx context.Context, adm *kafka.Admin) {
 	if e.role == roleWorker {
 		names = append(e.topology.ReadTopics(), e.topology.UserOutputs()...)
 	}
+	slices.Sort(names)
 	got, err := adm.Topics(ctx, names)
 	if err == nil {
 		err = kafka.Missing(names, got)
