@@ -52,7 +52,7 @@ func (p *program) forPipeline() *cobra.Command {
 		"A streamd pipeline: worker, tools and development mode in one binary.")
 	root.AddCommand(p.runCommand(), p.devCommand(), p.describeCommand(), p.planCommand(), p.checkpointsCommand(), p.stateCommand(),
 		p.savepointCommand(), p.forkCommand(), p.replayCommand(), p.rollbackCommand(), p.rescaleCommand(), p.resumeCommand(), p.resetCommand(),
-		p.gcCommand(), p.statusCommand(), p.doctorCommand(), p.configCommand(), p.versionCommand())
+		p.gcCommand(), p.statusCommand(), p.doctorCommand(), p.aclCommand(), p.configCommand(), p.versionCommand())
 	return root
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/streamd/streamd/checkpoint"
 	"github.com/streamd/streamd/checkpoint/objstore"
 	"github.com/streamd/streamd/engine/config"
 	"github.com/streamd/streamd/engine/kafka"
@@ -39,6 +40,7 @@ const (
 type examination struct {
 	cfg      *config.Config
 	topology *topology.Topology // nil in the generic binary
+	role     string             // whose grants are looked for
 	findings []finding
 	auth     bool // something was refused for lack of rights
 }
@@ -54,10 +56,11 @@ func (e *examination) failed(check string, err error) {
 }
 
 func (p *program) doctorCommand() *cobra.Command {
+	var role string
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Check everything that a worker needs",
-		Long: "Checks settings, brokers, topics, rights, object store, memory and disk, and says which promise holds here. It\n" +
+		Long: "Checks settings, brokers, topics, grants, object store, memory and disk, and says which promise holds here. It\n" +
 			"writes only a few bytes below \"selftest/\" in the object store, and removes them. Exit code 1 if a check failed, 7 if\n" +
 			"it was for lack of rights.",
 		Example: p.example("doctor", "doctor -o json"),
@@ -67,7 +70,7 @@ func (p *program) doctorCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			e := &examination{cfg: cfg}
+			e := &examination{cfg: cfg, role: role}
 			if p.compile != nil {
 				if e.topology, err = p.topology(); err != nil {
 					return err
@@ -77,6 +80,7 @@ func (p *program) doctorCommand() *cobra.Command {
 			return e.report(cmd)
 		},
 	}
+	addRole(cmd, &role)
 	return withSettings(withTimeout(withOutput(cmd, "table", "json"), time.Minute), false)
 }
 
@@ -148,16 +152,16 @@ func (e *examination) brokers(info kafka.ClusterInfo) {
 	}
 }
 
-// topics checks the pipeline's own topics and the rights on them.
+// topics checks the pipeline's own topics and the grants on all that it uses.
 func (e *examination) topics(ctx context.Context, adm *kafka.Admin) {
 	if e.topology == nil {
 		e.note("topics", resultSkipped, "this binary knows no pipeline: run the doctor of the pipeline's own")
 		return
 	}
-	needs := topicNeeds(e.topology)
-	names := make([]string, 0, len(needs))
-	for t := range needs {
-		names = append(names, t)
+	e.grants(ctx, adm)
+	names := e.topology.UserSources()
+	if e.role == roleWorker {
+		names = append(e.topology.ReadTopics(), e.topology.UserOutputs()...)
 	}
 	slices.Sort(names)
 	got, err := adm.Topics(ctx, names)
@@ -170,21 +174,28 @@ func (e *examination) topics(ctx context.Context, adm *kafka.Admin) {
 	}
 	e.note("topics", resultOK, "all there: %s", strings.Join(names, ", "))
 	e.coPartitioned(got)
-	missing, err := adm.MissingRights(ctx, e.cfg.AppID, needs)
+}
+
+// grants asks for every grant that acl prints.
+func (e *examination) grants(ctx context.Context, adm *kafka.Admin) {
+	wanted, err := grantsFor(e.role, e.topology, e.cfg, checkpoint.Outputs{})
 	if err != nil {
-		e.failed("rights", err)
+		e.failed("grants", err)
 		return
 	}
-	if len(missing) > 0 {
-		e.auth = true
-		var texts []string
-		for _, m := range missing {
-			texts = append(texts, m.Operation+" on "+m.Resource)
-		}
-		e.note("rights", resultFailed, "the brokers would refuse: %s", strings.Join(texts, ", "))
+	missing, err := adm.Lacking(ctx, wanted)
+	if err != nil {
+		e.failed("grants", err)
 		return
 	}
-	e.note("rights", resultOK, "on these topics and group %s; it also needs write on transactional ids with the prefix streamd.%s., and create on topics with the prefix %s-", e.cfg.AppID, e.cfg.AppID, e.cfg.AppID)
+	if len(missing) == 0 {
+		e.note("grants", resultOK, "all %d of the %s of %s", len(wanted), e.role, e.cfg.AppID)
+		return
+	}
+	e.auth = true
+	for _, g := range missing {
+		e.note("grants", resultFailed, "missing: %v (%s); acl prints the command that adds it", g, g.Why)
+	}
 }
 
 // coPartitioned checks that source topics that meet before a step with state have equal partition counts.
@@ -209,19 +220,6 @@ func (e *examination) coPartitioned(got map[string]kafka.TopicInfo) {
 		return
 	}
 	e.note("partitions", resultOK, "source topics that meet before a step with state have equal counts")
-}
-
-// topicNeeds returns the user's topics of a pipeline with the operations that a worker does on them. No topic is
-// both read and written.
-func topicNeeds(t *topology.Topology) map[string][]string {
-	needs := map[string][]string{}
-	for _, topic := range t.UserSources() {
-		needs[topic] = []string{"read", "describe"}
-	}
-	for _, topic := range t.UserOutputs() {
-		needs[topic] = []string{"write", "describe"}
-	}
-	return needs
 }
 
 func (e *examination) store(ctx context.Context) {

@@ -2,7 +2,10 @@
 
 package config
 
-import "time"
+import (
+	"regexp"
+	"time"
+)
 
 // Guarantee says what a worker promises about each input record.
 type Guarantee string
@@ -32,14 +35,22 @@ type Config struct {
 	WorkerZone      string
 	WorkerEndpoint  string
 
-	TLS              bool
-	TLSCAFile        string
-	TLSCertFile      string
-	TLSKeyFile       string
-	TLSServerName    string
-	SASLMechanism    string // "", "plain", "scram-sha-256", "scram-sha-512"
-	SASLUser         string
-	SASLPasswordFile string
+	TLS           bool
+	TLSCAFile     string
+	TLSCertFile   string
+	TLSKeyFile    string
+	TLSServerName string
+
+	SASLMechanism         string // one of SASLMechanisms
+	SASLUser              string
+	SASLPasswordFile      string
+	SASLTokenFile         string
+	SASLTokenURL          string
+	SASLClientID          string
+	SASLClientSecretFile  string
+	SASLScopes            []string
+	SASLExtensions        []string // name=value
+	AuthenticationTimeout time.Duration
 
 	CommitInterval     time.Duration
 	CommitFloor        time.Duration
@@ -100,14 +111,21 @@ func (c *Config) Origin(name string) Origin {
 // IsDefault says that nobody has set the named setting.
 func (c *Config) IsDefault(name string) bool { return c.Origin(name).Kind == FromDefault }
 
-// Text returns the value of the named setting as it would be written in a file; "" for a name that does not exist.
+// Text returns the value of the named setting as it would be written in a file; "" for a name that does not exist. A URL
+// with credentials, which no setting allows, is [redacted].
 func (c *Config) Text(name string) string {
 	s, ok := Lookup(name)
 	if !ok {
 		return ""
 	}
-	return s.bind(c).String()
+	text := s.bind(c).String()
+	if urlWithUser.MatchString(text) {
+		return redacted
+	}
+	return text
 }
+
+var urlWithUser = regexp.MustCompile(`^[a-z0-9+.-]+://[^/?#]*@`)
 
 // Kind is a place a value can come from.
 type Kind string

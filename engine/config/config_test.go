@@ -304,7 +304,21 @@ func TestValidateNamesEverySettingThatDoesNotFit(t *testing.T) {
 		"half a certificate":  {func(c *Config) { c.TLS = true; c.TLSCertFile = secret }, "tls.cert-file"},
 		"sasl user":           {func(c *Config) { c.SASLMechanism = "scram-sha-512"; c.SASLPasswordFile = secret }, "sasl.user"},
 		"sasl password":       {func(c *Config) { c.SASLMechanism = "scram-sha-512"; c.SASLUser = "u" }, "sasl.password-file"},
-		"sasl without kind":   {func(c *Config) { c.SASLUser = "u" }, "sasl.mechanism"},
+		"sasl without kind":   {func(c *Config) { c.SASLUser = "u" }, "sasl.user"},
+		"token for scram": {func(c *Config) {
+			c.SASLMechanism, c.SASLUser, c.SASLPasswordFile, c.SASLTokenFile = "scram-sha-512", "u", secret, secret
+		}, "sasl.token-file"},
+		"no token":            {func(c *Config) { c.SASLMechanism = "oauthbearer" }, "sasl.mechanism"},
+		"two tokens":          {func(c *Config) { oauth(c, secret); c.SASLTokenFile = secret }, "sasl.mechanism"},
+		"scopes of a file":    {func(c *Config) { oauth(c, secret); c.SASLTokenURL, c.SASLTokenFile = "", secret }, "sasl.token-file"},
+		"no client id":        {func(c *Config) { oauth(c, secret); c.SASLClientID = "" }, "sasl.oauth-client-id"},
+		"no client secret":    {func(c *Config) { oauth(c, secret); c.SASLClientSecretFile = "" }, "sasl.oauth-client-secret-file"},
+		"token in the clear":  {func(c *Config) { oauth(c, secret); c.SASLTokenURL = "http://idp/token" }, "sasl.oauth-token-url"},
+		"secret in the URL":   {func(c *Config) { oauth(c, secret); c.SASLTokenURL = "https://a:b@idp/token" }, "sasl.oauth-token-url"},
+		"extension":           {func(c *Config) { oauth(c, secret); c.SASLExtensions = []string{"auth=x"} }, "sasl.extensions"},
+		"aws in the clear":    {func(c *Config) { c.SASLMechanism = "aws-msk-iam" }, "sasl.mechanism"},
+		"patience":            {func(c *Config) { c.AuthenticationTimeout = 0 }, "authentication.timeout"},
+		"bearer in the clear": {func(c *Config) { oauth(c, secret); c.Brokers = []string{"kafka:9092"} }, "sasl.mechanism"},
 		"plain in the clear": {func(c *Config) {
 			c.SASLMechanism, c.SASLUser, c.SASLPasswordFile, c.Brokers = "plain", "u", secret, []string{"kafka:9092"}
 		}, "sasl.mechanism"},
@@ -352,6 +366,47 @@ func TestPasswordInAStoreURLIsRefusedWithoutBeingPrinted(t *testing.T) {
 		if err := c.Validate(); err == nil || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("got %v", err)
 		}
+	}
+}
+
+// oauth sets what the client credentials flow needs.
+func oauth(c *Config, secret string) {
+	c.SASLMechanism, c.SASLTokenURL, c.SASLClientID, c.SASLClientSecretFile = "oauthbearer", "https://idp/token", "id", secret
+	c.SASLScopes, c.SASLExtensions = []string{"kafka"}, []string{"logicalCluster=lkc-1"}
+}
+
+func TestEveryMechanismCanBeValid(t *testing.T) {
+	t.Parallel()
+	secret := writeFile(t, "x")
+	for name, change := range map[string]func(*Config){
+		"plain":              func(c *Config) { c.SASLMechanism, c.SASLUser, c.SASLPasswordFile = "plain", "u", secret },
+		"scram":              func(c *Config) { c.SASLMechanism, c.SASLUser, c.SASLPasswordFile = "scram-sha-256", "u", secret },
+		"client credentials": func(c *Config) { oauth(c, secret) },
+		"loopback endpoint":  func(c *Config) { oauth(c, secret); c.SASLTokenURL = "http://127.0.0.1:1/token" },
+		"token file":         func(c *Config) { c.SASLMechanism, c.SASLTokenFile = "oauthbearer", secret },
+		"aws":                func(c *Config) { c.SASLMechanism, c.TLS = "aws-msk-iam", true },
+		"clear by consent":   func(c *Config) { oauth(c, secret); c.Brokers, c.Insecure = []string{"kafka:9092"}, true },
+	} {
+		c := valid(t)
+		change(c)
+		if err := c.Validate(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestAURLWithCredentialsIsNotShown(t *testing.T) {
+	t.Parallel()
+	c := valid(t)
+	c.StoreURL, c.SASLTokenURL = "s3://key:hunter2@bucket/x", "https://id:hunter2@idp/token"
+	for _, name := range []string{"store.url", "sasl.oauth-token-url"} {
+		if got := c.Text(name); got != redacted {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+	c.StoreURL = "s3://bucket/a@b?region=x"
+	if got := c.Text("store.url"); got != c.StoreURL {
+		t.Errorf("got %s", got)
 	}
 }
 

@@ -30,7 +30,7 @@ func ReadSecret(path string) (Secret, error) {
 		return Secret{}, fmt.Errorf("read secret: %w", err)
 	}
 	if len(b) > maxSecretBytes {
-		return Secret{}, fmt.Errorf("read secret %s: the file is larger than %d bytes, so it is not a password", path, maxSecretBytes)
+		return Secret{}, fmt.Errorf("read secret %s: the file is larger than %d bytes, so it is not a secret", path, maxSecretBytes)
 	}
 	v := strings.TrimRight(string(b), "\r\n")
 	if v == "" {
@@ -57,4 +57,22 @@ func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 func (s Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
 
 // SASLPassword reads the password of the SASL user from its file.
-func (c *Config) SASLPassword() (Secret, error) { return ReadSecret(c.SASLPasswordFile) }
+func (c *Config) SASLPassword() (Secret, error) {
+	return ofSetting("sasl.password-file", c.SASLPasswordFile)
+}
+
+// SASLToken reads the OAuth token from its file.
+func (c *Config) SASLToken() (Secret, error) { return ofSetting("sasl.token-file", c.SASLTokenFile) }
+
+// SASLClientSecret reads the secret for the token endpoint from its file.
+func (c *Config) SASLClientSecret() (Secret, error) {
+	return ofSetting("sasl.oauth-client-secret-file", c.SASLClientSecretFile)
+}
+
+func ofSetting(name, path string) (Secret, error) {
+	s, err := ReadSecret(path)
+	if err != nil {
+		return s, fmt.Errorf("%s: %w", name, err)
+	}
+	return s, nil
+}

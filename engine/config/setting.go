@@ -49,6 +49,7 @@ func Settings() []Setting {
 	}{
 		{"Application", applicationSettings()},
 		{"Kafka connection", connectionSettings()},
+		{"Kafka security", securitySettings()},
 		{"Placement", placementSettings()},
 		{"Commits", commitSettings()},
 		{"Fetching and producing", transferSettings()},
@@ -92,6 +93,11 @@ func connectionSettings() []Setting {
 			bind: func(c *Config) pflag.Value { return (*durationValue)(&c.RebalanceTimeout) }},
 		{Name: "request.timeout", Default: "30s", Doc: "How long one request to a broker may be retried before it counts as failed.",
 			bind: func(c *Config) pflag.Value { return (*durationValue)(&c.RequestTimeout) }},
+	}
+}
+
+func securitySettings() []Setting {
+	return []Setting{
 		{Name: "tls.enabled", Default: "false", Doc: "Speak TLS to the brokers.",
 			bind: func(c *Config) pflag.Value { return (*boolValue)(&c.TLS) }},
 		{Name: "tls.ca-file", Doc: "PEM file of the certificate authorities to trust. Empty: those of the system. Read anew for each connection.",
@@ -102,14 +108,26 @@ func connectionSettings() []Setting {
 			bind: func(c *Config) pflag.Value { return (*textValue)(&c.TLSKeyFile) }},
 		{Name: "tls.server-name", Doc: "Name to expect in the brokers' certificates. Empty: the host name of each broker.",
 			bind: func(c *Config) pflag.Value { return (*textValue)(&c.TLSServerName) }},
-		{Name: "sasl.mechanism", Default: "none", Doc: "How to authenticate to the brokers.",
-			bind: func(c *Config) pflag.Value {
-				return &wordValue{&c.SASLMechanism, []string{"none", "plain", "scram-sha-256", "scram-sha-512"}}
-			}},
-		{Name: "sasl.user", Doc: "User name for SASL.",
+		{Name: "sasl.mechanism", Default: string(SASLNone), Doc: "How to authenticate to the brokers. oauthbearer takes its token from sasl.token-file or from sasl.oauth-token-url; aws-msk-iam takes credentials from where AWS's own tools find them (environment, shared file, web identity, container, instance).",
+			bind: func(c *Config) pflag.Value { return &wordValue{&c.SASLMechanism, SASLMechanisms()} }},
+		{Name: "sasl.user", Doc: "User name, for plain and scram.",
 			bind: func(c *Config) pflag.Value { return (*textValue)(&c.SASLUser) }},
-		{Name: "sasl.password-file", Doc: "File that holds the password for SASL. Read anew for each connection; a line break at its end is ignored. There is no setting that takes the password itself, so that it cannot end up in a process list or a log.",
+		{Name: "sasl.password-file", Doc: "File that holds the password, for plain and scram. Read anew for each connection; a line break at its end is ignored. There is no setting that takes the password itself, so that it cannot end up in a process list or a log.",
 			bind: func(c *Config) pflag.Value { return (*textValue)(&c.SASLPasswordFile) }},
+		{Name: "sasl.token-file", Doc: "File that holds the token, for oauthbearer. Read anew for each connection and each re-authentication, so that whoever writes the file may replace it at any time.",
+			bind: func(c *Config) pflag.Value { return (*textValue)(&c.SASLTokenFile) }},
+		{Name: "sasl.oauth-token-url", Doc: "Token endpoint, for oauthbearer by client credentials. https, or http on this machine. A token is used until shortly before it expires.",
+			bind: func(c *Config) pflag.Value { return (*textValue)(&c.SASLTokenURL) }},
+		{Name: "sasl.oauth-client-id", Doc: "Client id for sasl.oauth-token-url.",
+			bind: func(c *Config) pflag.Value { return (*textValue)(&c.SASLClientID) }},
+		{Name: "sasl.oauth-client-secret-file", Doc: "File that holds the client secret for sasl.oauth-token-url. Read anew for each token.",
+			bind: func(c *Config) pflag.Value { return (*textValue)(&c.SASLClientSecretFile) }},
+		{Name: "sasl.oauth-scopes", Doc: "Scopes to ask for at sasl.oauth-token-url, separated by commas.",
+			bind: func(c *Config) pflag.Value { return (*listValue)(&c.SASLScopes) }},
+		{Name: "sasl.extensions", Doc: "What to send beside the token, for oauthbearer, as name=value separated by commas. No secrets: they are printed like other settings.",
+			bind: func(c *Config) pflag.Value { return (*listValue)(&c.SASLExtensions) }},
+		{Name: "authentication.timeout", Default: "2m", Doc: "How long a running worker goes on trying when brokers refuse its credentials or either side's certificate: a new secret may have reached only one of them. Then it exits with code 7. At its start a worker does not wait.",
+			bind: func(c *Config) pflag.Value { return (*durationValue)(&c.AuthenticationTimeout) }},
 	}
 }
 
@@ -202,7 +220,7 @@ func serviceSettings() []Setting {
 			bind: func(c *Config) pflag.Value { return (*textValue)(&c.HTTPAddress) }},
 		{Name: "pprof.address", Default: "127.0.0.1:6060", Doc: "Address of Go's profiles, loopback only unless --insecure. Empty: none. A taken port is treated as for http.address.",
 			bind: func(c *Config) pflag.Value { return (*textValue)(&c.PprofAddress) }},
-		{Name: "insecure", Default: "false", Doc: "Allow http.address and pprof.address to be reachable from other machines, without authentication. In a pod, metrics and probes need it: restrict access by a NetworkPolicy.",
+		{Name: "insecure", Default: "false", Doc: "Allow http.address and pprof.address to be reachable from other machines, without authentication, and passwords and tokens to be sent to brokers without TLS. In a pod, metrics and probes need it: restrict access by a NetworkPolicy.",
 			bind: func(c *Config) pflag.Value { return (*boolValue)(&c.Insecure) }},
 		{Name: "log.level", Default: "info", Doc: "Least severe log lines to print.",
 			bind: func(c *Config) pflag.Value {

@@ -181,38 +181,6 @@ func hostPort(s string) error {
 	return nil
 }
 
-func (v *validator) security() {
-	c := v.c
-	tls := map[string]string{"tls.ca-file": c.TLSCAFile, "tls.cert-file": c.TLSCertFile, "tls.key-file": c.TLSKeyFile}
-	for _, name := range []string{"tls.ca-file", "tls.cert-file", "tls.key-file"} {
-		v.file(name, tls[name])
-		if tls[name] != "" && !c.TLS {
-			v.bad(name, "it is set, but tls.enabled is false")
-		}
-	}
-	if (c.TLSCertFile == "") != (c.TLSKeyFile == "") {
-		v.bad("tls.cert-file", "a client certificate needs both tls.cert-file and tls.key-file")
-	}
-	if !c.sasl() {
-		if c.SASLUser != "" || c.SASLPasswordFile != "" {
-			v.bad("sasl.mechanism", "sasl.user or sasl.password-file is set, but no mechanism is: use plain, scram-sha-256 or scram-sha-512")
-		}
-		return
-	}
-	if c.SASLUser == "" {
-		v.bad("sasl.user", "sasl.mechanism %s needs a user", c.SASLMechanism)
-	}
-	if c.SASLPasswordFile == "" {
-		v.bad("sasl.password-file", "sasl.mechanism %s needs a file that holds the password", c.SASLMechanism)
-	}
-	v.file("sasl.password-file", c.SASLPasswordFile)
-	if c.SASLMechanism == "plain" && !c.TLS && slices.ContainsFunc(c.Brokers, isRemote) {
-		v.bad("sasl.mechanism", "plain would send the password over the network in the clear: set tls.enabled, or use scram-sha-512")
-	}
-}
-
-func (c *Config) sasl() bool { return c.SASLMechanism != "" && c.SASLMechanism != "none" }
-
 func (v *validator) file(name, path string) {
 	if path == "" {
 		return
@@ -328,6 +296,10 @@ func isRemote(addr string) bool {
 	if err != nil {
 		return true
 	}
+	return isRemoteHost(host)
+}
+
+func isRemoteHost(host string) bool {
 	ip, err := netip.ParseAddr(host)
 	return host != "localhost" && (err != nil || !ip.IsLoopback())
 }

@@ -33,19 +33,6 @@ func NewAdmin(ctx context.Context, cfg *config.Config) (*Admin, error) {
 	return &Admin{c}, nil
 }
 
-// IsAuth says whether err means that the brokers did not accept who we are, or what we asked to do.
-func IsAuth(err error) bool {
-	for _, refusal := range []error{
-		kerr.SaslAuthenticationFailed, kerr.UnsupportedSaslMechanism, kerr.IllegalSaslState, kerr.SecurityDisabled,
-		kerr.ClusterAuthorizationFailed, kerr.TopicAuthorizationFailed, kerr.GroupAuthorizationFailed, kerr.TransactionalIDAuthorizationFailed,
-	} {
-		if errors.Is(err, refusal) {
-			return true
-		}
-	}
-	return false
-}
-
 // ClusterInfo is what the brokers say of themselves.
 type ClusterInfo struct {
 	ID      string
@@ -142,11 +129,11 @@ func (a *Admin) GroupOf(ctx context.Context, app string) (GroupInfo, error) {
 	}
 	offsets, err := a.adm.FetchOffsets(ctx, app)
 	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
-		return info, fmt.Errorf("fetch offsets of group %s: %w", app, err)
+		return info, denied(fmt.Errorf("fetch offsets of group %s: %w", app, err), onGroup(Describe, app))
 	}
 	for _, o := range offsets.Sorted() {
 		if o.Err != nil {
-			return info, fmt.Errorf("fetch offset of %s/%d in group %s: %w", o.Topic, o.Partition, app, o.Err)
+			return info, denied(fmt.Errorf("fetch offset of %s/%d in group %s: %w", o.Topic, o.Partition, app, o.Err), onTopic(Describe, o.Topic))
 		}
 		info.Committed[partition.TopicPartition{Topic: o.Topic, Partition: o.Partition}] = Committed{Offset: o.At, Metadata: o.Metadata}
 	}
@@ -168,7 +155,7 @@ func (c *Cluster) describeGroup(ctx context.Context, app string) (kadm.Described
 			return described[app], nil
 		}
 		if !errors.Is(err, kerr.CoordinatorNotAvailable) || time.Now().After(deadline) {
-			return kadm.DescribedGroup{}, fmt.Errorf("describe group %s: %w", app, err)
+			return kadm.DescribedGroup{}, denied(fmt.Errorf("describe group %s: %w", app, err), onGroup(Describe, app))
 		}
 		if err := pause(ctx, 100*time.Millisecond); err != nil {
 			return kadm.DescribedGroup{}, fmt.Errorf("describe group %s: %w", app, err)
@@ -253,7 +240,7 @@ func (a *Admin) DeleteTopics(ctx context.Context, topics ...string) error {
 	var errs []error
 	for _, r := range responses.Sorted() {
 		if r.Err != nil && !errors.Is(r.Err, kerr.UnknownTopicOrPartition) {
-			errs = append(errs, fmt.Errorf("delete topic %s: %w", r.Topic, r.Err))
+			errs = append(errs, denied(fmt.Errorf("delete topic %s: %w", r.Topic, r.Err), onTopic(Delete, r.Topic)))
 		}
 	}
 	return errors.Join(errs...)
@@ -271,51 +258,5 @@ func (a *Admin) DeleteGroup(ctx context.Context, app string) error {
 	case errors.Is(err, kerr.NonEmptyGroup):
 		return fmt.Errorf("delete group %s: %w", app, ErrGroupBusy)
 	}
-	return fmt.Errorf("delete group %s: %w", app, err)
-}
-
-// Need is a right that the application needs.
-type Need struct {
-	Operation string // "read", "write", "describe", "create", "delete"
-	Resource  string // "topic orders", "group spend"
-}
-
-// operations maps the names in a Need to what brokers call them.
-var operations = map[string]kmsg.ACLOperation{
-	"read": kmsg.ACLOperationRead, "write": kmsg.ACLOperationWrite, "describe": kmsg.ACLOperationDescribe,
-	"delete": kmsg.ACLOperationDelete, "create": kmsg.ACLOperationCreate,
-}
-
-// MissingRights returns those of the wanted operations, by topic, and of reading the group, which the brokers say
-// this client does not have. Brokers without authorization allow everything.
-func (a *Admin) MissingRights(ctx context.Context, app string, topics map[string][]string) ([]Need, error) {
-	var missing []Need
-	names := make([]string, 0, len(topics))
-	for t := range topics {
-		names = append(names, t)
-	}
-	slices.Sort(names)
-	details, err := a.adm.ListTopics(kadm.WithAuthorizedOps(ctx), names...)
-	if err != nil {
-		return nil, fmt.Errorf("ask for the rights on topics: %w", err)
-	}
-	for _, t := range names {
-		missing = append(missing, lacking("topic "+t, topics[t], details[t].AuthorizedOperations)...)
-	}
-	group, err := a.describeGroup(kadm.WithAuthorizedOps(ctx), app)
-	if err != nil {
-		return nil, err
-	}
-	return append(missing, lacking("group "+app, []string{"read", "describe"}, group.AuthorizedOperations)...), nil
-}
-
-// lacking compares; a broker that says nothing about rights (allowed is empty) is believed to allow all.
-func lacking(resource string, wanted []string, allowed []kmsg.ACLOperation) []Need {
-	var missing []Need
-	for _, op := range wanted {
-		if len(allowed) > 0 && !slices.Contains(allowed, operations[op]) && !slices.Contains(allowed, kmsg.ACLOperationAll) {
-			missing = append(missing, Need{op, resource})
-		}
-	}
-	return missing
+	return denied(fmt.Errorf("delete group %s: %w", app, err), onGroup(Delete, app))
 }

@@ -124,7 +124,7 @@ func TestOpenTransactionsOfAnApplicationAreListed(t *testing.T) {
 	}
 }
 
-func TestMissingRightsAreNamed(t *testing.T) {
+func TestGrantsThatAreMissingAreFound(t *testing.T) {
 	t.Parallel()
 	allow := func(kind kmsg.ACLResourceType, name string, op kmsg.ACLOperation) kfake.ACL {
 		return kfake.ACL{Resource: kind, Name: name, Pattern: kmsg.ACLResourcePatternTypeLiteral, Operation: op, Allow: true}
@@ -133,15 +133,15 @@ func TestMissingRightsAreNamed(t *testing.T) {
 		kfake.Superuser("PLAIN", "admin", "admin"),
 		kfake.User("PLAIN", "worker", "hunter2",
 			allow(kmsg.ACLResourceTypeTopic, "in", kmsg.ACLOperationRead),
-			allow(kmsg.ACLResourceTypeTopic, "out", kmsg.ACLOperationDescribe),
-			allow(kmsg.ACLResourceTypeGroup, "app", kmsg.ACLOperationRead)))
+			allow(kmsg.ACLResourceTypeTopic, "out", kmsg.ACLOperationDescribe)))
 	cfg.SASLMechanism, cfg.SASLUser, cfg.SASLPasswordFile = "plain", "worker", secretFile(t, "hunter2")
 	ctx, a := admin(t, cfg)
-	got, err := a.MissingRights(ctx, "app", map[string][]string{"in": {"read"}, "out": {"write"}})
+	wanted := []Grant{onTopic(Read, "in"), onTopic(Describe, "in"), onTopic(Write, "out"), onTopic(Create, "new"), onGroup(Read, "app")}
+	got, err := a.Lacking(ctx, wanted)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]Need{{"write", "topic out"}}, got); diff != "" {
+	if diff := cmp.Diff(wanted[2:], got); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -27,6 +27,9 @@ type Cluster struct {
 
 // Connect opens a connection and proves that a broker answers.
 func Connect(ctx context.Context, cfg *config.Config) (*Cluster, error) {
+	if err := identityOf(cfg).checkFiles(); err != nil {
+		return nil, fmt.Errorf("connect to kafka: %w", err)
+	}
 	opts, err := ClientOptions(cfg)
 	if err != nil {
 		return nil, err
@@ -37,7 +40,7 @@ func Connect(ctx context.Context, cfg *config.Config) (*Cluster, error) {
 	}
 	if err := cl.Ping(ctx); err != nil {
 		cl.Close()
-		return nil, fmt.Errorf("connect to kafka at %v: %w", cfg.Brokers, err)
+		return nil, fmt.Errorf("connect to kafka at %v: %w", cfg.Brokers, explain(cfg, err))
 	}
 	return &Cluster{cfg: cfg, cl: cl, adm: kadm.NewClient(cl)}, nil
 }
@@ -97,11 +100,12 @@ func (c *Cluster) fetchOffsets(ctx context.Context, req *kmsg.OffsetFetchRequest
 	return got, err
 }
 
-// retry calls f again while its error is one that the broker says will pass, for as long as a request may take.
+// retry calls f again while its error is one that the broker says will pass, for as long as a request may take, and while
+// brokers refuse connections, for as long as that may pass.
 func (c *Cluster) retry(ctx context.Context, f func() error) error {
 	deadline := time.Now().Add(c.cfg.RequestTimeout)
 	for {
-		err := f()
+		err := insist(ctx, c.cfg, f)
 		var ke *kerr.Error
 		if !errors.As(err, &ke) || !ke.Retriable || errors.Is(err, kerr.UnstableOffsetCommit) || time.Now().After(deadline) {
 			return err
@@ -115,7 +119,7 @@ func (c *Cluster) retry(ctx context.Context, f func() error) error {
 func (c *Cluster) fetchOffsetsOnce(ctx context.Context, req *kmsg.OffsetFetchRequest) (map[partition.TopicPartition]Committed, error) {
 	resp, err := req.RequestWith(ctx, c.cl)
 	if err != nil {
-		return nil, fmt.Errorf("fetch offsets of group %s: %w", req.Group, err)
+		return nil, denied(fmt.Errorf("fetch offsets of group %s: %w", req.Group, err), onGroup(Read, req.Group))
 	}
 	code, topics := resp.ErrorCode, resp.Topics
 	if len(resp.Groups) > 0 {
@@ -141,12 +145,12 @@ func (c *Cluster) fetchOffsetsOnce(ctx context.Context, req *kmsg.OffsetFetchReq
 		return got, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("fetch offsets of group %s: %w", req.Group, err)
+		return nil, denied(fmt.Errorf("fetch offsets of group %s: %w", req.Group, err), onGroup(Read, req.Group))
 	}
 	for _, t := range topics {
 		for _, p := range t.Partitions {
 			if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
-				return nil, fmt.Errorf("fetch offset of %s/%d in group %s: %w", t.Topic, p.Partition, req.Group, err)
+				return nil, denied(fmt.Errorf("fetch offset of %s/%d in group %s: %w", t.Topic, p.Partition, req.Group, err), onTopic(Read, t.Topic))
 			}
 			cm := Committed{Offset: p.Offset}
 			if p.Metadata != nil {
@@ -188,7 +192,7 @@ func (c *Cluster) Fence(ctx context.Context, prefix string, live, remembered []s
 			continue
 		}
 		if err := c.initProducerID(ctx, id); err != nil {
-			return fenced, fmt.Errorf("fence transactional id %s: %w", id, err)
+			return fenced, denied(fmt.Errorf("fence transactional id %s: %w", id, err), onTransaction(id))
 		}
 		fenced = append(fenced, id)
 	}

@@ -24,4 +24,11 @@
 //     client knows at the moment.
 //   - I2: a request that changes something returns a core.Outcome; an answer that does not say is Unknown.
 //   - I3: offsets that recovery reads are always stable: the fetch waits until no transaction holds them.
+//   - I4: secrets and certificates are read for each connection, and are in no error.
+//
+// # Failure behaviour
+//
+// What a broker refuses has two kinds. It does not let the client in ([IsAuth]): that may pass, since a new secret may
+// have reached only one side; an identity that all clients of the process share counts for how long ([Cluster.Refused]).
+// Or a grant is missing ([IsDenied]): that is final, and the error is a [DeniedError] that names the grant.
 package kafka

@@ -19,5 +19,5 @@ func fetchError(topic string, p int32, err error) error {
 	case errors.Is(err, kerr.UnknownTopicOrPartition), errors.Is(err, kerr.UnknownTopicID), errors.Is(err, kerr.InconsistentTopicID):
 		return fmt.Errorf("read %s/%d: %w: %w", topic, p, ErrTopicGone, err)
 	}
-	return fmt.Errorf("read %s/%d: %w", topic, p, err)
+	return denied(fmt.Errorf("read %s/%d: %w", topic, p, err), onTopic(Read, topic))
 }

@@ -4,13 +4,11 @@ package kafka
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/streamd/streamd/engine/config"
@@ -75,6 +73,7 @@ func Join(opts GroupOptions) (*Group, error) {
 		kgo.OnPartitionsAssigned(g.assigned),
 		kgo.OnPartitionsRevoked(g.revoked),
 		kgo.OnPartitionsLost(g.lost),
+		kgo.WithHooks(g),
 	)...)
 	if err != nil {
 		g.cancel()
@@ -146,21 +145,13 @@ func (g *Group) Ack(ack uint64) {
 // Rebalance asks the group for a new assignment.
 func (g *Group) Rebalance() { g.cl.ForceRebalance() }
 
-// Errors returns the error that ended the membership, if one did: kgo gives it to a poll.
-func (g *Group) Err(ctx context.Context) error {
-	fs := g.cl.PollRecords(ctx, 1)
-	var errs []error
-	for _, e := range fs.Errors() {
-		if errors.Is(e.Err, context.Canceled) || errors.Is(e.Err, context.DeadlineExceeded) || errors.Is(e.Err, kgo.ErrClientClosed) {
-			continue
-		}
-		var ge *kgo.ErrGroupSession
-		if errors.As(e.Err, &ge) && kerr.IsRetriable(ge.Err) {
-			continue
-		}
-		errs = append(errs, e.Err)
+// OnGroupManageError implements kgo.HookGroupManageError. The client joins again after any error; one that says that we
+// may not is final.
+func (g *Group) OnGroupManageError(err error) {
+	if IsDenied(err) {
+		err = fmt.Errorf("join group %s: %w", g.opts.Group, err)
+		g.send(core.TaskFailed{Err: denied(err, onGroup(Read, g.opts.Group))})
 	}
-	return errors.Join(errs...)
 }
 
 // Leave tells the group that this member goes, so that its tasks move at once, and closes the client.

@@ -84,7 +84,8 @@ func (o *Outbox) attributed(r *kgo.Record, err error) error {
 	if isTooLarge(err) {
 		hint = "; make it smaller, or raise produce.batch-bytes and the topic's max.message.bytes"
 	}
-	return fmt.Errorf("%s: write a record of %d bytes to %s/%d: %w%s", who, len(r.Key)+len(r.Value), r.Topic, r.Partition, err, hint)
+	err = fmt.Errorf("%s: write a record of %d bytes to %s/%d: %w%s", who, len(r.Key)+len(r.Value), r.Topic, r.Partition, err, hint)
+	return denied(err, onTopic(Write, r.Topic), onTransaction(o.p.id), idempotence)
 }
 
 func isTooLarge(err error) bool {

@@ -84,7 +84,7 @@ func (p *Producer) init(ctx context.Context) error {
 		return nil
 	}
 	if _, _, err := p.cl.ProducerID(ctx); err != nil {
-		return fmt.Errorf("take transactional id %s: %w", p.id, err)
+		return denied(fmt.Errorf("take transactional id %s: %w", p.id, err), onTransaction(p.id))
 	}
 	req := kmsg.NewPtrApiVersionsRequest()
 	req.ClientSoftwareName, req.ClientSoftwareVersion = "streamd", "0"
@@ -212,12 +212,13 @@ func (p *Producer) commitInTransaction(ctx context.Context, memberID string, gen
 func (p *Producer) txnOffsetCommit(ctx context.Context, req *kmsg.TxnOffsetCommitRequest) error {
 	resp, err := req.RequestWith(ctx, p.cl)
 	if err != nil {
-		return fmt.Errorf("commit offsets in transaction %s: %w", p.id, err)
+		return denied(fmt.Errorf("commit offsets in transaction %s: %w", p.id, err), onGroup(Read, p.group), onTransaction(p.id))
 	}
 	for _, t := range resp.Topics {
 		for _, part := range t.Partitions {
 			if err := kerr.ErrorForCode(part.ErrorCode); err != nil {
-				return fmt.Errorf("commit offset of %s/%d in transaction %s: %w", t.Topic, part.Partition, p.id, err)
+				err = fmt.Errorf("commit offset of %s/%d in transaction %s: %w", t.Topic, part.Partition, p.id, err)
+				return denied(err, onGroup(Read, p.group), onTopic(Read, t.Topic), onTransaction(p.id))
 			}
 		}
 	}
@@ -237,7 +238,7 @@ func (p *Producer) addOffsets(ctx context.Context, pid int64, epoch int16) error
 			return nil
 		}
 		if !errors.Is(err, kerr.ConcurrentTransactions) {
-			return fmt.Errorf("add offsets of group %s to transaction %s: %w", p.group, p.id, err)
+			return denied(fmt.Errorf("add offsets of group %s to transaction %s: %w", p.group, p.id, err), onGroup(Read, p.group), onTransaction(p.id))
 		}
 		if err := pause(ctx, txnBackoff); err != nil {
 			return err
@@ -268,7 +269,7 @@ func (p *Producer) commitPlain(ctx context.Context, memberID string, generation 
 	}
 	resp, err := req.RequestWith(ctx, p.cl)
 	if err != nil {
-		return core.Fenced, fmt.Errorf("commit offsets of group %s: %w", p.group, err)
+		return core.Fenced, denied(fmt.Errorf("commit offsets of group %s: %w", p.group, err), onGroup(Read, p.group))
 	}
 	for _, t := range resp.Topics {
 		for _, part := range t.Partitions {
@@ -277,7 +278,8 @@ func (p *Producer) commitPlain(ctx context.Context, memberID string, generation 
 				return core.Fenced, fmt.Errorf("commit offset of %s/%d in group %s: %w", t.Topic, part.Partition, p.group, err)
 			}
 			if err != nil {
-				return outcome(err), fmt.Errorf("commit offset of %s/%d in group %s: %w", t.Topic, part.Partition, p.group, err)
+				err = fmt.Errorf("commit offset of %s/%d in group %s: %w", t.Topic, part.Partition, p.group, err)
+				return outcome(err), denied(err, onGroup(Read, p.group), onTopic(Read, t.Topic))
 			}
 		}
 	}

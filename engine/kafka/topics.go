@@ -29,7 +29,14 @@ func (c *Cluster) Topics(ctx context.Context, names []string) (map[string]TopicI
 	if len(names) == 0 {
 		return nil, nil
 	}
-	details, err := c.adm.ListTopics(ctx, names...)
+	var details kadm.TopicDetails
+	err := c.retry(ctx, func() (err error) {
+		details, err = c.adm.ListTopics(ctx, names...)
+		return err
+	})
+	if IsDenied(err) {
+		err = c.deniedTopic(ctx, names, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("look up topics: %w", err)
 	}
@@ -44,6 +51,16 @@ func (c *Cluster) Topics(ctx context.Context, names []string) (map[string]TopicI
 		}
 	}
 	return got, nil
+}
+
+// deniedTopic finds the first of the topics that we may not describe: an answer about many does not say which it is.
+func (c *Cluster) deniedTopic(ctx context.Context, names []string, err error) error {
+	for _, name := range names {
+		if _, one := c.adm.ListTopics(ctx, name); IsDenied(one) {
+			return denied(fmt.Errorf("%s: %w", name, one), onTopic(Describe, name))
+		}
+	}
+	return err
 }
 
 // InternalTopic is a repartition or changelog topic that must exist.
@@ -76,7 +93,8 @@ func (c *Cluster) CreateInternal(ctx context.Context, topics []InternalTopic) er
 			_, err = c.adm.CreateTopic(ctx, t.Partitions, int16(c.cfg.ReplicationFactor), configs, t.Name)
 		}
 		if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
-			return fmt.Errorf("create internal topic %s with %d partitions and replication factor %d: %w", t.Name, t.Partitions, c.cfg.ReplicationFactor, err)
+			err = fmt.Errorf("create topic %s with %d partitions and replication factor %d: %w", t.Name, t.Partitions, c.cfg.ReplicationFactor, err)
+			return denied(err, onTopic(Create, t.Name))
 		}
 	}
 	return nil
@@ -84,30 +102,40 @@ func (c *Cluster) CreateInternal(ctx context.Context, topics []InternalTopic) er
 
 // StartOffsets returns the first offset of each partition of the topics.
 func (c *Cluster) StartOffsets(ctx context.Context, topics ...string) (map[partition.TopicPartition]int64, error) {
-	return offsets(c.adm.ListStartOffsets(ctx, topics...))
+	return c.offsets(ctx, c.adm.ListStartOffsets, topics)
 }
 
 // EndOffsets returns the last stable offset of each partition: the end of what is committed.
 func (c *Cluster) EndOffsets(ctx context.Context, topics ...string) (map[partition.TopicPartition]int64, error) {
-	return offsets(c.adm.ListCommittedOffsets(ctx, topics...))
+	return c.offsets(ctx, c.adm.ListCommittedOffsets, topics)
 }
 
 // HighWatermarks returns the end of each partition, open transactions included.
 func (c *Cluster) HighWatermarks(ctx context.Context, topics ...string) (map[partition.TopicPartition]int64, error) {
-	return offsets(c.adm.ListEndOffsets(ctx, topics...))
+	return c.offsets(ctx, c.adm.ListEndOffsets, topics)
 }
 
-func offsets(l kadm.ListedOffsets, err error) (map[partition.TopicPartition]int64, error) {
-	if err == nil {
-		err = l.Error()
+func (c *Cluster) offsets(ctx context.Context, list func(context.Context, ...string) (kadm.ListedOffsets, error), topics []string) (map[partition.TopicPartition]int64, error) {
+	var listed kadm.ListedOffsets
+	err := c.retry(ctx, func() (err error) {
+		listed, err = list(ctx, topics...)
+		return err
+	})
+	if IsDenied(err) {
+		err = c.deniedTopic(ctx, topics, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("list offsets: %w", err)
 	}
 	m := map[partition.TopicPartition]int64{}
-	l.Each(func(o kadm.ListedOffset) {
-		m[partition.TopicPartition{Topic: o.Topic, Partition: o.Partition}] = o.Offset
-	})
+	for _, partitions := range listed {
+		for _, o := range partitions {
+			if o.Err != nil {
+				return nil, denied(fmt.Errorf("list offsets of %s/%d: %w", o.Topic, o.Partition, o.Err), onTopic(Describe, o.Topic))
+			}
+			m[partition.TopicPartition{Topic: o.Topic, Partition: o.Partition}] = o.Offset
+		}
+	}
 	return m, nil
 }
 
@@ -124,7 +152,8 @@ func (c *Cluster) DeleteRecordsBefore(ctx context.Context, before map[partition.
 	var errs []error
 	for _, r := range resps.Sorted() {
 		if r.Err != nil && !errors.Is(r.Err, kerr.OffsetOutOfRange) {
-			errs = append(errs, fmt.Errorf("trim %s/%d before %d: %w", r.Topic, r.Partition, before[partition.TopicPartition{Topic: r.Topic, Partition: r.Partition}], r.Err))
+			err := fmt.Errorf("trim %s/%d before %d: %w", r.Topic, r.Partition, before[partition.TopicPartition{Topic: r.Topic, Partition: r.Partition}], r.Err)
+			errs = append(errs, denied(err, onTopic(Delete, r.Topic)))
 		}
 	}
 	return errors.Join(errs...)

@@ -305,6 +305,11 @@ func (w *Worker) checkpointed(d published) {
 // housekeep does what has no event of its own.
 func (w *Worker) housekeep() {
 	w.status.publish()
+	if err := w.cluster.Refused(); err != nil && w.machine.Phase() != core.Draining {
+		w.step(core.TaskFailed{Err: err})
+		return
+	}
+	w.listener.refused(w.cluster.Refusing())
 	w.noteRound()
 	w.publishHeld()
 	w.reconcileFollowers()

@@ -147,15 +147,36 @@ func (w *Worker) rewind(ids []partition.TaskID) {
 func (w *Worker) newProducer() core.Event {
 	w.producer.Close()
 	for attempt := 0; ; attempt++ {
-		p, err := kafka.NewProducer(w.hard, w.cfg, w.names.App, w.producerID())
+		p, err := w.openProducer()
 		if err == nil {
 			w.useProducer(p)
 			return core.ProducerReady{}
 		}
-		w.listener.retrying("take a new producer epoch", err)
-		if err := sleep(w.hard, backoff(attempt)); err != nil {
-			w.pendingFailure = err
+		final := err
+		if !kafka.IsDenied(err) && w.cluster.Refused() == nil {
+			w.listener.retrying("take a new producer epoch", err)
+			final = sleep(w.hard, backoff(attempt))
+		}
+		if final != nil {
+			w.pendingFailure = final
 			return core.ProducerReady{}
+		}
+	}
+}
+
+// openProducer takes the transactional id. While brokers refuse this worker it tries again, for as long as that may pass.
+func (w *Worker) openProducer() (*kafka.Producer, error) {
+	for attempt := 0; ; attempt++ {
+		p, err := kafka.NewProducer(w.hard, w.cfg, w.names.App, w.producerID())
+		if !kafka.IsAuth(err) || kafka.IsDenied(err) {
+			return p, err
+		}
+		if final := w.cluster.Refused(); final != nil {
+			return nil, final
+		}
+		w.listener.refused(w.cluster.Refusing())
+		if err := sleep(w.hard, backoff(attempt)); err != nil {
+			return nil, err
 		}
 	}
 }

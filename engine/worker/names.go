@@ -29,6 +29,9 @@ func (n Names) ChangelogPartition(id partition.TaskID) partition.TopicPartition 
 	return partition.TopicPartition{Topic: n.Changelog(id.SubTopology), Partition: id.Partition}
 }
 
+// InternalPrefix begins the name of every internal topic of the application, in any of its lives.
+func (n Names) InternalPrefix() string { return n.App + "-" }
+
 // TransactionalIDPrefix begins every transactional id of the application, in any of its lives. Application names
 // have no dot, so that no application's prefix begins another's.
 func (n Names) TransactionalIDPrefix() string { return "streamd." + n.App + "." }

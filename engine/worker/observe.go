@@ -41,6 +41,7 @@ type observer struct {
 	now func() time.Time
 
 	lastEpochWarning time.Time
+	lastRefusal      time.Time
 	longestPause     time.Duration
 }
 
@@ -92,6 +93,14 @@ func (o *observer) rewound(tasks []partition.TaskID) {
 
 func (o *observer) retrying(what string, err error) {
 	o.log.Warn("retrying", zap.String(keyStep, what), zap.Error(err))
+}
+
+// refused says that a broker does not let this worker in, if one does not; a line in ten seconds at the most.
+func (o *observer) refused(err error) {
+	if now := o.now(); err != nil && now.Sub(o.lastRefusal) > 10*time.Second {
+		o.lastRefusal = now
+		o.log.Warn("a broker refuses this worker; files are read again for each attempt", zap.Error(err))
+	}
 }
 
 func (o *observer) committed(took time.Duration, records, tasks int) {

@@ -77,6 +77,9 @@ func (w *Worker) startFence(live []string) {
 			if err == nil {
 				return
 			}
+			if f.err = err; kafka.IsDenied(err) || w.cluster.Refused() != nil {
+				return
+			}
 			w.listener.retrying("fence dead workers", err)
 			if f.err = sleep(w.hard, backoff(attempt)); f.err != nil {
 				return

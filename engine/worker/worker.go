@@ -306,7 +306,7 @@ func (w *Worker) join() error {
 	w.publishHeld()
 	w.membershipNo++
 	w.transactionalID = w.names.TransactionalID(rand.Text())
-	p, err := kafka.NewProducer(w.hard, w.cfg, w.names.App, w.producerID())
+	p, err := w.openProducer()
 	if err != nil {
 		return err
 	}

@@ -244,6 +244,16 @@ func (t *Topology) UserSources() []string {
 	return slices.Compact(names)
 }
 
+// ReadTopics returns the user's topics that workers read: those of sub-topologies and of global tables, sorted.
+func (t *Topology) ReadTopics() []string {
+	names := t.UserSources()
+	for _, table := range t.Globals {
+		names = append(names, table.Topic)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
 // UserOutputs returns the topics that sub-topologies write and that are the user's, sorted.
 func (t *Topology) UserOutputs() []string {
 	var names []string

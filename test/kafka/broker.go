@@ -56,20 +56,36 @@ const (
 // Option changes how a broker is started.
 type Option func(*config)
 
-type config struct{ extra []property }
+type config struct {
+	extra     []property
+	listeners []listener
+}
 
 type property struct{ Name, Value string }
+
+// listener is one beside the plain one.
+type listener struct {
+	Name, Protocol string
+	Port           int
+}
 
 // WithProperty sets one of Kafka's broker properties and wins over this package's own setting of it.
 func WithProperty(name, value string) Option {
 	return func(c *config) { c.extra = append(c.extra, property{name, value}) }
 }
 
+// WithListener has the broker listen on one more port, with a protocol such as SASL_SSL. Its properties begin with
+// "listener.name." and the name in small letters. [Broker.ListenerAddr] tells where it is.
+func WithListener(name, protocol string) Option {
+	return func(c *config) { c.listeners = append(c.listeners, listener{Name: name, Protocol: protocol}) }
+}
+
 // Broker is one Kafka node on this machine. Its methods may be called at the same time.
 type Broker struct {
-	dir  string
-	addr string
-	jars string
+	dir       string
+	addr      string
+	jars      string
+	listeners []listener
 
 	mu struct {
 		sync.Mutex
@@ -79,7 +95,7 @@ type Broker struct {
 
 // StartProcess starts a broker whose data is in dir, which is made if it is missing and kept at the end: a later
 // start in the same folder finds its topics again. It listens on 127.0.0.1 on port and, for its controller, on
-// port+1; port 0 chooses two free ones. It returns when the broker answers. ctx bounds the start only; the broker
+// port+1, and after these on one for each further listener; port 0 chooses free ones. It returns when the broker answers. ctx bounds the start only; the broker
 // runs until Stop or Kill. On a machine without Java or the jars the error is ErrUnavailable.
 func StartProcess(ctx context.Context, dir string, port int, options ...Option) (*Broker, error) {
 	jars, err := Prepare(ctx)
@@ -93,7 +109,7 @@ func StartProcess(ctx context.Context, dir string, port int, options ...Option) 
 	if dir, err = filepath.Abs(dir); err != nil {
 		return nil, fmt.Errorf("resolve the broker's folder: %w", err)
 	}
-	b := &Broker{dir: dir, jars: jars}
+	b := &Broker{dir: dir, jars: jars, listeners: c.listeners}
 	if port != 0 {
 		err = b.start(ctx, port, c.extra)
 	} else {
@@ -108,7 +124,7 @@ func StartProcess(ctx context.Context, dir string, port int, options ...Option) 
 func (b *Broker) startAnywhere(ctx context.Context, extra []property) error {
 	var err error
 	for range portTries {
-		port, portErr := freePorts()
+		port, portErr := freePorts(2 + len(b.listeners))
 		if portErr != nil {
 			return portErr
 		}
@@ -121,6 +137,9 @@ func (b *Broker) startAnywhere(ctx context.Context, extra []property) error {
 
 func (b *Broker) start(ctx context.Context, port int, extra []property) error {
 	b.addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	for i := range b.listeners {
+		b.listeners[i].Port = port + 2 + i
+	}
 	if err := b.configure(port, extra); err != nil {
 		return err
 	}
@@ -134,6 +153,16 @@ func (b *Broker) start(ctx context.Context, port int, extra []property) error {
 
 // Addr returns the bootstrap address, "127.0.0.1:port". It is the same after Restart.
 func (b *Broker) Addr() string { return b.addr }
+
+// ListenerAddr returns the bootstrap address of a listener that [WithListener] has added.
+func (b *Broker) ListenerAddr(name string) string {
+	for _, l := range b.listeners {
+		if l.Name == name {
+			return net.JoinHostPort("127.0.0.1", strconv.Itoa(l.Port))
+		}
+	}
+	return ""
+}
 
 // Stop ends the broker in order. It does nothing when the broker is down already.
 func (b *Broker) Stop() error {
@@ -258,8 +287,9 @@ func (b *Broker) configure(port int, extra []property) error {
 			FenceOnly            bool
 			Port, ControllerPort int
 			Data                 string
+			Listeners            []listener
 			Extra                []property
-		}{name == fenceProperties, port, port + 1, b.file("data"), extra})
+		}{name == fenceProperties, port, port + 1, b.file("data"), b.listeners, extra})
 		if err != nil {
 			return fmt.Errorf("fill in %s: %w", name, err)
 		}
@@ -303,17 +333,26 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// freePorts finds a port that is free together with its successor.
-func freePorts() (int, error) {
+// freePorts finds a port that is free together with those after it, n in all.
+func freePorts(n int) (int, error) {
 	var tried []string
 	for range 100 {
-		port := firstPort + 2*mathrand.IntN((lastPort-firstPort)/2)
-		if free(port) && free(port+1) {
+		port := firstPort + n*mathrand.IntN((lastPort-firstPort)/n)
+		if allFree(port, n) {
 			return port, nil
 		}
 		tried = append(tried, strconv.Itoa(port))
 	}
-	return 0, fmt.Errorf("find two free ports: none at %s", strings.Join(tried, ", "))
+	return 0, fmt.Errorf("find %d free ports: none at %s", n, strings.Join(tried, ", "))
+}
+
+func allFree(port, n int) bool {
+	for i := range n {
+		if !free(port + i) {
+			return false
+		}
+	}
+	return true
 }
 
 func free(port int) bool {

@@ -63,12 +63,12 @@ func Main(m interface{ Run() int }) {
 	os.Exit(code)
 }
 
-// Shared returns the one broker of this test package, which the first call starts. Tests share it, also in parallel:
-// they use topics, groups and transactional ids of their own, and do not stop it. The package's TestMain calls Main.
-// Where Java or the jars are missing the test is skipped (see the package's comment).
-func Shared(tb testing.TB) *Broker {
+// Shared returns the one broker of this test package, which the first call starts, with its options. Tests share it, also
+// in parallel: they use topics, groups and transactional ids of their own, and do not stop it. The package's TestMain
+// calls Main. Where Java or the jars are missing the test is skipped (see the package's comment).
+func Shared(tb testing.TB, options ...Option) *Broker {
 	tb.Helper()
-	broker, err := startShared()
+	broker, err := startShared(options)
 	check(tb, err)
 	return broker
 }
@@ -95,7 +95,7 @@ func (b *Broker) CreateTopic(tb testing.TB, partitions int32) string {
 	return name
 }
 
-func startShared() (*Broker, error) {
+func startShared(options []Option) (*Broker, error) {
 	shared.Lock()
 	defer shared.Unlock()
 	if !shared.running {
@@ -103,7 +103,7 @@ func startShared() (*Broker, error) {
 	}
 	if shared.broker == nil && shared.err == nil {
 		if shared.dir, shared.err = os.MkdirTemp("", "kafkabroker-"); shared.err == nil {
-			shared.broker, shared.err = startForTest(shared.dir)
+			shared.broker, shared.err = startForTest(shared.dir, options...)
 		}
 	}
 	return shared.broker, shared.err
