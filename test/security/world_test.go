@@ -37,7 +37,23 @@ func TestMain(m *testing.M) {
 	if topics, ok := os.LookupEnv(topicsEnv); ok {
 		engine.Main(pipeline(topics))
 	}
-	kafkabroker.Main(m)
+	kafkabroker.Main(cleaning{m})
+}
+
+// cleaning deletes the package's certificates after the tests.
+type cleaning struct{ tests interface{ Run() int } }
+
+// Run implements what kafkabroker.Main runs.
+func (c cleaning) Run() int {
+	code := c.tests.Run()
+	if files, err := certificates(); err == nil {
+		err = os.RemoveAll(files.dir)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = max(code, 1)
+		}
+	}
+	return code
 }
 
 type order struct {
