@@ -85,114 +85,45 @@ func (a *archive) createSavepoint(cmd *cobra.Command, name string, o savepointOp
 	if o.of != "" && o.stop {
 		return failf(exitUsage, "--stop and --of exclude each other: an application can only stop at a new checkpoint")
 	}
-	// A name that is taken is better found out before the application stops.
-	saved, err := a.repo.Savepoints(ctx, a.app.Incarnation)
-	if err != nil {
-		return err
-	}
-	taken := slices.IndexFunc(saved, func(s checkpoint.Savepoint) bool { return s.Name == name })
-	if taken >= 0 && o.of == "" {
-		return failf(exitPrecondition, "savepoint %s exists already, it keeps checkpoint %d: choose another name, or delete it", name, saved[taken].Round)
-	}
-	from := checkpoint.Origin{App: a.repo.App(), Incarnation: a.app.Incarnation}
 	if o.of != "" {
-		from, err = a.cut(ctx, o.of)
-	} else {
-		from.Round, err = a.takeCheckpoint(cmd, o.stop)
+		return a.keep(cmd, name, o)
 	}
+	life := a.app.Incarnation
+	saved, err := a.repo.RequestRound(ctx, checkpoint.RoundRequest{
+		Incarnation: life, How: o.how(), Name: name, By: o.by, Note: o.note,
+		Begun:  func(n int64) { say(cmd, "checkpoint %d of %s has begun", n, a.repo.App()) },
+		Stored: func(_ int64, tasks int) { say(cmd, "  %d tasks have stored their part", tasks) },
+	})
 	if err != nil {
 		return err
 	}
-	s := checkpoint.Savepoint{Name: name, Round: from.Round, Created: time.Now(), By: o.by, Note: o.note}
-	if err := a.repo.CreateSavepoint(ctx, from.Incarnation, s); err != nil {
-		return err
-	}
-	if err := printSavepoints(cmd, []savedPoint{{s, from.Incarnation}}); err != nil {
+	if err := printSavepoints(cmd, []savedPoint{{saved, life}}); err != nil {
 		return err
 	}
 	if o.stop {
-		say(cmd, "application %s is halted at savepoint %s; it goes on after: resume --app-id %s", from.App, name, from.App)
+		say(cmd, "application %s is halted at savepoint %s; it goes on after: resume --app-id %s", a.repo.App(), name, a.repo.App())
 	}
 	return nil
 }
 
-// takeCheckpoint begins a round and waits until it is complete.
-func (a *archive) takeCheckpoint(cmd *cobra.Command, stop bool) (int64, error) {
-	ctx := cmd.Context()
-	how := checkpoint.GoOn
-	if stop {
-		how = checkpoint.Halt
+func (o savepointOptions) how() checkpoint.How {
+	if o.stop {
+		return checkpoint.Halt
 	}
-	n, asked := int64(0), time.Now()
-	for n == 0 {
-		latest, err := a.repo.LatestRound(ctx, a.app.Incarnation)
-		if err != nil {
-			return 0, err
-		}
-		if latest.Number > 0 {
-			// One at a time: a task that still stores its part of one round may be unable to take part in the next.
-			if over, err := a.repo.Over(ctx, a.app.Incarnation, latest.Number); err != nil || !over && time.Since(asked) < otherRound {
-				if err == nil {
-					err = pause(ctx, waitForRound)
-				}
-				if err != nil {
-					return 0, err
-				}
-				continue
-			}
-		}
-		created, err := a.repo.StartRound(ctx, a.app.Incarnation, latest.Number+1, how)
-		if err != nil {
-			return 0, err
-		}
-		if created { // else somebody was faster, and a halt must be said from the start
-			n = latest.Number + 1
-		}
-	}
-	say(cmd, "checkpoint %d of %s has begun", n, a.repo.App())
-	return n, a.awaitRound(cmd, n)
+	return checkpoint.GoOn
 }
 
-const (
-	// otherRound is how long a checkpoint that is in progress is waited for before another is begun.
-	otherRound = time.Minute
-	// waitForRound is how often a round is looked at until it is complete.
-	waitForRound = 200 * time.Millisecond
-)
-
-// pause waits, unless ctx ends.
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
+// keep keeps a checkpoint that there is already.
+func (a *archive) keep(cmd *cobra.Command, name string, o savepointOptions) error {
+	from, err := a.cut(cmd.Context(), o.of)
+	if err != nil {
+		return err
 	}
-}
-
-func (a *archive) awaitRound(cmd *cobra.Command, n int64) error {
-	ctx := cmd.Context()
-	for stored := -1; ; {
-		for r, err := range a.repo.Rounds(ctx, a.app.Incarnation) {
-			switch {
-			case ctx.Err() != nil:
-			case err != nil:
-				return err
-			case r.Number == n && r.Complete:
-				return nil
-			case r.Number == n && r.Abandoned:
-				return failf(exitFailure, "checkpoint %d of %s was abandoned: a task could not store its part; try again, and see the workers' logs", n, a.repo.App())
-			case r.Number == n && len(r.Tasks) != stored:
-				stored = len(r.Tasks)
-				say(cmd, "  %d tasks have stored their part", stored)
-			}
-		}
-		if err := pause(ctx, waitForRound); err != nil {
-			return fmt.Errorf("checkpoint %d of %s is not complete, %d tasks have stored their part; are all workers running? %w", n, a.repo.App(), stored, err)
-		}
+	s := checkpoint.Savepoint{Name: name, Round: from.Round, Created: time.Now(), By: o.by, Note: o.note}
+	if err := a.repo.CreateSavepoint(cmd.Context(), from.Incarnation, s); err != nil {
+		return err
 	}
+	return printSavepoints(cmd, []savedPoint{{s, from.Incarnation}})
 }
 
 // savepoints yields those of a life, then those of the lives before it, newest first.
@@ -401,23 +332,10 @@ func (p *program) resumeCommand() *cobra.Command {
 }
 
 func (a *archive) resume(cmd *cobra.Command) error {
-	ctx := cmd.Context()
-	latest, err := a.repo.LatestRound(ctx, a.app.Incarnation)
+	n, err := a.repo.EndHalt(cmd.Context(), a.app.Incarnation)
 	if err != nil {
 		return err
 	}
-	halted := false
-	if latest.Number > 0 {
-		if halted, err = a.repo.Halted(ctx, a.app.Incarnation, latest.Number); err != nil {
-			return err
-		}
-	}
-	if !halted {
-		return failf(exitPrecondition, "application %s is not halted", a.repo.App())
-	}
-	if err := a.repo.Resume(ctx, a.app.Incarnation, latest.Number); err != nil {
-		return err
-	}
-	say(cmd, "application %s may go on from checkpoint %d", a.repo.App(), latest.Number)
+	say(cmd, "application %s may go on from checkpoint %d", a.repo.App(), n)
 	return nil
 }
