@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"time"
 )
@@ -164,6 +165,31 @@ func (r *Repository) EndHalt(ctx context.Context, incarnation int) (int64, error
 		return 0, fmt.Errorf("application %s: %w", r.app, ErrNotHalted)
 	}
 	return n, r.Resume(ctx, incarnation, n)
+}
+
+// LifeSavepoint is a savepoint with its life.
+type LifeSavepoint struct {
+	Savepoint
+	Life int `json:"life"`
+}
+
+// LifeSavepoints yields the savepoints of a life, then those of the lives before it, newest life first, in order of their
+// names.
+func (r *Repository) LifeSavepoints(ctx context.Context, newest int) iter.Seq2[LifeSavepoint, error] {
+	return func(yield func(LifeSavepoint, error) bool) {
+		for n := newest; n > 0; n-- {
+			saved, err := r.Savepoints(ctx, n)
+			if err != nil {
+				yield(LifeSavepoint{}, err)
+				return
+			}
+			for _, s := range saved {
+				if !yield(LifeSavepoint{s, n}, nil) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // wait waits, unless ctx ends.

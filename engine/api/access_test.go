@@ -230,3 +230,14 @@ func TestABrokenFileAtTheStartIsAnErrorThatDoesNotRepeatIt(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatThereIsNotIsAProblemToo(t *testing.T) {
+	t.Parallel()
+	r := serving(t, nil, ladderRoutes)
+	if got := r.ask("GET", "/api/v1/nothing", "", nil); got.status != http.StatusNotFound || got.problem(t).Type != "urn:streamd:problem:not-found" {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	if got := r.ask("PUT", "/api/v1/view", "", nil); got.status != http.StatusMethodNotAllowed || !strings.Contains(got.header.Get("Allow"), "GET") || got.problem(t).Type != "urn:streamd:problem:method-not-allowed" {
+		t.Errorf("%d %q %s", got.status, got.header.Get("Allow"), got.body)
+	}
+}

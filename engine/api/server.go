@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -52,7 +53,6 @@ type Server struct {
 	log    *zap.Logger
 	mux    *http.ServeMux
 	routes []Route
-	open   map[string]bool // patterns that need no caller
 	http   *http.Server
 	guard  *http.CrossOriginProtection
 
@@ -63,12 +63,14 @@ type Server struct {
 	requests, streams chan struct{}
 	ending            context.Context // ends when the server is to stop: streams end with it
 	end               context.CancelFunc
+	background        []func(context.Context) // that run while the server serves
+	drains            []func(context.Context) // that end what the server has begun
 }
 
 // New reads the files that the settings name. Nothing is served before Serve.
 func New(o Options) (*Server, error) {
 	s := &Server{
-		cfg: o.Config, log: o.Log, mux: http.NewServeMux(), open: map[string]bool{}, guard: http.NewCrossOriginProtection(),
+		cfg: o.Config, log: o.Log, mux: http.NewServeMux(), guard: http.NewCrossOriginProtection(),
 		requests: make(chan struct{}, maxRequests), streams: make(chan struct{}, maxStreams),
 	}
 	s.ending, s.end = context.WithCancel(context.Background())
@@ -114,26 +116,35 @@ func (s *Server) Handle(r Route) {
 
 // Open adds a route that everybody may use, as health checks do.
 func (s *Server) Open(pattern string, h http.Handler) {
-	s.open[pattern] = true
+	s.routes = append(s.routes, Route{Pattern: pattern})
 	s.mux.Handle(pattern, h)
 }
 
-// Routes returns the routes that were added by Handle.
+// Routes returns the routes that were added. Those of Open have no role.
 func (s *Server) Routes() []Route { return slices.Clone(s.routes) }
 
 // Serve answers until the server is shut down, which gives http.ErrServerClosed.
 func (s *Server) Serve(l net.Listener) error {
 	s.loopback = isLoopback(l.Addr().String())
 	l = limitConnections(l, maxConnections)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer s.end()
+	for _, run := range s.background {
+		running.Go(func() { run(s.ending) })
+	}
 	if s.http.TLSConfig == nil {
 		return s.http.Serve(l)
 	}
 	return s.http.Serve(tls.NewListener(l, s.http.TLSConfig))
 }
 
-// Shutdown ends streams and waits for other requests to be answered, or for ctx to end.
+// Shutdown ends streams, lets operations come to their end, and waits for other requests to be answered, or for ctx to end.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.end()
+	for _, drain := range s.drains {
+		drain(ctx)
+	}
 	return s.http.Shutdown(ctx)
 }
 

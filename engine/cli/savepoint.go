@@ -5,7 +5,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"iter"
 	"os"
 	"os/user"
 	"slices"
@@ -25,12 +24,6 @@ func (p *program) savepointCommand() *cobra.Command {
 			"replayed from it, and rolled back to it.",
 		Example: p.example("savepoint create before-release", "savepoint list"),
 	}, p.savepointCreate(), p.savepointList(), p.savepointShow(), p.savepointDelete(), p.savepointExport(), p.savepointImport())
-}
-
-// savedPoint is a savepoint with its life.
-type savedPoint struct {
-	checkpoint.Savepoint
-	Life int `json:"life"`
 }
 
 // savepointOptions are the flags of savepoint create.
@@ -97,7 +90,7 @@ func (a *archive) createSavepoint(cmd *cobra.Command, name string, o savepointOp
 	if err != nil {
 		return err
 	}
-	if err := printSavepoints(cmd, []savedPoint{{saved, life}}); err != nil {
+	if err := printSavepoints(cmd, []checkpoint.LifeSavepoint{{Savepoint: saved, Life: life}}); err != nil {
 		return err
 	}
 	if o.stop {
@@ -123,28 +116,10 @@ func (a *archive) keep(cmd *cobra.Command, name string, o savepointOptions) erro
 	if err := a.repo.CreateSavepoint(cmd.Context(), from.Incarnation, s); err != nil {
 		return err
 	}
-	return printSavepoints(cmd, []savedPoint{{s, from.Incarnation}})
+	return printSavepoints(cmd, []checkpoint.LifeSavepoint{{Savepoint: s, Life: from.Incarnation}})
 }
 
-// savepoints yields those of a life, then those of the lives before it, newest first.
-func (a *archive) savepoints(ctx context.Context, life int) iter.Seq2[savedPoint, error] {
-	return func(yield func(savedPoint, error) bool) {
-		for n := life; n > 0; n-- {
-			saved, err := a.repo.Savepoints(ctx, n)
-			if err != nil {
-				yield(savedPoint{}, err)
-				return
-			}
-			for _, s := range saved {
-				if !yield(savedPoint{s, n}, nil) {
-					return
-				}
-			}
-		}
-	}
-}
-
-func printSavepoints(cmd *cobra.Command, all []savedPoint) error {
+func printSavepoints(cmd *cobra.Command, all []checkpoint.LifeSavepoint) error {
 	t := newTable("NAME", "LIFE", "CHECKPOINT", "CREATED", "BY", "NOTE")
 	for _, s := range all {
 		t.row(s.Name, s.Life, s.Round, timeText(s.Created), dash(s.By), s.Note)
@@ -163,8 +138,8 @@ func (p *program) savepointList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			all := []savedPoint{}
-			for s, err := range a.savepoints(cmd.Context(), a.app.Incarnation) {
+			all := []checkpoint.LifeSavepoint{}
+			for s, err := range a.repo.LifeSavepoints(cmd.Context(), a.app.Incarnation) {
 				if err != nil {
 					return err
 				}
@@ -177,9 +152,9 @@ func (p *program) savepointList() *cobra.Command {
 }
 
 // findSavepoint looks for a savepoint in a life, then in those before it. If there is none it returns the names that there are.
-func (a *archive) findSavepoint(ctx context.Context, life int, name string) (*savedPoint, []string, error) {
+func (a *archive) findSavepoint(ctx context.Context, life int, name string) (*checkpoint.LifeSavepoint, []string, error) {
 	var names []string
-	for s, err := range a.savepoints(ctx, life) {
+	for s, err := range a.repo.LifeSavepoints(ctx, life) {
 		if err != nil {
 			return nil, nil, err
 		}
@@ -192,20 +167,20 @@ func (a *archive) findSavepoint(ctx context.Context, life int, name string) (*sa
 }
 
 // savepoint finds a savepoint by its name, in the newest life first.
-func (a *archive) savepoint(ctx context.Context, name string) (savedPoint, error) {
+func (a *archive) savepoint(ctx context.Context, name string) (checkpoint.LifeSavepoint, error) {
 	s, names, err := a.findSavepoint(ctx, a.app.Incarnation, name)
 	if err != nil {
-		return savedPoint{}, err
+		return checkpoint.LifeSavepoint{}, err
 	}
 	if s == nil {
-		return savedPoint{}, failf(exitNotFound, "application %s has no savepoint %q%s", a.repo.App(), name, didYouMean(name, names))
+		return checkpoint.LifeSavepoint{}, failf(exitNotFound, "application %s has no savepoint %q%s", a.repo.App(), name, didYouMean(name, names))
 	}
 	return *s, nil
 }
 
 // savepointDetail is the output of savepoint show.
 type savepointDetail struct {
-	savedPoint
+	checkpoint.LifeSavepoint
 	Tasks       int                        `json:"tasks"`
 	StateBytes  int64                      `json:"stateBytes"`
 	InFlight    int64                      `json:"inFlight"`    // records
@@ -243,7 +218,7 @@ func (a *archive) detail(ctx context.Context, name string) (savepointDetail, err
 	if err != nil {
 		return savepointDetail{}, err
 	}
-	d := savepointDetail{savedPoint: s, Tasks: len(cut.Manifests), InFlight: cut.InFlight(), Inputs: map[string]map[int32]int64{}}
+	d := savepointDetail{LifeSavepoint: s, Tasks: len(cut.Manifests), InFlight: cut.InFlight(), Inputs: map[string]map[int32]int64{}}
 	for _, m := range cut.Manifests {
 		d.StateBytes += m.Bytes()
 		d.Fingerprint = m.Fingerprint

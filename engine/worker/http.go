@@ -9,9 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
-	"runtime/debug"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -118,15 +116,6 @@ func ownAddress() string {
 	return "127.0.0.1"
 }
 
-// version is that of the program.
-var version = sync.OnceValue(func() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return ""
-	}
-	return info.Main.Version
-})
-
 // api makes the server of health, metrics and the API.
 //
 //	/livez   200 while the loop turns; 503 when it has stood still for longer than a transaction may take
@@ -134,7 +123,8 @@ var version = sync.OnceValue(func() string {
 //	         move to it: Kubernetes stops another one only then. A worker without tasks is ready.
 //	/metrics Prometheus
 func (w *Worker) api() (*api.Server, error) {
-	s, err := api.New(api.Options{Config: w.cfg, Log: w.listener.log})
+	cfg := *w.cfg // as the worker was started with; memory limits change it later
+	s, err := api.New(api.Options{Config: &cfg, Log: w.listener.log})
 	if err != nil {
 		return nil, err
 	}
@@ -149,9 +139,7 @@ func (w *Worker) api() (*api.Server, error) {
 	} else {
 		s.Open("GET /metrics", metrics)
 	}
-	s.Handle(api.Route{Pattern: "GET /api/v1/status", Role: api.Viewer, Handle: func(rw http.ResponseWriter, r *http.Request) error {
-		return api.WriteJSON(rw, r, w.status.Snapshot())
-	}})
+	s.Resources(view{w}, w.topology)
 	return s, nil
 }
 
