@@ -68,6 +68,7 @@ func (res *resources) takeRound(ctx context.Context, by string, a asked, report 
 	if err != nil {
 		return err
 	}
+	defer res.forget()
 	how := checkpoint.GoOn
 	if a.Stop || a.Action == "pause" {
 		how = checkpoint.Halt
@@ -85,6 +86,7 @@ func (res *resources) resume(ctx context.Context, _ string, _ asked, report func
 	if err != nil {
 		return err
 	}
+	defer res.forget()
 	n, err := repo.EndHalt(ctx, life.Incarnation)
 	if err == nil {
 		report(func(op *operation) { op.Round = n })

@@ -150,6 +150,9 @@ func (res *resources) getCheckpoints(w http.ResponseWriter, r *http.Request) err
 	return WriteJSON(w, r, answer)
 }
 
+// maxSince is how many rounds may have begun since the rounds were listed.
+const maxSince = 10
+
 // roundDetail is a checkpoint with what each task has stored.
 type roundDetail struct {
 	roundView
@@ -186,6 +189,12 @@ func (res *resources) getCheckpoint(w http.ResponseWriter, r *http.Request) erro
 	if err != nil {
 		return err
 	}
+	if newest := newestOf(rounds); n > newest && n <= newest+maxSince {
+		res.rounds.forget()
+		if rounds, err = res.listRounds(ctx, life); err != nil {
+			return err
+		}
+	}
 	i := slices.IndexFunc(rounds, func(c checkpoint.Round) bool { return c.Number == n })
 	if i < 0 {
 		return Problemf(http.StatusNotFound, codeNotFound, "there is no checkpoint %d; the newest is %d", n, newestOf(rounds))
@@ -207,6 +216,13 @@ func (res *resources) getCheckpoint(w http.ResponseWriter, r *http.Request) erro
 		})
 	}
 	return WriteJSON(w, r, d)
+}
+
+// forget has what was looked up in the object store looked up anew, since it has just been changed.
+func (res *resources) forget() {
+	res.rounds.forget()
+	res.saved.forget()
+	res.halts.forget()
 }
 
 // savepointView is the resource of a savepoint.
@@ -276,6 +292,7 @@ func (res *resources) deleteSavepoint(w http.ResponseWriter, r *http.Request) er
 		if err := repo.DeleteSavepoint(ctx, s.Life, name); err != nil {
 			return err
 		}
+		res.forget()
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}

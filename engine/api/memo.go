@@ -43,3 +43,10 @@ func (m *memo[T]) get(ctx context.Context, look func(context.Context) (T, error)
 	}
 	return v, err
 }
+
+// forget has the next request look anew.
+func (m *memo[T]) forget() {
+	m.turn <- struct{}{}
+	m.at = time.Time{}
+	<-m.turn
+}

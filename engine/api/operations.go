@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -248,9 +247,10 @@ func operationProblem(err error) *Problem {
 	return problemOf(err)
 }
 
-// postOperation begins an operation.
+// postOperation begins an operation. With the parameter wait it answers when that has ended, or the time is over.
 func (res *resources) postOperation(w http.ResponseWriter, r *http.Request) error {
-	if _, err := query(r); err != nil {
+	patience, err := patienceOf(r)
+	if err != nil {
 		return err
 	}
 	var a asked
@@ -274,6 +274,9 @@ func (res *resources) postOperation(w http.ResponseWriter, r *http.Request) erro
 		return err
 	}
 	Audit(r.Context(), "operation", op.ID)
+	if op, err = res.ops.await(r.Context(), op.ID, patience); err != nil {
+		return err
+	}
 	w.Header().Set("Location", "/api/v1/operations/"+op.ID)
 	if repeated {
 		w.Header().Set("Idempotent-Replayed", "true")
@@ -291,32 +294,49 @@ func (res *resources) getOperations(w http.ResponseWriter, r *http.Request) erro
 
 // getOperation answers at once, or, with the parameter wait, when the operation has ended or the time is over.
 func (res *resources) getOperation(w http.ResponseWriter, r *http.Request) error {
-	q, err := query(r, "wait")
+	patience, err := patienceOf(r)
 	if err != nil {
 		return err
 	}
-	var patience time.Duration
-	if text := q.Get("wait"); text != "" {
-		if patience, err = time.ParseDuration(text); err != nil || patience < 0 || patience > maxWait {
-			return Problemf(http.StatusBadRequest, codeInvalid, "wait %s is not a time of up to %s, such as 10s", strconv.Quote(text[:min(len(text), 20)]), maxWait)
-		}
+	op, err := res.ops.await(r.Context(), r.PathValue("id"), patience)
+	if err != nil {
+		return err
 	}
+	return WriteJSON(w, r, op)
+}
+
+// patienceOf reads the parameter wait.
+func patienceOf(r *http.Request) (time.Duration, error) {
+	q, err := query(r, "wait")
+	if err != nil || q.Get("wait") == "" {
+		return 0, err
+	}
+	text := q.Get("wait")
+	patience, err := time.ParseDuration(text)
+	if err != nil || patience < 0 || patience > maxWait {
+		return 0, Problemf(http.StatusBadRequest, codeInvalid, "wait %.20q is not a time of up to %s, such as 10s", text, maxWait)
+	}
+	return patience, nil
+}
+
+// await returns an operation once it has ended, or the time is over.
+func (o *operations) await(ctx context.Context, id string, patience time.Duration) (operation, error) {
 	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
 	for {
-		op, found, changed := res.ops.get(r.PathValue("id"))
+		op, found, changed := o.get(id)
 		if !found {
-			return Problemf(http.StatusNotFound, codeNotFound, "this worker has no such operation: it was asked of another worker, or ended long ago")
+			return op, Problemf(http.StatusNotFound, codeNotFound, "this worker has no such operation: it was asked of another worker, or ended long ago")
 		}
 		if !op.Ended.IsZero() || patience == 0 {
-			return WriteJSON(w, r, op)
+			return op, nil
 		}
 		select {
 		case <-changed:
 		case <-deadline.C:
-			return WriteJSON(w, r, op)
-		case <-r.Context().Done():
-			return r.Context().Err()
+			return op, nil
+		case <-ctx.Done():
+			return op, ctx.Err()
 		}
 	}
 }

@@ -190,13 +190,16 @@ type list struct {
 }
 
 // operated asks for an operation and waits for its end.
-func (c *contract) operated(body string) map[string]any {
+func (c *contract) operated(body string) (op map[string]any) {
 	c.t.Helper()
-	status, header, answer := c.ask(api.Operator, "POST", "/api/v1/operations", body)
+	status, _, answer := c.ask(api.Operator, "POST", "/api/v1/operations?wait=40s", body)
 	if status != http.StatusAccepted {
 		c.t.Fatalf("%s: %d %s", body, status, answer)
 	}
-	return get[map[string]any](c, header.Get("Location")+"?wait=40s")
+	if err := json.Unmarshal([]byte(answer), &op); err != nil {
+		c.t.Fatal(err)
+	}
+	return op
 }
 
 func TestAWorkerAnswersAsIsDescribed(t *testing.T) {
