@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/streamd/streamd/engine/config"
+	"github.com/streamd/streamd/engine/version"
 	"github.com/streamd/streamd/operators/codec"
 	"github.com/streamd/streamd/operators/stream"
 )
@@ -157,7 +158,7 @@ func TestConfigViewTellsOrigins(t *testing.T) {
 func TestVersionTellsWhatItWasBuiltFrom(t *testing.T) {
 	t.Parallel()
 	execute(t.Context(), nil, nil, "version").want(t, 0, "streamd", "go1")
-	if v := decode[versionInfo](t, execute(t.Context(), nil, nil, "version", "-o", "json").want(t, 0)); v.Go == "" {
+	if v := decode[version.Info](t, execute(t.Context(), nil, nil, "version", "-o", "json").want(t, 0)); v.Go == "" {
 		t.Errorf("got %+v", v)
 	}
 }

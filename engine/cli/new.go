@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/streamd/streamd/engine/config"
+	"github.com/streamd/streamd/engine/version"
 )
 
 //go:embed templates
@@ -126,8 +127,8 @@ func moduleFiles(o newOptions) (mod, sum []byte, err error) {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "module %s\n\ngo %s\n\n", o.module, goVersion)
 	if o.replace == "" {
-		if v := buildVersion().Streamd; strings.HasPrefix(v, "v") && !strings.Contains(v, "+dirty") {
-			fmt.Fprintf(&b, "require %s %s\n", module, v)
+		if v := version.Of().Streamd; strings.HasPrefix(v, "v") && !strings.Contains(v, "+dirty") {
+			fmt.Fprintf(&b, "require %s %s\n", version.Module, v)
 		}
 		return b.Bytes(), nil, nil
 	}
@@ -142,7 +143,7 @@ func moduleFiles(o newOptions) (mod, sum []byte, err error) {
 	if sum, err = os.ReadFile(filepath.Join(source, "go.sum")); err != nil {
 		return nil, nil, failf(exitNotFound, "--replace-module %s: %w", o.replace, err)
 	}
-	fmt.Fprintf(&b, "require %s v0.0.0\n\nreplace %s => %s\n\nrequire (\n", module, module, source)
+	fmt.Fprintf(&b, "require %s v0.0.0\n\nreplace %s => %s\n\nrequire (\n", version.Module, version.Module, source)
 	for _, r := range requirements(string(theirs)) {
 		fmt.Fprintf(&b, "\t%s // indirect\n", r)
 	}

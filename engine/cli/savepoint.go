@@ -5,7 +5,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"iter"
 	"os"
 	"os/user"
 	"slices"
@@ -25,12 +24,6 @@ func (p *program) savepointCommand() *cobra.Command {
 			"replayed from it, and rolled back to it.",
 		Example: p.example("savepoint create before-release", "savepoint list"),
 	}, p.savepointCreate(), p.savepointList(), p.savepointShow(), p.savepointDelete(), p.savepointExport(), p.savepointImport())
-}
-
-// savedPoint is a savepoint with its life.
-type savedPoint struct {
-	checkpoint.Savepoint
-	Life int `json:"life"`
 }
 
 // savepointOptions are the flags of savepoint create.
@@ -85,135 +78,48 @@ func (a *archive) createSavepoint(cmd *cobra.Command, name string, o savepointOp
 	if o.of != "" && o.stop {
 		return failf(exitUsage, "--stop and --of exclude each other: an application can only stop at a new checkpoint")
 	}
-	// A name that is taken is better found out before the application stops.
-	saved, err := a.repo.Savepoints(ctx, a.app.Incarnation)
-	if err != nil {
-		return err
-	}
-	taken := slices.IndexFunc(saved, func(s checkpoint.Savepoint) bool { return s.Name == name })
-	if taken >= 0 && o.of == "" {
-		return failf(exitPrecondition, "savepoint %s exists already, it keeps checkpoint %d: choose another name, or delete it", name, saved[taken].Round)
-	}
-	from := checkpoint.Origin{App: a.repo.App(), Incarnation: a.app.Incarnation}
 	if o.of != "" {
-		from, err = a.cut(ctx, o.of)
-	} else {
-		from.Round, err = a.takeCheckpoint(cmd, o.stop)
+		return a.keep(cmd, name, o)
 	}
+	life := a.app.Incarnation
+	saved, err := a.repo.RequestRound(ctx, checkpoint.RoundRequest{
+		Incarnation: life, How: o.how(), Name: name, By: o.by, Note: o.note,
+		Begun:  func(n int64) { say(cmd, "checkpoint %d of %s has begun", n, a.repo.App()) },
+		Stored: func(_ int64, tasks int) { say(cmd, "  %d tasks have stored their part", tasks) },
+	})
 	if err != nil {
 		return err
 	}
-	s := checkpoint.Savepoint{Name: name, Round: from.Round, Created: time.Now(), By: o.by, Note: o.note}
-	if err := a.repo.CreateSavepoint(ctx, from.Incarnation, s); err != nil {
-		return err
-	}
-	if err := printSavepoints(cmd, []savedPoint{{s, from.Incarnation}}); err != nil {
+	if err := printSavepoints(cmd, []checkpoint.LifeSavepoint{{Savepoint: saved, Life: life}}); err != nil {
 		return err
 	}
 	if o.stop {
-		say(cmd, "application %s is halted at savepoint %s; it goes on after: resume --app-id %s", from.App, name, from.App)
+		say(cmd, "application %s is halted at savepoint %s; it goes on after: resume --app-id %s", a.repo.App(), name, a.repo.App())
 	}
 	return nil
 }
 
-// takeCheckpoint begins a round and waits until it is complete.
-func (a *archive) takeCheckpoint(cmd *cobra.Command, stop bool) (int64, error) {
-	ctx := cmd.Context()
-	how := checkpoint.GoOn
-	if stop {
-		how = checkpoint.Halt
+func (o savepointOptions) how() checkpoint.How {
+	if o.stop {
+		return checkpoint.Halt
 	}
-	n, asked := int64(0), time.Now()
-	for n == 0 {
-		latest, err := a.repo.LatestRound(ctx, a.app.Incarnation)
-		if err != nil {
-			return 0, err
-		}
-		if latest.Number > 0 {
-			// One at a time: a task that still stores its part of one round may be unable to take part in the next.
-			if over, err := a.repo.Over(ctx, a.app.Incarnation, latest.Number); err != nil || !over && time.Since(asked) < otherRound {
-				if err == nil {
-					err = pause(ctx, waitForRound)
-				}
-				if err != nil {
-					return 0, err
-				}
-				continue
-			}
-		}
-		created, err := a.repo.StartRound(ctx, a.app.Incarnation, latest.Number+1, how)
-		if err != nil {
-			return 0, err
-		}
-		if created { // else somebody was faster, and a halt must be said from the start
-			n = latest.Number + 1
-		}
-	}
-	say(cmd, "checkpoint %d of %s has begun", n, a.repo.App())
-	return n, a.awaitRound(cmd, n)
+	return checkpoint.GoOn
 }
 
-const (
-	// otherRound is how long a checkpoint that is in progress is waited for before another is begun.
-	otherRound = time.Minute
-	// waitForRound is how often a round is looked at until it is complete.
-	waitForRound = 200 * time.Millisecond
-)
-
-// pause waits, unless ctx ends.
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
+// keep keeps a checkpoint that there is already.
+func (a *archive) keep(cmd *cobra.Command, name string, o savepointOptions) error {
+	from, err := a.cut(cmd.Context(), o.of)
+	if err != nil {
+		return err
 	}
+	s := checkpoint.Savepoint{Name: name, Round: from.Round, Created: time.Now(), By: o.by, Note: o.note}
+	if err := a.repo.CreateSavepoint(cmd.Context(), from.Incarnation, s); err != nil {
+		return err
+	}
+	return printSavepoints(cmd, []checkpoint.LifeSavepoint{{Savepoint: s, Life: from.Incarnation}})
 }
 
-func (a *archive) awaitRound(cmd *cobra.Command, n int64) error {
-	ctx := cmd.Context()
-	for stored := -1; ; {
-		for r, err := range a.repo.Rounds(ctx, a.app.Incarnation) {
-			switch {
-			case ctx.Err() != nil:
-			case err != nil:
-				return err
-			case r.Number == n && r.Complete:
-				return nil
-			case r.Number == n && r.Abandoned:
-				return failf(exitFailure, "checkpoint %d of %s was abandoned: a task could not store its part; try again, and see the workers' logs", n, a.repo.App())
-			case r.Number == n && len(r.Tasks) != stored:
-				stored = len(r.Tasks)
-				say(cmd, "  %d tasks have stored their part", stored)
-			}
-		}
-		if err := pause(ctx, waitForRound); err != nil {
-			return fmt.Errorf("checkpoint %d of %s is not complete, %d tasks have stored their part; are all workers running? %w", n, a.repo.App(), stored, err)
-		}
-	}
-}
-
-// savepoints yields those of a life, then those of the lives before it, newest first.
-func (a *archive) savepoints(ctx context.Context, life int) iter.Seq2[savedPoint, error] {
-	return func(yield func(savedPoint, error) bool) {
-		for n := life; n > 0; n-- {
-			saved, err := a.repo.Savepoints(ctx, n)
-			if err != nil {
-				yield(savedPoint{}, err)
-				return
-			}
-			for _, s := range saved {
-				if !yield(savedPoint{s, n}, nil) {
-					return
-				}
-			}
-		}
-	}
-}
-
-func printSavepoints(cmd *cobra.Command, all []savedPoint) error {
+func printSavepoints(cmd *cobra.Command, all []checkpoint.LifeSavepoint) error {
 	t := newTable("NAME", "LIFE", "CHECKPOINT", "CREATED", "BY", "NOTE")
 	for _, s := range all {
 		t.row(s.Name, s.Life, s.Round, timeText(s.Created), dash(s.By), s.Note)
@@ -232,8 +138,8 @@ func (p *program) savepointList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			all := []savedPoint{}
-			for s, err := range a.savepoints(cmd.Context(), a.app.Incarnation) {
+			all := []checkpoint.LifeSavepoint{}
+			for s, err := range a.repo.LifeSavepoints(cmd.Context(), a.app.Incarnation) {
 				if err != nil {
 					return err
 				}
@@ -246,9 +152,9 @@ func (p *program) savepointList() *cobra.Command {
 }
 
 // findSavepoint looks for a savepoint in a life, then in those before it. If there is none it returns the names that there are.
-func (a *archive) findSavepoint(ctx context.Context, life int, name string) (*savedPoint, []string, error) {
+func (a *archive) findSavepoint(ctx context.Context, life int, name string) (*checkpoint.LifeSavepoint, []string, error) {
 	var names []string
-	for s, err := range a.savepoints(ctx, life) {
+	for s, err := range a.repo.LifeSavepoints(ctx, life) {
 		if err != nil {
 			return nil, nil, err
 		}
@@ -261,20 +167,20 @@ func (a *archive) findSavepoint(ctx context.Context, life int, name string) (*sa
 }
 
 // savepoint finds a savepoint by its name, in the newest life first.
-func (a *archive) savepoint(ctx context.Context, name string) (savedPoint, error) {
+func (a *archive) savepoint(ctx context.Context, name string) (checkpoint.LifeSavepoint, error) {
 	s, names, err := a.findSavepoint(ctx, a.app.Incarnation, name)
 	if err != nil {
-		return savedPoint{}, err
+		return checkpoint.LifeSavepoint{}, err
 	}
 	if s == nil {
-		return savedPoint{}, failf(exitNotFound, "application %s has no savepoint %q%s", a.repo.App(), name, didYouMean(name, names))
+		return checkpoint.LifeSavepoint{}, failf(exitNotFound, "application %s has no savepoint %q%s", a.repo.App(), name, didYouMean(name, names))
 	}
 	return *s, nil
 }
 
 // savepointDetail is the output of savepoint show.
 type savepointDetail struct {
-	savedPoint
+	checkpoint.LifeSavepoint
 	Tasks       int                        `json:"tasks"`
 	StateBytes  int64                      `json:"stateBytes"`
 	InFlight    int64                      `json:"inFlight"`    // records
@@ -312,7 +218,7 @@ func (a *archive) detail(ctx context.Context, name string) (savepointDetail, err
 	if err != nil {
 		return savepointDetail{}, err
 	}
-	d := savepointDetail{savedPoint: s, Tasks: len(cut.Manifests), InFlight: cut.InFlight(), Inputs: map[string]map[int32]int64{}}
+	d := savepointDetail{LifeSavepoint: s, Tasks: len(cut.Manifests), InFlight: cut.InFlight(), Inputs: map[string]map[int32]int64{}}
 	for _, m := range cut.Manifests {
 		d.StateBytes += m.Bytes()
 		d.Fingerprint = m.Fingerprint
@@ -401,23 +307,10 @@ func (p *program) resumeCommand() *cobra.Command {
 }
 
 func (a *archive) resume(cmd *cobra.Command) error {
-	ctx := cmd.Context()
-	latest, err := a.repo.LatestRound(ctx, a.app.Incarnation)
+	n, err := a.repo.EndHalt(cmd.Context(), a.app.Incarnation)
 	if err != nil {
 		return err
 	}
-	halted := false
-	if latest.Number > 0 {
-		if halted, err = a.repo.Halted(ctx, a.app.Incarnation, latest.Number); err != nil {
-			return err
-		}
-	}
-	if !halted {
-		return failf(exitPrecondition, "application %s is not halted", a.repo.App())
-	}
-	if err := a.repo.Resume(ctx, a.app.Incarnation, latest.Number); err != nil {
-		return err
-	}
-	say(cmd, "application %s may go on from checkpoint %d", a.repo.App(), latest.Number)
+	say(cmd, "application %s may go on from checkpoint %d", a.repo.App(), n)
 	return nil
 }

@@ -42,7 +42,7 @@ func (p *program) savepointExport() *cobra.Command {
 	return withSettings(withTimeout(cmd, 0), false)
 }
 
-func (a *archive) export(cmd *cobra.Command, s savedPoint, to string) (err error) {
+func (a *archive) export(cmd *cobra.Command, s checkpoint.LifeSavepoint, to string) (err error) {
 	progress := progressOf(cmd, "written")
 	if to == "-" {
 		return a.repo.Export(cmd.Context(), s.Life, s.Name, cmd.OutOrStdout(), progress)

@@ -80,11 +80,21 @@ type Config struct {
 	CheckpointsKeptFor time.Duration // 0: CheckpointsKept alone decides
 	DrainTimeout       time.Duration
 
-	HTTPAddress  string
-	PprofAddress string
-	Insecure     bool
-	LogLevel     string
-	LogFormat    string
+	HTTPAddress        string
+	PprofAddress       string
+	Insecure           bool
+	APITokensFile      string
+	APITLSCertFile     string
+	APITLSKeyFile      string
+	APITLSClientCAFile string
+	APITLSClientRole   string // "none", "viewer", "operator", "admin"
+	APIProtectMetrics  bool
+	APIPeerTokenFile   string
+	APIPeerCAFile      string
+	APIPeerServerName  string
+
+	LogLevel  string
+	LogFormat string
 
 	origins map[string]Origin
 }

@@ -56,6 +56,7 @@ func Settings() []Setting {
 		{"Internal topics", topicSettings()},
 		{"State and checkpoints", stateSettings()},
 		{"HTTP and logs", serviceSettings()},
+		{"HTTP API", apiSettings()},
 	} {
 		for _, s := range g.rows {
 			s.Group = g.name
@@ -216,11 +217,11 @@ func stateSettings() []Setting {
 
 func serviceSettings() []Setting {
 	return []Setting{
-		{Name: "http.address", Default: "127.0.0.1:8080", Doc: "Address of health, metrics and API. Empty: none. If it was not set and the port is taken, a free port is used and logged; if it was set, a taken port is an error. An address that is not loopback needs --insecure.",
+		{Name: "http.address", Default: "127.0.0.1:8080", Doc: "Address of health, metrics and API. Empty: none. If it was not set and the port is taken, a free port is used and logged; if it was set, a taken port is an error. An address that other machines can reach needs TLS and either api.tokens-file or api.tls-client-ca-file, or --insecure.",
 			bind: func(c *Config) pflag.Value { return (*textValue)(&c.HTTPAddress) }},
 		{Name: "pprof.address", Default: "127.0.0.1:6060", Doc: "Address of Go's profiles, loopback only unless --insecure. Empty: none. A taken port is treated as for http.address.",
 			bind: func(c *Config) pflag.Value { return (*textValue)(&c.PprofAddress) }},
-		{Name: "insecure", Default: "false", Doc: "Allow http.address and pprof.address to be reachable from other machines, without authentication, and passwords and tokens to be sent to brokers without TLS. In a pod, metrics and probes need it: restrict access by a NetworkPolicy.",
+		{Name: "insecure", Default: "false", Doc: "Allow http.address and pprof.address to be reachable from other machines without TLS or authentication. Whoever comes without a token is then a viewer, unless api.tokens-file or api.tls-client-ca-file is set: restrict access by a NetworkPolicy. Passwords and tokens may be sent to brokers without TLS.",
 			bind: func(c *Config) pflag.Value { return (*boolValue)(&c.Insecure) }},
 		{Name: "log.level", Default: "info", Doc: "Least severe log lines to print.",
 			bind: func(c *Config) pflag.Value {
@@ -230,5 +231,30 @@ func serviceSettings() []Setting {
 			bind: func(c *Config) pflag.Value {
 				return &wordValue{&c.LogFormat, []string{"auto", "console", "json"}}
 			}},
+	}
+}
+
+func apiSettings() []Setting {
+	return []Setting{
+		{Name: "api.tokens-file", Doc: "File of those who may use the HTTP API: a line `role name sha256:hash` for each token, or `role name cert:subject` for a client certificate; roles are viewer, operator, admin and peer. The command `api token new` makes a line. Read anew when it changes. Empty, and no api.tls-client-ca-file either: who can reach a loopback address may do everything.",
+			bind: func(c *Config) pflag.Value { return (*textValue)(&c.APITokensFile) }},
+		{Name: "api.tls-cert-file", Doc: "PEM file of the certificate with which http.address speaks TLS. Empty: it speaks plain HTTP. Read anew when it changes.",
+			bind: func(c *Config) pflag.Value { return (*textValue)(&c.APITLSCertFile) }},
+		{Name: "api.tls-key-file", Doc: "PEM file of that certificate's private key. Read anew when it changes.",
+			bind: func(c *Config) pflag.Value { return (*textValue)(&c.APITLSKeyFile) }},
+		{Name: "api.tls-client-ca-file", Doc: "PEM file of the certificate authorities whose client certificates are accepted in place of a token. Read anew when it changes.",
+			bind: func(c *Config) pflag.Value { return (*textValue)(&c.APITLSClientCAFile) }},
+		{Name: "api.tls-client-role", Default: "viewer", Doc: "Role of a client with such a certificate that no line of api.tokens-file names.",
+			bind: func(c *Config) pflag.Value {
+				return &wordValue{&c.APITLSClientRole, []string{"none", "viewer", "operator", "admin"}}
+			}},
+		{Name: "api.protect-metrics", Default: "false", Doc: "Ask for a viewer's token for /metrics, too. Health checks never need one.",
+			bind: func(c *Config) pflag.Value { return (*boolValue)(&c.APIProtectMetrics) }},
+		{Name: "api.peer-token-file", Doc: "File of the token by which workers know each other. All workers of an application have the same. If it has several lines, the first is sent and all are accepted, so that a token can be replaced in two steps. Read anew when it changes.",
+			bind: func(c *Config) pflag.Value { return (*textValue)(&c.APIPeerTokenFile) }},
+		{Name: "api.peer-ca-file", Doc: "PEM file of the certificate authorities to trust in the certificates of other workers. Empty: those of the system. Read anew when it changes.",
+			bind: func(c *Config) pflag.Value { return (*textValue)(&c.APIPeerCAFile) }},
+		{Name: "api.peer-server-name", Doc: "Name to expect in the certificates of other workers. Empty: the host by which they are called.",
+			bind: func(c *Config) pflag.Value { return (*textValue)(&c.APIPeerServerName) }},
 	}
 }

@@ -284,9 +284,34 @@ func (v *validator) addresses() {
 			v.bad(name, "%q: expected host:port: %w", addr, err)
 			continue
 		}
-		if !v.c.Insecure && isRemote(addr) {
+		if v.c.Insecure || !isRemote(addr) || name == "http.address" && v.c.APITLSCertFile != "" && v.c.Authenticates() {
+			continue
+		}
+		if name == "http.address" {
+			v.bad(name, "%s can be reached from other machines: set api.tls-cert-file and api.tls-key-file, and api.tokens-file or api.tls-client-ca-file; or use 127.0.0.1; or allow it as it is by --insecure", addr)
+		} else {
 			v.bad(name, "%s can be reached from other machines and has no authentication: use 127.0.0.1, or allow it by --insecure", addr)
 		}
+	}
+	v.api()
+}
+
+// Authenticates says whether those who use the HTTP API must say who they are.
+func (c *Config) Authenticates() bool { return c.APITokensFile != "" || c.APITLSClientCAFile != "" }
+
+func (v *validator) api() {
+	c := v.c
+	v.file("api.tokens-file", c.APITokensFile)
+	v.file("api.tls-cert-file", c.APITLSCertFile)
+	v.file("api.tls-key-file", c.APITLSKeyFile)
+	v.file("api.tls-client-ca-file", c.APITLSClientCAFile)
+	v.file("api.peer-token-file", c.APIPeerTokenFile)
+	v.file("api.peer-ca-file", c.APIPeerCAFile)
+	if (c.APITLSCertFile == "") != (c.APITLSKeyFile == "") {
+		v.bad("api.tls-cert-file", "TLS needs both api.tls-cert-file and api.tls-key-file")
+	}
+	if c.APITLSClientCAFile != "" && c.APITLSCertFile == "" {
+		v.bad("api.tls-client-ca-file", "client certificates need TLS: set api.tls-cert-file and api.tls-key-file")
 	}
 }
 

@@ -27,6 +27,7 @@ type application struct {
 	origin      *checkpoint.Origin         // the cut that this life began from; nil: it began with nothing
 	outputs     checkpoint.Outputs
 	partitions  map[string]int32 // of repartition topics, as recorded; by step
+	created     time.Time        // zero: there is no record
 }
 
 // openStore opens the object store and proves that it is safe to use. Without one there are no checkpoints, and the
@@ -67,6 +68,7 @@ func (w *Worker) loadApplication(ctx context.Context) error {
 	if err := w.checkTopology(rec); err != nil {
 		return err
 	}
+	w.showLife()
 	w.app.initialized, err = w.repo.Initialized(ctx, rec.Incarnation)
 	return err
 }
@@ -74,7 +76,7 @@ func (w *Worker) loadApplication(ctx context.Context) error {
 func (w *Worker) adopt(rec checkpoint.Application) {
 	w.names.Incarnation = rec.Incarnation
 	w.app.topicIDs, w.app.origin, w.app.outputs, w.app.partitions = rec.TopicIDs, rec.Origin, rec.Outputs, rec.Partitions
-	w.app.initial = byPartition(rec.InitialOffsets)
+	w.app.initial, w.app.created = byPartition(rec.InitialOffsets), rec.Created
 }
 
 // createApplication records what the application starts from. Of several workers that do it at once, the first wins

@@ -36,6 +36,7 @@ func (w *Worker) bootstrap(ctx context.Context) error {
 	if err := w.prepareApplication(ctx); err != nil {
 		return err
 	}
+	w.showLife()
 	if w.resources, err = statestore.NewResources(w.budget); err != nil {
 		return err
 	}

@@ -94,14 +94,9 @@ func (w *Worker) awaitResume(ctx context.Context) error {
 
 // currentHalt returns the round at which the application is to halt, 0 if there is none, and whether it has.
 func (w *Worker) currentHalt(ctx context.Context) (n int64, over bool, err error) {
-	latest, err := w.repo.LatestRound(ctx, w.names.Incarnation)
-	if err != nil || latest.Number == 0 {
+	if n, err = w.repo.CurrentHalt(ctx, w.names.Incarnation); err != nil || n == 0 {
 		return 0, false, err
 	}
-	halts, err := w.repo.Halted(ctx, w.names.Incarnation, latest.Number)
-	if err != nil || !halts {
-		return 0, false, err
-	}
-	over, err = w.repo.Over(ctx, w.names.Incarnation, latest.Number)
-	return latest.Number, over, err
+	over, err = w.repo.Over(ctx, w.names.Incarnation, n)
+	return n, over, err
 }

@@ -4,20 +4,18 @@ package worker
 
 import (
 	"context"
-	"encoding/json/v2"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/http/pprof"
-	"runtime/debug"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/zap"
 
+	"github.com/streamd/streamd/engine/api"
 	"github.com/streamd/streamd/engine/config"
 	"github.com/streamd/streamd/partition"
 )
@@ -26,9 +24,16 @@ import (
 // transaction waits at most for its timeout.
 func (w *Worker) stalled() time.Duration { return w.cfg.TransactionTimeout + 30*time.Second }
 
+// server is what answers at an address until it is shut down.
+type server interface {
+	Serve(l net.Listener) error
+	Shutdown(ctx context.Context) error
+	Close() error
+}
+
 // serve opens the HTTP addresses that are configured and returns what closes them.
 func (w *Worker) serve() (func(), error) {
-	var servers []*http.Server
+	var servers []server
 	closeAll := func() {
 		for _, s := range servers {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -38,13 +43,7 @@ func (w *Worker) serve() (func(), error) {
 			cancel()
 		}
 	}
-	listen := func(what, setting, addr string, h http.Handler) error {
-		if addr == "" {
-			return nil
-		}
-		if !loopback(addr) && !w.cfg.Insecure {
-			return fmt.Errorf("%s address %s is not a loopback address: it has no authentication; use 127.0.0.1, or say --insecure where the network is closed", what, addr)
-		}
+	listen := func(what, setting, addr string, s server) error {
 		l, err := net.Listen("tcp", addr)
 		if err != nil && w.cfg.IsDefault(setting) {
 			l, err = net.Listen("tcp", "127.0.0.1:0") // nobody has asked for that port: another worker may have it
@@ -52,7 +51,6 @@ func (w *Worker) serve() (func(), error) {
 		if err != nil {
 			return fmt.Errorf("open %s address: %w; choose another, or \"\" for none", what, err)
 		}
-		s := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, MaxHeaderBytes: 16 << 10}
 		servers = append(servers, s)
 		if setting == "http.address" {
 			w.endpoint = w.advertised(l.Addr())
@@ -65,12 +63,21 @@ func (w *Worker) serve() (func(), error) {
 		})
 		return nil
 	}
-	if err := listen("http", "http.address", w.cfg.HTTPAddress, w.handler()); err != nil {
-		return nil, err
+	if addr := w.cfg.HTTPAddress; addr != "" {
+		s, err := w.api()
+		if err != nil {
+			return nil, err
+		}
+		if err := listen("http", "http.address", addr, s); err != nil {
+			return nil, err
+		}
 	}
-	if err := listen("pprof", "pprof.address", w.cfg.PprofAddress, profiles()); err != nil {
-		closeAll()
-		return nil, err
+	if addr := w.cfg.PprofAddress; addr != "" {
+		s := &http.Server{Handler: profiles(), ReadHeaderTimeout: 5 * time.Second, MaxHeaderBytes: 16 << 10}
+		if err := listen("pprof", "pprof.address", addr, s); err != nil {
+			closeAll()
+			return nil, err
+		}
 	}
 	return closeAll, nil
 }
@@ -89,7 +96,11 @@ func (w *Worker) advertised(addr net.Addr) string {
 	if at.IP.IsUnspecified() {
 		host = ownAddress()
 	}
-	return "http://" + net.JoinHostPort(host, strconv.Itoa(at.Port))
+	scheme := "http://"
+	if w.cfg.APITLSCertFile != "" {
+		scheme = "https://"
+	}
+	return scheme + net.JoinHostPort(host, strconv.Itoa(at.Port))
 }
 
 // ownAddress is an address of this machine that others can reach, if it has one.
@@ -105,69 +116,67 @@ func ownAddress() string {
 	return "127.0.0.1"
 }
 
-// version is that of the program.
-var version = sync.OnceValue(func() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return ""
-	}
-	return info.Main.Version
-})
-
-func loopback(addr string) bool {
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		return false
-	}
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
-}
-
-// handler serves health, metrics and status.
+// api makes the server of health, metrics and the API.
 //
 //	/livez   200 while the loop turns; 503 when it has stood still for longer than a transaction may take
 //	/readyz  200 when the worker has joined the group, none of its tasks is restoring, and it has all tasks that are to
 //	         move to it: Kubernetes stops another one only then. A worker without tasks is ready.
 //	/metrics Prometheus
-//	/api/v1/status  what the worker is doing, as JSON
-func (w *Worker) handler() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /livez", func(rw http.ResponseWriter, _ *http.Request) {
-		last := w.progress.Load()
-		if last != 0 && w.now().Sub(time.Unix(0, last)) > w.stalled() {
-			http.Error(rw, "the loop stands still", http.StatusServiceUnavailable)
+func (w *Worker) api() (*api.Server, error) {
+	cfg := *w.cfg // as the worker was started with; memory limits change it later
+	s, err := api.New(api.Options{Config: &cfg, Log: w.listener.log})
+	if err != nil {
+		return nil, err
+	}
+	s.Open("GET /livez", check(w.alive))
+	s.Open("GET /readyz", check(w.settled))
+	metrics := promhttp.HandlerFor(w.listener.m.registry, promhttp.HandlerOpts{})
+	if w.cfg.APIProtectMetrics {
+		s.Handle(api.Route{Pattern: "GET /metrics", Role: api.Viewer, Handle: func(rw http.ResponseWriter, r *http.Request) error {
+			metrics.ServeHTTP(rw, r)
+			return nil
+		}})
+	} else {
+		s.Open("GET /metrics", metrics)
+	}
+	s.Resources(view{w}, w.topology)
+	return s, nil
+}
+
+// check answers 200 if all is well, and 503 with what is not.
+func check(well func() error) http.Handler {
+	return http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+		if err := well(); err != nil {
+			http.Error(rw, err.Error(), http.StatusServiceUnavailable)
 			return
 		}
 		fmt.Fprintln(rw, "ok")
 	})
-	mux.HandleFunc("GET /readyz", func(rw http.ResponseWriter, _ *http.Request) {
-		snap := w.status.Snapshot()
-		if !snap.Joined {
-			http.Error(rw, "not joined", http.StatusServiceUnavailable)
-			return
+}
+
+func (w *Worker) alive() error {
+	if last := w.progress.Load(); last != 0 && w.now().Sub(time.Unix(0, last)) > w.stalled() {
+		return errors.New("the loop stands still")
+	}
+	return nil
+}
+
+func (w *Worker) settled() error {
+	snap := w.status.Snapshot()
+	if !snap.Joined {
+		return errors.New("not joined")
+	}
+	for _, t := range snap.Tasks {
+		if t.State != "running" {
+			return fmt.Errorf("task %s is %s", t.Task, t.State)
 		}
-		for _, t := range snap.Tasks {
-			if t.State != "running" {
-				http.Error(rw, "task "+t.Task+" is "+t.State, http.StatusServiceUnavailable)
-				return
-			}
+	}
+	for _, mv := range snap.Moves {
+		if mv.ToSelf && mv.State != partition.Moved.String() {
+			return fmt.Errorf("task %s is to move here: %s", mv.Task, mv.State)
 		}
-		for _, mv := range snap.Moves {
-			if mv.ToSelf && mv.State != partition.Moved.String() {
-				http.Error(rw, "task "+mv.Task+" is to move here: "+mv.State, http.StatusServiceUnavailable)
-				return
-			}
-		}
-		fmt.Fprintln(rw, "ok")
-	})
-	mux.Handle("GET /metrics", promhttp.HandlerFor(w.listener.m.registry, promhttp.HandlerOpts{}))
-	mux.HandleFunc("GET /api/v1/status", func(rw http.ResponseWriter, _ *http.Request) {
-		rw.Header().Set("Content-Type", "application/json")
-		if err := json.MarshalWrite(rw, w.status.Snapshot()); err != nil {
-			w.listener.background("write status", err)
-		}
-	})
-	return mux
+	}
+	return nil
 }
 
 func profiles() http.Handler {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/streamd/streamd/engine/api"
 	"github.com/streamd/streamd/partition"
 )
 
@@ -123,7 +124,7 @@ func (s *scrape) Collect(ch chan<- prometheus.Metric) {
 	gauge(descGeneration, float64(snap.Generation))
 }
 
-func (s *scrape) collectPlacement(snap Snapshot, gauge func(d *prometheus.Desc, v float64, labels ...string)) {
+func (s *scrape) collectPlacement(snap api.Status, gauge func(d *prometheus.Desc, v float64, labels ...string)) {
 	following := map[string]int{"true": 0, "false": 0}
 	for _, f := range snap.Following {
 		following[strconv.FormatBool(f.Warm)]++

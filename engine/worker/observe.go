@@ -39,6 +39,7 @@ type observer struct {
 	log *zap.Logger
 	m   *metrics
 	now func() time.Time
+	f   *failures
 
 	lastEpochWarning time.Time
 	lastRefusal      time.Time
@@ -46,7 +47,7 @@ type observer struct {
 }
 
 func newObserver(log *zap.Logger, w *Worker) *observer {
-	return &observer{log: log, m: newMetrics(w), now: w.now}
+	return &observer{log: log, m: newMetrics(w), now: w.now, f: newFailures(w.now)}
 }
 
 func (o *observer) joined(transactionalID string) {
@@ -80,6 +81,7 @@ func (o *observer) fencedOthers(ids []string) {
 // epochFailed counts an epoch that will not commit; the log is bounded to a line in ten seconds.
 func (o *observer) epochFailed(step string, outcome core.Outcome, err error) {
 	o.m.aborts.WithLabelValues(step, outcome.String()).Inc()
+	o.f.duty(step, "epoch not committed", err)
 	log := o.log.Debug
 	if now := o.now(); now.Sub(o.lastEpochWarning) > 10*time.Second {
 		o.lastEpochWarning, log = now, o.log.Warn
@@ -92,6 +94,7 @@ func (o *observer) rewound(tasks []partition.TaskID) {
 }
 
 func (o *observer) retrying(what string, err error) {
+	o.f.duty(what, "retried", err)
 	o.log.Warn("retrying", zap.String(keyStep, what), zap.Error(err))
 }
 
@@ -143,6 +146,7 @@ func (o *observer) unusedDeleted(id partition.TaskID) {
 
 func (o *observer) fellBack(id partition.TaskID, round int64, err error) {
 	o.m.fallbacks.Inc()
+	o.f.duty("restore", "fell back to an older checkpoint", err)
 	o.log.Error("checkpoint cannot be used; trying the one before", zap.Stringer(keyTask, id), zap.Int64(keyRound, round), zap.Error(err))
 }
 
@@ -153,6 +157,7 @@ func (o *observer) localDiscarded(id partition.TaskID, err error) {
 func (o *observer) checkpointed(id partition.TaskID, d published) {
 	if d.err != nil {
 		o.m.checkpointErrors.Inc()
+		o.f.duty("checkpoint", "not stored", d.err)
 		o.log.Warn("checkpoint not stored; processing goes on", zap.Stringer(keyTask, id), zap.Int64(keyRound, d.round), zap.Error(d.err))
 		return
 	}
@@ -185,6 +190,7 @@ func (o *observer) paused(took time.Duration) {
 }
 
 func (o *observer) background(what string, err error) {
+	o.f.duty(what, "retried", err)
 	o.log.Warn("background work failed; it is tried again", zap.String(keyStep, what), zap.Error(err))
 }
 
@@ -208,13 +214,18 @@ func (o *observer) operatorListener() *operators.Listener {
 	return &operators.Listener{
 		Skipped: func(f operators.Failure) {
 			o.m.dropped.WithLabelValues(f.Step, string(f.Phase), "skipped").Inc()
+			o.f.record(f, "skipped", "")
 			o.log.Warn("failing record skipped", failureFields(f)...)
 		},
 		DeadLettered: func(f operators.Failure, topic string) {
 			o.m.dropped.WithLabelValues(f.Step, string(f.Phase), "dead-lettered").Inc()
+			o.f.record(f, "dead-lettered", topic)
 			o.log.Warn("failing record sent to the dead-letter topic", append(failureFields(f), zap.String(keyDeadLetterTopic, topic))...)
 		},
-		Retried: func(f operators.Failure) { o.m.retried.WithLabelValues(f.Step, string(f.Phase)).Inc() },
+		Retried: func(f operators.Failure) {
+			o.m.retried.WithLabelValues(f.Step, string(f.Phase)).Inc()
+			o.f.record(f, "retried", "")
+		},
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/streamd/streamd/engine/version"
 	"github.com/streamd/streamd/partition"
 	"github.com/streamd/streamd/partition/groupbalance"
 	"github.com/streamd/streamd/statestore"
@@ -28,7 +29,7 @@ func (w *Worker) balancerConfig() groupbalance.Config {
 		Rules:         partition.Rules{Standbys: w.cfg.StandbyReplicas, WarmUps: w.cfg.WarmUps},
 		Self: func() groupbalance.Self {
 			return groupbalance.Self{
-				Endpoint: w.endpoint, Zone: w.cfg.WorkerZone, Version: version(), Fingerprint: w.topology.Fingerprint(),
+				Endpoint: w.endpoint, Zone: w.cfg.WorkerZone, Version: version.Of().Program, Fingerprint: w.topology.Fingerprint(),
 				TransactionalID: id, Capacity: w.cfg.Lanes, Leaving: w.leaving.Load(), Held: *w.held.Load(),
 			}
 		},

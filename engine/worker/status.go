@@ -9,80 +9,29 @@ import (
 	"sync"
 	"time"
 
+	"github.com/streamd/streamd/engine/api"
 	"github.com/streamd/streamd/engine/core"
+	"github.com/streamd/streamd/partition"
 )
 
 // Status is what a worker says of itself. The loop writes it a few times a second; anybody may read it.
 type Status struct {
-	w  *Worker
-	mu struct {
+	w     *Worker
+	moves map[partition.TaskID]time.Time // since when each is known; the loop's own
+	mu    struct {
 		sync.Mutex
-		snap Snapshot
+		snap api.Status
 	}
-}
-
-// Snapshot is one moment of a worker.
-type Snapshot struct {
-	App         string         `json:"app"`
-	Incarnation int            `json:"incarnation"`
-	Phase       string         `json:"phase"`
-	Joined      bool           `json:"joined"`
-	Generation  int32          `json:"generation"`
-	Tasks       []TaskSnapshot `json:"tasks"`
-	// Following are the tasks of others whose state this worker keeps near to the present.
-	Following []FollowerSnapshot `json:"following,omitempty"`
-	// Moves are the tasks of the application that change hands now or are to.
-	Moves []MoveSnapshot `json:"moves,omitempty"`
-	// Leaving says that the worker hands its tasks over before it ends.
-	Leaving bool `json:"leaving,omitempty"`
-}
-
-// FollowerSnapshot is a standby or a warm-up at one moment.
-type FollowerSnapshot struct {
-	Task   string `json:"task"`
-	Warm   bool   `json:"warm"`   // it could take the task over at once
-	Offset int64  `json:"offset"` // of the changelog, up to which its state has come; -1: it has none yet
-	Lag    int64  `json:"lag"`    // changelog offsets to the end; -1: not known yet
-}
-
-// MoveSnapshot is a task on its way from one worker to another. These are named by their transactional ids.
-type MoveSnapshot struct {
-	Task   string `json:"task"`
-	From   string `json:"from,omitempty"` // empty: nobody had it
-	To     string `json:"to"`
-	ToSelf bool   `json:"toSelf"` // it comes to this worker
-	Reason string `json:"reason"` // no owner, owner leaves, owner cannot run it, balance
-	State  string `json:"state"`  // waiting, warming up, moving, moved
-}
-
-// TaskSnapshot is one task at one moment.
-type TaskSnapshot struct {
-	Task           string    `json:"task"`
-	State          string    `json:"state"` // restoring, running, or stuck in user code
-	RecordsIn      int64     `json:"recordsIn"`
-	RecordsOut     int64     `json:"recordsOut"`
-	BytesOut       int64     `json:"bytesOut"`
-	ChangelogBytes int64     `json:"changelogBytes"`
-	Round          int64     `json:"round"` // newest stored checkpoint; 0: none
-	CheckpointedAt time.Time `json:"checkpointedAt,omitzero"`
-	Lag            []Lag     `json:"lag,omitempty"`
-}
-
-// Lag is how far a task is behind in one input partition.
-type Lag struct {
-	Topic     string `json:"topic"`
-	Partition string `json:"partition"`
-	Records   int64  `json:"records"`
 }
 
 func newStatus(app string, w *Worker) *Status {
 	s := &Status{w: w}
-	s.mu.snap = Snapshot{App: app, Phase: "starting"}
+	s.mu.snap = api.Status{App: app, Phase: "starting"}
 	return s
 }
 
 // Snapshot returns the newest moment.
-func (s *Status) Snapshot() Snapshot {
+func (s *Status) Snapshot() api.Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	snap := s.mu.snap
@@ -100,9 +49,9 @@ func (s *Status) phase(m *core.Machine) {
 // publish copies what the loop owns. Called by the loop only.
 func (s *Status) publish() {
 	w := s.w
-	snap := Snapshot{App: w.names.App, Incarnation: w.names.Incarnation, Phase: w.machine.Phase().String(), Joined: w.generation > 0, Generation: w.generation}
+	snap := api.Status{App: w.names.App, Incarnation: w.names.Incarnation, Phase: w.machine.Phase().String(), Joined: w.generation > 0, Generation: w.generation, Member: w.table.Own().TransactionalID}
 	for id, rt := range w.tasks {
-		t := TaskSnapshot{Task: id.String(), State: "restoring"}
+		t := api.Task{Task: id.String(), State: "restoring"}
 		if w.machine.Held(id) {
 			t.State = "stuck"
 		}
@@ -112,24 +61,34 @@ func (s *Status) publish() {
 			t.RecordsIn = rt.task.Processed()
 			t.RecordsOut, t.BytesOut = rt.outbox.Emitted()
 			for tp, n := range rt.lags {
-				t.Lag = append(t.Lag, Lag{Topic: tp.Topic, Partition: fmt.Sprint(tp.Partition), Records: n})
+				t.Lag = append(t.Lag, api.Lag{Topic: tp.Topic, Partition: fmt.Sprint(tp.Partition), Records: n})
 			}
-			slices.SortFunc(t.Lag, func(a, b Lag) int { return strings.Compare(a.Topic+"/"+a.Partition, b.Topic+"/"+b.Partition) })
+			slices.SortFunc(t.Lag, func(a, b api.Lag) int { return strings.Compare(a.Topic+"/"+a.Partition, b.Topic+"/"+b.Partition) })
 		}
 		snap.Tasks = append(snap.Tasks, t)
 	}
 	snap.Leaving = w.leaving.Load()
 	for id, f := range w.followers {
-		snap.Following = append(snap.Following, FollowerSnapshot{Task: id.String(), Warm: f.warm(), Offset: f.position.Load(), Lag: f.lag.Load()})
+		snap.Following = append(snap.Following, api.Follower{Task: id.String(), Warm: f.warm(), Offset: f.position.Load(), Lag: f.lag.Load()})
 	}
-	slices.SortFunc(snap.Following, func(a, b FollowerSnapshot) int { return strings.Compare(a.Task, b.Task) })
+	slices.SortFunc(snap.Following, func(a, b api.Follower) int { return strings.Compare(a.Task, b.Task) })
 	own := w.table.Own().TransactionalID
+	since := map[partition.TaskID]time.Time{}
 	for _, mv := range w.table.Moves {
-		snap.Moves = append(snap.Moves, MoveSnapshot{
+		if since[mv.Task] = s.moves[mv.Task]; since[mv.Task].IsZero() {
+			since[mv.Task] = w.now()
+		}
+		m := api.Move{
 			Task: mv.Task.String(), From: mv.From, To: mv.To, ToSelf: mv.To == own, Reason: mv.Reason.String(), State: mv.State.String(),
-		})
+			Since: since[mv.Task].UTC(),
+		}
+		if f := w.followers[mv.Task]; f != nil && m.ToSelf {
+			m.Lag = new(f.lag.Load())
+		}
+		snap.Moves = append(snap.Moves, m)
 	}
-	slices.SortFunc(snap.Tasks, func(a, b TaskSnapshot) int { return strings.Compare(a.Task, b.Task) })
+	s.moves = since
+	slices.SortFunc(snap.Tasks, func(a, b api.Task) int { return strings.Compare(a.Task, b.Task) })
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.mu.snap = snap

@@ -15,6 +15,7 @@ import (
 
 	"github.com/streamd/streamd/checkpoint"
 	"github.com/streamd/streamd/checkpoint/objstore"
+	"github.com/streamd/streamd/engine/api"
 	"github.com/streamd/streamd/engine/config"
 	"github.com/streamd/streamd/engine/core"
 	"github.com/streamd/streamd/engine/kafka"
@@ -52,6 +53,8 @@ type Worker struct {
 	now      func() time.Time
 	listener *observer
 	status   *Status
+	life     atomic.Pointer[api.Life] // nil: not known yet
+	drain    context.CancelFunc       // ends Run as the end of its context does
 
 	// set by bootstrap, unchanged afterwards
 	names       Names
@@ -258,6 +261,8 @@ func (w *Worker) Run(ctx context.Context) error {
 		w.routines.Wait()
 		w.release()
 	}()
+	ctx, w.drain = context.WithCancel(ctx)
+	defer w.drain()
 	serve, err := w.serve()
 	if err != nil {
 		return err
@@ -269,13 +274,11 @@ func (w *Worker) Run(ctx context.Context) error {
 	if err := w.startGlobals(ctx); err != nil {
 		return unlessInterrupted(ctx, err)
 	}
-	ctx, finished := context.WithCancel(ctx)
-	defer finished()
 	if w.untilEnd {
 		if err := w.beginBounded(ctx); err != nil {
 			return unlessInterrupted(ctx, err)
 		}
-		w.routines.Go(func() { w.watchEnd(ctx, finished) })
+		w.routines.Go(func() { w.watchEnd(ctx, w.drain) })
 	}
 	err = w.join()
 	if err == nil {

@@ -19,7 +19,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/streamd/streamd/engine/worker"
+	"github.com/streamd/streamd/engine/api"
 )
 
 // Process is one worker process. Its methods may be called at the same time.
@@ -156,8 +156,8 @@ func (p *Process) Tail() string {
 }
 
 // Status asks the worker what it does. A worker that does not answer has no tasks as far as we know.
-func (p *Process) Status(ctx context.Context) (worker.Snapshot, error) {
-	var snap worker.Snapshot
+func (p *Process) Status(ctx context.Context) (api.Status, error) {
+	var snap api.Status
 	body, err := p.Get(ctx, "/api/v1/status")
 	if err != nil {
 		return snap, err
