@@ -19,6 +19,7 @@ import (
 	"github.com/streamd/streamd/engine/config"
 	"github.com/streamd/streamd/engine/core"
 	"github.com/streamd/streamd/engine/kafka"
+	"github.com/streamd/streamd/engine/query"
 	"github.com/streamd/streamd/engine/task"
 	"github.com/streamd/streamd/operators"
 	"github.com/streamd/streamd/operators/topology"
@@ -39,6 +40,8 @@ type Options struct {
 	Store objstore.Store
 	// Ready is called once, when the first task begins to read.
 	Ready func()
+	// Router says which workers have the states that this one does not have; nil: none is known.
+	Router query.Router
 	// Debug, if not nil, has tasks stop before records. It is for replays.
 	Debug *Debug
 }
@@ -55,6 +58,9 @@ type Worker struct {
 	status   *Status
 	life     atomic.Pointer[api.Life] // nil: not known yet
 	drain    context.CancelFunc       // ends Run as the end of its context does
+	holdings *holdings
+	queries  *query.Service
+	peers    *api.Peers
 
 	// set by bootstrap, unchanged afterwards
 	names       Names
@@ -244,7 +250,7 @@ func New(o Options) (*Worker, error) {
 	w.hard, w.cease = context.WithCancelCause(context.Background())
 	w.status = newStatus(cfg.AppID, w)
 	w.listener = newObserver(o.Logger, w)
-	return w, nil
+	return w, w.newQueries(o.Router)
 }
 
 func (w *Worker) atLeastOnce() bool { return w.cfg.Guarantee == config.AtLeastOnce }
@@ -260,6 +266,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		w.cease(errHalted)
 		w.routines.Wait()
 		w.release()
+		w.peers.CloseIdleConnections()
 	}()
 	ctx, w.drain = context.WithCancel(ctx)
 	defer w.drain()
@@ -271,6 +278,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	if err := w.bootstrap(ctx); err != nil {
 		return unlessInterrupted(ctx, err)
 	}
+	w.holdings.known(w)
 	if err := w.startGlobals(ctx); err != nil {
 		return unlessInterrupted(ctx, err)
 	}
