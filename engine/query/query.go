@@ -297,6 +297,7 @@ const (
 	codeTooLarge  = "answer-too-large"
 	codeBusy      = "too-many-queries"
 	codeNoTask    = "no-such-task"
+	codeEnding    = "worker-ends"
 )
 
 // Path is where stores are in the API.

@@ -125,6 +125,9 @@ func (m *member) Application() *query.Application {
 // Endpoint implements query.Worker.
 func (m *member) Endpoint() string { return m.endpoint }
 
+// Ended implements query.Worker.
+func (*member) Ended() bool { return false }
+
 // State implements query.Worker.
 func (m *member) State(id partition.TaskID) (query.State, bool) {
 	m.mu.Lock()

@@ -24,6 +24,8 @@ type Worker interface {
 	State(partition.TaskID) (State, bool)
 	// Endpoint is where others reach the worker's API; empty: nowhere.
 	Endpoint() string
+	// Ended says that the worker has left its group, so that it does not hear any more where states are.
+	Ended() bool
 	Router
 }
 
@@ -252,6 +254,9 @@ func (s *Service) ask(ctx context.Context, q *Query, id partition.TaskID, forwar
 				return a, err
 			}
 			told = worthTelling(err, told)
+		}
+		if s.worker.Ended() {
+			return nil, unavailable(codeEnding, "the worker ends and does not know any more where task "+id.String()+" is: ask another one")
 		}
 		if !pause(ctx, attempt) {
 			return nil, s.timedOut(ctx, q, id, told)

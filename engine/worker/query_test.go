@@ -7,11 +7,14 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
@@ -23,38 +26,23 @@ import (
 	"github.com/streamd/streamd/partition"
 )
 
-// directory routes queries of several workers in one process by what each says that it has.
-type directory struct {
-	mu      sync.Mutex
-	workers []*worker.Worker
+// addresses are where the workers of a test have their APIs.
+type addresses struct {
+	mu        sync.Mutex
+	endpoints map[int]string
 }
 
-func (d *directory) add(w *worker.Worker) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.workers = append(d.workers, w)
+func (a *addresses) set(i int, endpoint string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.endpoints[i] = endpoint
 }
 
-// seat is the directory as one worker sees it.
-type seat struct {
-	d   *directory
-	own *worker.Worker
+func (a *addresses) all() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Sorted(maps.Values(a.endpoints))
 }
-
-// Owner implements query.Router.
-func (s *seat) Owner(id partition.TaskID) (endpoint string, self, ok bool) {
-	s.d.mu.Lock()
-	defer s.d.mu.Unlock()
-	for _, w := range s.d.workers {
-		if w.Holds(id) {
-			return w.Endpoint(), w == s.own, true
-		}
-	}
-	return "", false, false
-}
-
-// Standbys implements query.Router.
-func (*seat) Standbys(partition.TaskID) []string { return nil }
 
 // ledger knows of each key at which offsets its records are, so what the count of any position must be.
 type ledger struct {
@@ -115,41 +103,22 @@ func homeOf(key uint64) int32 {
 	return partition.ForKey(binary.BigEndian.AppendUint64(nil, key), partitions)
 }
 
-// running is a worker that runs until it is stopped.
-type running struct {
-	w    *worker.Worker
-	stop context.CancelFunc
-	done chan error
-}
-
 // startQueried runs worker number i of the counting pipeline, with an API.
-func (r *rig) startQueried(d *directory, i int) *running {
+func (r *rig) startQueried(a *addresses, i int) *background {
 	r.t.Helper()
-	top, err := counting("app").Build()
+	l, err := net.Listen("tcp", "127.0.0.1:0") // a port that is free
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	s := &seat{d: d}
-	cfg := r.config("app", i)
-	cfg.HTTPAddress = "127.0.0.1:0"
-	w, err := worker.New(worker.Options{Config: cfg, Topology: top, Router: s})
-	if err != nil {
+	addr := l.Addr().String()
+	if err := l.Close(); err != nil {
 		r.t.Fatal(err)
 	}
-	s.own = w
-	d.add(w)
-	ctx, stop := context.WithCancel(context.Background())
-	run := &running{w, stop, make(chan error, 1)}
-	go func() { run.done <- w.Run(ctx) }()
-	return run
-}
-
-func (run *running) end(t *testing.T) {
-	t.Helper()
-	run.stop()
-	if err := <-run.done; err != nil {
-		t.Error(err)
-	}
+	b := r.start(counting("app"), i, func(o *worker.Options) {
+		o.Config.HTTPAddress, o.Config.CheckpointInterval, o.Config.StandbyReplicas = addr, time.Second, 1
+	})
+	a.set(i, "http://"+addr)
+	return b
 }
 
 // TestEveryAnswerIsRightAsOfItsPositionWhileWorkersComeAndGo feeds, queries from every worker for every key, also with the
@@ -157,7 +126,7 @@ func (run *running) end(t *testing.T) {
 func TestEveryAnswerIsRightAsOfItsPositionWhileWorkersComeAndGo(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, "in", "out")
-	d, l := &directory{}, &ledger{}
+	addr, l := &addresses{endpoints: map[int]string{}}, &ledger{}
 	feed := func(from int) error {
 		var records []*kgo.Record
 		for i := from; i < from+10; i++ {
@@ -178,7 +147,10 @@ func TestEveryAnswerIsRightAsOfItsPositionWhileWorkersComeAndGo(t *testing.T) {
 	}
 	ctx, enough := context.WithCancel(context.Background())
 	defer enough()
-	runs := []*running{r.startQueried(d, 0), r.startQueried(d, 1), r.startQueried(d, 2)}
+	var runs []*background
+	for i := range 3 {
+		runs = append(runs, r.startQueried(addr, i))
+	}
 	var group errgroup.Group
 	group.Go(func() error {
 		for from := 10; ctx.Err() == nil; from += 10 {
@@ -189,71 +161,97 @@ func TestEveryAnswerIsRightAsOfItsPositionWhileWorkersComeAndGo(t *testing.T) {
 		}
 		return nil
 	})
-	var asked, failed atomic.Int64
+	a := &asker{addresses: addr, ledger: l}
 	for n := range 4 {
-		chance := rand.New(rand.NewPCG(1, uint64(n)))
 		group.Go(func() error {
-			for ctx.Err() == nil {
-				if err := d.ask(ctx, chance, l, &asked, &failed); err != nil {
-					t.Error(err)
-					return err
-				}
+			err := a.askOn(ctx, rand.New(rand.NewPCG(1, uint64(n))))
+			if err != nil {
+				t.Error(err)
 			}
-			return nil
+			return err
 		})
 	}
 	for i := range runs {
-		r.waitFor(&asked, 300)
-		runs[i].end(t)
-		r.waitFor(&asked, 300)
-		runs[i] = r.startQueried(d, i)
+		r.answered(a, 200)
+		if err := runs[i].stop(); err != nil {
+			t.Error(err)
+		}
+		r.answered(a, 200)
+		runs[i] = r.startQueried(addr, i)
 	}
-	r.waitFor(&asked, 500)
+	r.answered(a, 500)
 	enough()
 	if err := group.Wait(); err != nil {
 		t.Error(err)
 	}
-	for _, run := range runs {
-		run.end(t)
-	}
-	t.Logf("%d answers, %d queries failed and may be asked again", asked.Load(), failed.Load())
-	if failed.Load()*1000 > asked.Load() {
-		t.Errorf("%d of %d queries failed", failed.Load(), asked.Load())
+	t.Logf("%d answers, %d of them of standbys; %d queries failed and may be asked again", a.answers.Load(), a.stale.Load(), a.failures.Load())
+	if a.failures.Load()*1000 > a.answers.Load() {
+		t.Errorf("%d of %d queries failed", a.failures.Load(), a.answers.Load())
 	}
 }
 
-// waitFor waits until n more queries were answered.
-func (r *rig) waitFor(asked *atomic.Int64, n int64) {
+// answered waits until n more queries were answered.
+func (r *rig) answered(a *asker, n int64) {
 	r.t.Helper()
-	more := asked.Load() + n
-	r.until("more queries are answered", func() bool { return asked.Load() >= more })
+	more := a.answers.Load() + n
+	r.until("more queries are answered", func() bool { return a.answers.Load() >= more })
 }
 
-// ask asks a worker that runs for a key.
-func (d *directory) ask(ctx context.Context, chance *rand.Rand, l *ledger, asked, failed *atomic.Int64) error {
-	d.mu.Lock()
-	w := d.workers[max(0, len(d.workers)-3)+chance.IntN(min(3, len(d.workers)))]
-	d.mu.Unlock()
+// asker asks workers for keys, and counts.
+type asker struct {
+	*addresses
+	*ledger
+	answers, stale, failures atomic.Int64
+}
+
+// askOn asks until ctx ends, as a client that knows the addresses of all workers.
+func (a *asker) askOn(ctx context.Context, chance *rand.Rand) error {
+	var client *query.Client
+	var endpoints []string
+	defer func() { client.Close() }()
+	for ctx.Err() == nil {
+		if now := a.all(); !slices.Equal(now, endpoints) {
+			if client != nil {
+				client.Close()
+			}
+			var err error
+			if client, err = query.NewClient(query.ClientOptions{Endpoints: now}); err != nil {
+				return err
+			}
+			endpoints = now
+		}
+		if err := a.ask(ctx, client, chance); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ask asks for a key, at times with the position of its newest record, at times of a standby, too.
+func (a *asker) ask(ctx context.Context, client *query.Client, chance *rand.Rand) error {
 	key := uint64(chance.IntN(10))
-	q := query.Query{Store: "count", Key: binary.BigEndian.AppendUint64(nil, key), Raw: true}
+	q := query.Query{Store: "count", Key: binary.BigEndian.AppendUint64(nil, key), Raw: true, Stale: chance.IntN(2) == 0}
 	least := int64(0)
 	if chance.IntN(2) == 0 {
 		var place string
-		place, least = l.newest(key)
+		place, least = a.newest(key)
 		if err := q.Min.Require(place); err != nil {
 			return err
 		}
 	}
-	a, err := w.Queries().Do(ctx, q)
+	got, err := client.Do(ctx, q)
 	var p *api.Problem
 	switch {
 	case err == nil:
-		asked.Add(1)
-		return l.check(key, a, least)
+		a.answers.Add(1)
+		if got.Role == query.Standby {
+			a.stale.Add(1)
+		}
+		return a.check(key, got, least)
 	case ctx.Err() != nil:
 		return nil
 	case errors.As(err, &p) && p.Retry > 0:
-		failed.Add(1)
+		a.failures.Add(1)
 		return nil
 	}
 	return err

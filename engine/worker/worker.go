@@ -40,8 +40,6 @@ type Options struct {
 	Store objstore.Store
 	// Ready is called once, when the first task begins to read.
 	Ready func()
-	// Router says which workers have the states that this one does not have; nil: none is known.
-	Router query.Router
 	// Debug, if not nil, has tasks stop before records. It is for replays.
 	Debug *Debug
 }
@@ -250,7 +248,7 @@ func New(o Options) (*Worker, error) {
 	w.hard, w.cease = context.WithCancelCause(context.Background())
 	w.status = newStatus(cfg.AppID, w)
 	w.listener = newObserver(o.Logger, w)
-	return w, w.newQueries(o.Router)
+	return w, w.newQueries()
 }
 
 func (w *Worker) atLeastOnce() bool { return w.cfg.Guarantee == config.AtLeastOnce }
@@ -291,6 +289,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	err = w.join()
 	if err == nil {
 		w.routines.Go(w.watchRounds)
+		w.routines.Go(w.levelFollowers)
 		if w.topology.Timed() {
 			w.routines.Go(func() { w.observe(w.hard) })
 		}
@@ -370,6 +369,7 @@ func (w *Worker) leave(err error) {
 
 // depart ends what join has begun, also where it has failed half-way.
 func (w *Worker) depart() {
+	w.holdings.ended.Store(true)
 	w.closeConsumer()
 	for id := range w.followers {
 		w.stopFollower(id)
