@@ -103,7 +103,7 @@ func (p *program) stateGetCommand() *cobra.Command {
 			"which worker has answered, and at which position.",
 		Example: p.example("state get clicks-per-page /index.html", "state get clicks-per-page /index.html --from 12 -o json",
 			"state get clicks-per-page /index.html --live"),
-		Args:    args(cobra.RangeArgs(2, 3)),
+		Args: args(cobra.RangeArgs(2, 3)),
 		RunE: func(cmd *cobra.Command, got []string) error {
 			if live.on {
 				return p.getLive(cmd, live, got)
@@ -203,7 +203,7 @@ func (p *program) stateScanCommand() *cobra.Command {
 			"workers are asked for what there is now: each page of entries is of one position of a task.",
 		Example: p.example("state scan clicks-per-page", "state scan clicks-per-page --live --prefix /docs/",
 			"state scan clicks-per-page --prefix /docs/ --limit 0 -o json | wc -l"),
-		Args:    args(cobra.ExactArgs(1)),
+		Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, got []string) error {
 			if live.on {
 				return p.scanLive(cmd, live, o, got[0])

@@ -109,7 +109,7 @@ type GroupInfo struct {
 // GroupMember is one worker as the group coordinator sees it.
 type GroupMember struct {
 	ID, Host, ClientID string
-	Endpoint           string // URL of its HTTP API; empty: it has told none
+	Endpoint           string                     // URL of its HTTP API; empty: it has told none
 	Assigned           []partition.TopicPartition // sorted
 	// Placed is its row in Table; the zero value while the group rebalances.
 	Placed groupbalance.TableMember

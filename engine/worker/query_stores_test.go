@@ -38,14 +38,8 @@ func TestWindowsVersionsAndValuesThatExpireAreFoundAsStepsFindThem(t *testing.T)
 	at := func(minute int) time.Time { return time.Date(2026, 1, 31, 12, minute, 0, 0, time.UTC) }
 	var last *kgo.Record
 	for minute := range 8 {
-		for _, key := range []string{"a", "b"} {
-			rec := &kgo.Record{Topic: "in", Partition: partition.ForKey([]byte(key), partitions), Key: []byte(key), Timestamp: at(minute)}
-			rec.Value = must(codec.Int64.Append(nil, int64(minute)))
-			r.put(rec)
-			if key == "a" {
-				last = rec
-			}
-		}
+		r.visit("b", minute, at(minute))
+		last = r.visit("a", minute, at(minute))
 	}
 	cfg := r.config("visits", 0)
 	app, err := engine.New(visits(), engine.WithConfig(cfg))
@@ -104,6 +98,14 @@ func TestWindowsVersionsAndValuesThatExpireAreFoundAsStepsFindThem(t *testing.T)
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
+}
+
+// visit writes a record of a key.
+func (r *rig) visit(key string, amount int, at time.Time) *kgo.Record {
+	rec := &kgo.Record{Topic: "in", Partition: partition.ForKey([]byte(key), partitions), Key: []byte(key), Timestamp: at}
+	rec.Value = must(codec.Int64.Append(nil, int64(amount)))
+	r.put(rec)
+	return rec
 }
 
 func must[T any](v T, err error) T {
