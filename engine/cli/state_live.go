@@ -60,12 +60,12 @@ func (p *program) liveClient(ctx context.Context, cmd *cobra.Command, o liveOpti
 			return nil, err
 		}
 		for _, m := range group.Members {
-			if m.Endpoint != "" {
-				o.endpoints = append(o.endpoints, m.Endpoint)
+			if m.Placed.Endpoint != "" {
+				o.endpoints = append(o.endpoints, m.Placed.Endpoint)
 			}
 		}
 		if len(o.endpoints) == 0 {
-			return nil, failf(exitNotFound, "application %s has %d workers on %v, and none of them has told where its HTTP API is: start one with http.address, or give --endpoint", cfg.AppID, len(group.Members), cfg.Brokers)
+			return nil, failf(exitNotFound, "application %s has %d workers on %v, and none of them has told where its HTTP API is: the group may be rebalancing, so try again, or give --endpoint", cfg.AppID, len(group.Members), cfg.Brokers)
 		}
 	}
 	c, err := query.NewClient(query.ClientOptions{Endpoints: o.endpoints, TokenFile: o.tokenFile, CAFile: o.caFile})

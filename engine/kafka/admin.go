@@ -109,7 +109,6 @@ type GroupInfo struct {
 // GroupMember is one worker as the group coordinator sees it.
 type GroupMember struct {
 	ID, Host, ClientID string
-	Endpoint           string                     // URL of its HTTP API; empty: it has told none
 	Assigned           []partition.TopicPartition // sorted
 	// Placed is its row in Table; the zero value while the group rebalances.
 	Placed groupbalance.TableMember
@@ -128,11 +127,6 @@ func (a *Admin) GroupOf(ctx context.Context, app string) (GroupInfo, error) {
 	}
 	for _, m := range d.Members {
 		member := GroupMember{ID: m.MemberID, Host: strings.TrimPrefix(m.ClientHost, "/"), ClientID: m.ClientID}
-		if join, ok := m.Join.AsConsumer(); ok {
-			if self, err := groupbalance.SelfOf(join.UserData); err == nil { // else it is a member of another program
-				member.Endpoint = self.Endpoint
-			}
-		}
 		if assigned, ok := m.Assigned.AsConsumer(); ok {
 			for _, t := range assigned.Topics {
 				for _, p := range t.Partitions {

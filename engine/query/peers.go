@@ -4,6 +4,7 @@ package query
 
 import (
 	"context"
+	"encoding/json/jsontext"
 	"encoding/json/v2"
 	"errors"
 	"fmt"
@@ -123,24 +124,24 @@ const problemType = "urn:streamd:problem:"
 
 func parseProblem(resp *http.Response, body []byte) (*api.Problem, error) {
 	var doc struct {
-		Type      string         `json:"type"`
-		Title     string         `json:"title"`
-		Status    int            `json:"status"`
-		Detail    string         `json:"detail"`
-		RequestID string         `json:"requestId"`
-		Retriable bool           `json:"retriable"`
-		More      map[string]any `json:",inline"`
+		Type      string `json:"type"`
+		Detail    string `json:"detail"`
+		Retriable bool   `json:"retriable"`
 	}
-	if err := json.Unmarshal(body, &doc); err != nil {
+	var members map[string]jsontext.Value
+	if err := errors.Join(json.Unmarshal(body, &doc), json.Unmarshal(body, &members)); err != nil {
 		return nil, err
 	}
 	code, ok := strings.CutPrefix(doc.Type, problemType)
 	if !ok {
 		return nil, errUnreachable
 	}
-	p := &api.Problem{Status: resp.StatusCode, Code: code, Detail: doc.Detail, More: doc.More}
+	p := &api.Problem{Status: resp.StatusCode, Code: code, Detail: doc.Detail, More: map[string]any{}}
 	if doc.Retriable {
 		p.Retry = time.Second
+	}
+	for name, value := range members {
+		p.More[name] = value // those that every problem has are written anew
 	}
 	return p, nil
 }

@@ -140,12 +140,6 @@ func (b *Balancer) Tasks(assigned map[string][]int32) ([]partition.Task, error) 
 	return partition.TasksOf(b.subs, assigned)
 }
 
-// SelfOf returns what a member has told of itself, from the user data of its join. Errors wrap [ErrUserData].
-func SelfOf(userData []byte) (Self, error) {
-	d, err := parseMemberData(userData)
-	return d.Self, err
-}
-
 // ProtocolName implements [kgo.GroupBalancer].
 func (b *Balancer) ProtocolName() string { return Protocol }
 
