@@ -31,7 +31,7 @@ func (m *machine) view(t *rapid.T) {
 		case r.Key != nil && r.Sub != nil && !bytes.Equal(sub, r.Sub), bytes.Compare(sub, r.SubFrom) < 0:
 		case bytes.Compare(user, r.From) < 0, r.To != nil && bytes.Compare(user, r.To) >= 0:
 		default:
-			want = append(want, fmt.Sprintf("%x=%x", key, value))
+			want = append(want, fmt.Sprintf("%x %x", key, value))
 		}
 	}
 	slices.Sort(want)
@@ -42,7 +42,7 @@ func (m *machine) view(t *rapid.T) {
 		}
 		rows, ended := v.Select(r)
 		for key, value := range rows {
-			got = append(got, fmt.Sprintf("%x=%x", key, value))
+			got = append(got, fmt.Sprintf("%x %x", key, value))
 		}
 		return ended()
 	}))
