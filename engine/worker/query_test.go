@@ -152,16 +152,20 @@ func TestEveryAnswerIsRightAsOfItsPositionWhileWorkersComeAndGo(t *testing.T) {
 		runs = append(runs, r.startQueried(addr, i))
 	}
 	var group errgroup.Group
+	a := &asker{addresses: addr, ledger: l, processed: make(chan struct{}, 1)}
 	group.Go(func() error {
-		for from := 10; ctx.Err() == nil; from += 10 {
+		for from := 10; ; from += 10 {
+			select {
+			case <-a.processed: // no more than workers process
+			case <-ctx.Done():
+				return nil
+			}
 			if err := feed(from); err != nil {
 				t.Error(err)
 				return err
 			}
 		}
-		return nil
 	})
-	a := &asker{addresses: addr, ledger: l}
 	for n := range 4 {
 		group.Go(func() error {
 			err := a.askOn(ctx, rand.New(rand.NewPCG(1, uint64(n))))
@@ -201,6 +205,7 @@ func (r *rig) answered(a *asker, n int64) {
 type asker struct {
 	*addresses
 	*ledger
+	processed                chan struct{} // capacity 1; an answer has reflected a newest record
 	answers, stale, failures atomic.Int64
 }
 
@@ -244,6 +249,12 @@ func (a *asker) ask(ctx context.Context, client *query.Client, chance *rand.Rand
 	switch {
 	case err == nil:
 		a.answers.Add(1)
+		if least > 0 {
+			select {
+			case a.processed <- struct{}{}:
+			default:
+			}
+		}
 		if got.Role == query.Standby {
 			a.stale.Add(1)
 		}
