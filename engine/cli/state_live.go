@@ -81,7 +81,7 @@ type liveAnswer struct {
 	Value jsontext.Value   `json:"value"`
 	Time  jsontext.Value   `json:"time"`
 	Rows  []jsontext.Value `json:"rows"`
-	Next  string           `json:"next"`
+	Next  string           `json:"nextPageToken"`
 }
 
 type liveRow struct {
@@ -209,7 +209,7 @@ func (p *program) scanLive(cmd *cobra.Command, o liveOptions, s scanOptions, sto
 			}
 		}
 		n += len(a.Rows)
-		params.Set("page", a.Next)
+		params.Set("page-token", a.Next)
 		if more = a.Next != ""; more && s.limit > 0 && n >= s.limit {
 			say(cmd, "stopped after %d entries: --limit 0 prints all", n)
 			more = false

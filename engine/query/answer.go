@@ -139,7 +139,7 @@ type keyAnswer struct {
 	Value jsontext.Value    `json:"value,omitzero"` // of a store with one entry per key
 	Time  *jsontext.Value   `json:"time,omitzero"`
 	Rows  *[]jsontext.Value `json:"rows,omitzero"` // of others
-	Next  string            `json:"next,omitempty"`
+	Next  string            `json:"nextPageToken,omitempty"`
 	Part
 	Token string `json:"token"`
 }
@@ -148,7 +148,7 @@ type keyAnswer struct {
 type scanAnswer struct {
 	Store string           `json:"store"`
 	Rows  []jsontext.Value `json:"rows"`
-	Next  string           `json:"next,omitempty"`
+	Next  string           `json:"nextPageToken,omitempty"`
 	Parts []Part           `json:"parts"`
 	Token string           `json:"token"`
 }

@@ -53,17 +53,17 @@ type Query struct {
 
 // parameters are those that a request may have.
 var parameters = map[string]func(q *Query, text string) error{
-	"sub-key": func(q *Query, text string) (err error) { q.SubKey, err = q.store.subKey(text, q.keys); return },
-	"since":   func(q *Query, text string) error { return parseTime(&q.Since, text) },
-	"until":   func(q *Query, text string) error { return parseTime(&q.Until, text) },
-	"as-of":   func(q *Query, text string) error { q.AsOf = new(time.Time); return parseTime(q.AsOf, text) },
-	"prefix":  func(q *Query, text string) error { return parseBytes(&q.Prefix, text, q.keys) },
-	"from":    func(q *Query, text string) (err error) { q.From, err = q.store.key(text, q.keys); return },
-	"to":      func(q *Query, text string) (err error) { q.To, err = q.store.key(text, q.keys); return },
-	"task":    func(q *Query, text string) error { q.Task = new(partition.TaskID); return parseTask(q.Task, text) },
-	"limit":   func(q *Query, text string) error { return parseLimit(&q.Limit, text) },
-	"page":    func(q *Query, text string) error { q.Page = text; return nil },
-	"timeout": func(q *Query, text string) error { return parseDuration(&q.Timeout, text) },
+	"sub-key":    func(q *Query, text string) (err error) { q.SubKey, err = q.store.subKey(text, q.keys); return },
+	"since":      func(q *Query, text string) error { return parseTime(&q.Since, text) },
+	"until":      func(q *Query, text string) error { return parseTime(&q.Until, text) },
+	"as-of":      func(q *Query, text string) error { q.AsOf = new(time.Time); return parseTime(q.AsOf, text) },
+	"prefix":     func(q *Query, text string) error { return parseBytes(&q.Prefix, text, q.keys) },
+	"from":       func(q *Query, text string) (err error) { q.From, err = q.store.key(text, q.keys); return },
+	"to":         func(q *Query, text string) (err error) { q.To, err = q.store.key(text, q.keys); return },
+	"task":       func(q *Query, text string) error { q.Task = new(partition.TaskID); return parseTask(q.Task, text) },
+	"limit":      func(q *Query, text string) error { return parseLimit(&q.Limit, text) },
+	"page-token": func(q *Query, text string) error { q.Page = text; return nil },
+	"timeout":    func(q *Query, text string) error { return parseDuration(&q.Timeout, text) },
 	"stale": func(q *Query, text string) error {
 		if q.Stale = text == "allow"; !q.Stale && text != "never" {
 			return invalid("stale is allow or never, not %.40q", text)
@@ -160,11 +160,11 @@ func (q *Query) turn() error {
 	name, after, ok := strings.Cut(string(text), pageSeparator)
 	id, err2 := partition.ParseTaskID(name)
 	if err != nil || !ok || err2 != nil || id.SubTopology != q.store.sub.ID {
-		return invalid("page is not the `next` of an answer of this store")
+		return invalid("page-token is not the nextPageToken of an answer of this store")
 	}
 	q.begin, q.after = id, []byte(after)
 	if q.Task != nil && *q.Task != id {
-		return invalid("page is of task %v, and task %v is asked for", id, *q.Task)
+		return invalid("page-token is of task %v, and task %v is asked for", id, *q.Task)
 	}
 	return nil
 }
@@ -220,7 +220,7 @@ func (q *Query) path() string {
 		p.Set("limit", strconv.Itoa(q.Limit))
 	}
 	if q.Page != "" {
-		p.Set("page", q.Page)
+		p.Set("page-token", q.Page)
 	}
 	for _, text := range q.Min.texts() {
 		p.Add("min-position", text)

@@ -257,7 +257,7 @@ type reply struct {
 	Key       any              `json:"key"`
 	Value     any              `json:"value"`
 	Rows      []rowReply       `json:"rows"`
-	Next      string           `json:"next"`
+	Next      string           `json:"nextPageToken"`
 	Task      string           `json:"task"`
 	Worker    string           `json:"worker"`
 	Role      query.Role       `json:"role"`

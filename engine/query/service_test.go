@@ -59,7 +59,7 @@ func TestWrongQueriesAreRefusedInWords(t *testing.T) {
 		"/count/keys/a?min-position=nonsense":          "400 neither",
 		"/count/keys/a?min-position=orders@7":          "400 topic/partition@offset",
 		"/count/keys/a?min-position=payments/0@7":      "400 not fed by topic payments",
-		"/count/keys?page=nonsense":                    "400 page",
+		"/count/keys?page-token=nonsense":              "400 page-token",
 		"/count/keys?task=7_0":                         "400 sub-topology 0",
 		"/count/keys?task=0_9":                         "409 has 3",
 		"/count/keys?from=a&to=b&prefix=0xzz":          "400 hexadecimal",
@@ -93,7 +93,7 @@ func TestScansGoTaskByTaskAndOnPages(t *testing.T) {
 		var got []string
 		pages, page := 0, ""
 		for {
-			r := c.get(pages%3, "/count/keys?"+params+"&page="+page)
+			r := c.get(pages%3, "/count/keys?"+params+"&page-token="+page)
 			if r.status != http.StatusOK || len(r.Parts) == 0 {
 				t.Fatalf("%s: %+v", name, r)
 			}

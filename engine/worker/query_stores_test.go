@@ -5,6 +5,8 @@ package worker_test
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/streamd/streamd/engine"
+	"github.com/streamd/streamd/engine/api"
 	"github.com/streamd/streamd/operators/codec"
 	"github.com/streamd/streamd/operators/stream"
 	"github.com/streamd/streamd/partition"
@@ -113,4 +116,40 @@ func must[T any](v T, err error) T {
 		panic(err)
 	}
 	return v
+}
+
+func TestAnswersAboutStateAreAsDescribed(t *testing.T) {
+	t.Parallel()
+	c := newContract(t)
+	c.put(&kgo.Record{Topic: "in", Value: []byte{0, 0, 0, 0, 0, 0, 0, 7}})
+	ended := make(chan error, 1)
+	stop := c.work(ended)
+	c.until("the record is counted", func() bool {
+		status, _, body := c.ask(api.Operator, "GET", "/api/v1/stores/count/keys/1", "")
+		return status == http.StatusOK && strings.Contains(body, `"value":1`)
+	})
+	for path, want := range map[string]int{
+		"/api/v1/stores":                                       200,
+		"/api/v1/stores/count/keys":                            200,
+		"/api/v1/stores/count/keys?limit=1&encoding=raw":       200,
+		"/api/v1/stores/count/keys?key=1":                      200,
+		"/api/v1/stores/count/keys/1?encoding=raw&stale=allow": 200,
+		"/api/v1/stores/count/keys/2":                          404,
+		"/api/v1/stores/count/keys/x":                          400,
+		"/api/v1/stores/cuont/keys/1":                          409,
+	} {
+		if status, _, body := c.ask(api.Operator, "GET", path, ""); status != want {
+			t.Errorf("%s: %d, want %d: %s", path, status, want, body)
+		}
+	}
+	for role, want := range map[api.Role]int{"": 401, api.Viewer: 403, api.Peer: 200, api.Admin: 200} {
+		if status, _, body := c.ask(role, "GET", "/api/v1/stores/count/keys/1", ""); status != want {
+			t.Errorf("%s: %d, want %d: %s", role, status, want, body)
+		}
+	}
+	c.client.CloseIdleConnections()
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
 }
