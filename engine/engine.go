@@ -12,6 +12,7 @@ import (
 
 	"github.com/streamd/streamd/engine/cli"
 	"github.com/streamd/streamd/engine/config"
+	"github.com/streamd/streamd/engine/query"
 	"github.com/streamd/streamd/engine/worker"
 	"github.com/streamd/streamd/operators/stream"
 )
@@ -48,13 +49,14 @@ func OnReady(f func()) Option {
 	return func(o *worker.Options) { o.Ready = f }
 }
 
-// Run runs one worker of the pipeline in this process until ctx ends, which drains it and gives nil, or until it
-// fails. It may be called from any goroutine; several workers of one application may run in one process if each has
-// its own state directory.
-func Run(ctx context.Context, p *stream.Pipeline, opts ...Option) error {
+// App is one worker of a pipeline in this process, whose state and that of the other workers can be queried, see [StoreOf].
+type App struct{ w *worker.Worker }
+
+// New makes a worker of the pipeline. Nothing runs before Run.
+func New(p *stream.Pipeline, opts ...Option) (*App, error) {
 	t, err := p.Build()
 	if err != nil {
-		return fmt.Errorf("build pipeline %s: %w", p.Name(), err)
+		return nil, fmt.Errorf("build pipeline %s: %w", p.Name(), err)
 	}
 	o := worker.Options{Config: config.Default(), Topology: t}
 	for _, opt := range opts {
@@ -62,7 +64,26 @@ func Run(ctx context.Context, p *stream.Pipeline, opts ...Option) error {
 	}
 	w, err := worker.New(o)
 	if err != nil {
+		return nil, err
+	}
+	return &App{w}, nil
+}
+
+// Run runs the worker until ctx ends, which drains it and gives nil, or until it fails. It may be called once.
+func (a *App) Run(ctx context.Context) error { return a.w.Run(ctx) }
+
+// Do implements [Queries].
+func (a *App) Do(ctx context.Context, q query.Query) (*query.Answer, error) {
+	return a.w.Queries().Do(ctx, q)
+}
+
+// Run runs one worker of the pipeline in this process until ctx ends, which drains it and gives nil, or until it
+// fails. It may be called from any goroutine; several workers of one application may run in one process if each has
+// its own state directory.
+func Run(ctx context.Context, p *stream.Pipeline, opts ...Option) error {
+	a, err := New(p, opts...)
+	if err != nil {
 		return err
 	}
-	return w.Run(ctx)
+	return a.Run(ctx)
 }

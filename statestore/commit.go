@@ -10,12 +10,6 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// heldDelta is a confirmed epoch that waits for the cut to end.
-type heldDelta struct {
-	records  [][]byte
-	position Position
-}
-
 // Prepare encodes the epoch's changes, each entry once, into changelog record
 // values of at most maxRecordBytes. From here to Confirm or Abort the state can
 // be read but not written. An entry that does not fit is ErrTooLarge and names
@@ -79,6 +73,7 @@ func (db *DB) Confirm(pos Position) error {
 		return db.fail(fmt.Errorf("confirm epoch %d of %s: %w", pos.Epoch, db.id, err))
 	}
 	db.position, db.hasPosition = pos.clone(), true
+	db.sight.show(db.held)
 	for _, s := range db.stores {
 		s.confirm(hold)
 	}
@@ -97,15 +92,9 @@ func (db *DB) Abort() {
 			db.fail(err)
 		}
 	}
-	var old *heldValues
-	if len(db.held) > 0 {
-		var err error
-		if old, err = indexHeld(db.held); err != nil {
-			db.fail(err)
-		}
-	}
+	db.fail(db.held.index())
 	for _, s := range db.stores {
-		if err := s.abort(old); err != nil {
+		if err := s.abort(db.held); err != nil {
 			db.fail(fmt.Errorf("abort epoch of %s: %w", db.id, err))
 		}
 	}
@@ -152,6 +141,7 @@ func (db *DB) Apply(records [][]byte, pos Position) error {
 		return db.fail(fmt.Errorf("apply changelog to %s: %w", db.id, err))
 	}
 	db.position, db.hasPosition = pos.clone(), true
+	db.sight.show(nil)
 	return nil
 }
 
@@ -344,7 +334,7 @@ func (db *DB) hold(records [][]byte, pos Position) {
 	for _, r := range records {
 		size += int64(cap(r))
 	}
-	db.held = append(db.held, heldDelta{records: records, position: pos.clone()})
+	db.held = append(db.held, &heldDelta{records: records, position: pos.clone()})
 	db.heldSize += size
 	db.res.held.Add(size)
 	db.writer.records = nil
@@ -403,45 +393,5 @@ func (db *DB) settle() error {
 func (db *DB) dropHeld() {
 	db.res.held.Add(-db.heldSize)
 	db.held, db.heldSize = nil, 0
-}
-
-// heldValues finds the newest held value of a key. It is built only for an
-// abort during a cut; otherwise the pinned cache entries answer all reads.
-type heldValues struct {
-	sets map[string][]byte // nil value: deleted
-}
-
-func indexHeld(held []heldDelta) (*heldValues, error) {
-	h := &heldValues{sets: map[string][]byte{}}
-	for _, d := range held {
-		for _, r := range d.records {
-			if err := decodeDelta(r, h.replay); err != nil {
-				return h, fmt.Errorf("read held delta of epoch %d: %w", d.position.Epoch, err)
-			}
-		}
-	}
-	return h, nil
-}
-
-func (h *heldValues) replay(op deltaOp) error {
-	switch op.kind {
-	case opSet:
-		h.sets[string(op.key)] = op.arg
-	case opDelete:
-		h.sets[string(op.key)] = nil
-	case opDeleteRange:
-		for k := range h.sets {
-			if k >= string(op.key) && k < string(op.arg) {
-				h.sets[k] = nil
-			}
-		}
-	}
-	return nil
-}
-
-// value returns the encoded value of a held key; keys that only a held range
-// delete covers have none.
-func (h *heldValues) value(id StoreID, tail []byte) ([]byte, bool) {
-	raw := h.sets[string(append(appendStoreID(nil, id), tail...))]
-	return raw, raw != nil
+	db.sight.release()
 }

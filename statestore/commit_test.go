@@ -349,14 +349,14 @@ func TestEntryAboveTheRecordLimitIsNamedAndNothingIsPrepared(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &heldValues{sets: map[string][]byte{}}
+	h := replayed{}
 	for _, r := range d.Records {
 		if err := decodeDelta(r, h.replay); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if len(h.sets) != 2 || string(h.sets["\x00\x01a"]) != "2" {
-		t.Errorf("the delta after a refusal is %q", h.sets)
+	if len(h) != 2 || string(h["\x00\x01a"]) != "2" {
+		t.Errorf("the delta after a refusal is %q", h)
 	}
 	if err := small.Put(bytes.Repeat([]byte("k"), maxKeyLen+1), ""); !errors.Is(err, ErrPrepared) {
 		t.Errorf("error is %v, want ErrPrepared", err)

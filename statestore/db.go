@@ -32,8 +32,9 @@ type Options struct {
 }
 
 // DB is the state of one task. Its methods and those of its stores belong to
-// one goroutine at a time; the exceptions are Cut's channel, and Close, which
-// must not run at once with other calls.
+// one goroutine at a time; the exceptions are Cut's channel, View and Changed,
+// which are for all others. Close must not run at once with other calls of the
+// one goroutine.
 type DB struct {
 	attempt attempt   // which changes look at
 	quick   []*uint32 // table.quick of all stores
@@ -56,8 +57,9 @@ type DB struct {
 	prepared bool
 	writer   deltaWriter
 	cut      *Cut
-	held     []heldDelta
+	held     heldDeltas
 	heldSize int64
+	sight    sight
 	flushes  flushes
 
 	iter     *pebble.Iterator // idle, for reuse; closed when Pebble changes
@@ -87,7 +89,7 @@ type store interface {
 	undo() error
 	confirm(hold bool)
 	release()
-	abort(*heldValues) error
+	abort(heldDeltas) error
 	forget(key []byte)
 	forgetRange(start, end []byte)
 	cacheStats() CacheStats
@@ -276,6 +278,7 @@ func (db *DB) Close() error {
 		return nil
 	}
 	var err error
+	db.sight.close()
 	if db.cut != nil {
 		db.cut.cancel()
 		<-db.cut.ended

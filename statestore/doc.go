@@ -35,6 +35,9 @@
 //	         (all live    (+ 3)         (+ 4, 5, 6 as one)
 //	          tables)
 //
+// Other goroutines look through a View: the state as of the newest confirmed
+// position, from one iterator of Pebble and what a cut holds back (view.go).
+//
 // # Invariants
 //
 //	I1  Nothing reaches Pebble before Confirm (or Apply).
@@ -58,17 +61,22 @@
 //	I10 The manifest of an increment names, at level 0, every table that was
 //	    flushed since the cut that it builds upon, or a fold of them; a table
 //	    that could not be linked breaks the chain, and the next cut is whole.
-//	I11 Sum of Resources' shares: block cache with memtables, decoded caches,
+//	I11 A view shows all that is confirmed by its position and nothing else. Held
+//	    deltas go to Pebble, then out of sight, and only then may a later epoch
+//	    reach Pebble.
+//	I12 Sum of Resources' shares: block cache with memtables, decoded caches,
 //	    held deltas and a rest of at least 40% make up the budget.
 //
 // # Concurrency
 //
-// A DB and its stores belong to one goroutine at a time. Resources and Reader
-// are safe for concurrent use. A cut runs in a goroutine that the DB owns: Close
+// A DB and its stores belong to one goroutine at a time, but for View and
+// Changed, which are for all others. Close waits for views that are under way;
+// they end with their next read. Resources and Reader are safe for concurrent
+// use. A cut runs in a goroutine that the DB owns: Close
 // cancels it and waits; its outcome comes through Cut.Done. Pebble's background
 // jobs belong to Pebble and end with Close; they meet the task's goroutine in
-// diskState (atomics) only. Lock order: Pebble's, then compactionSlots.mu;
-// Resources.mu is a leaf.
+// diskState (atomics) only. Lock order: sight.mu, then Pebble's, then
+// compactionSlots.mu; Resources.mu is a leaf.
 //
 // # Failure behaviour
 //
@@ -93,6 +101,7 @@
 //	table.go, epoch.go, evict.go     the cache of decoded values, its epochs, its memory
 //	index.go, keyarena.go, order.go, ranges.go, sort.go   what the table is made of
 //	key.go, iterate.go, reader.go    entry keys; reading what is stored
+//	view.go, selection.go, held.go   reading beside the task; parts of a store; what Pebble lacks
 //	pebble.go, resources.go, compactions.go, cgo_*.go   options and shared budgets
 //
 // In a state directory, beside Pebble's files: the identity, and increments/,

@@ -116,7 +116,7 @@ func (t *table[V]) release() {
 
 // abort drops the epoch's changes. Held entries get their confirmed value back
 // from old, all others are read from Pebble when they are next needed.
-func (t *table[V]) abort(old *heldValues) error {
+func (t *table[V]) abort(old heldDeltas) error {
 	var failed error
 	for _, i := range t.dirty {
 		e := t.at(i)

@@ -132,3 +132,22 @@ func wantAbsent[V any](tb testing.TB, s *Value[V], key string) {
 		tb.Fatalf("value of %q: found %v, %v, %v; want none", key, got, ok, err)
 	}
 }
+
+// replayed is what deltas make of entries; nil values are deleted.
+type replayed map[string][]byte
+
+func (r replayed) replay(op deltaOp) error {
+	switch op.kind {
+	case opSet:
+		r[string(op.key)] = op.arg
+	case opDelete:
+		r[string(op.key)] = nil
+	case opDeleteRange:
+		for k := range r {
+			if k >= string(op.key) && k < string(op.arg) {
+				r[k] = nil
+			}
+		}
+	}
+	return nil
+}

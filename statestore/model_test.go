@@ -213,6 +213,7 @@ func checkModel(t *testing.T, stores func(*machine) actions) {
 			"crash":     m.crash,
 			"apply":     m.apply,
 			"check all": m.checkAll,
+			"view":      m.view,
 		}
 		maps.Copy(all, stores(m))
 		rt.Repeat(all)
@@ -414,9 +415,9 @@ func (m *machine) bulk(t *rapid.T) {
 func (m *machine) prepare(t *rapid.T, limit int) Delta {
 	d, err := m.db.Prepare(limit)
 	m.ok(err)
-	h := &heldValues{sets: map[string][]byte{}}
+	h := replayed{}
 	for k, v := range m.confirmed {
-		h.sets[k] = []byte(v)
+		h[k] = []byte(v)
 	}
 	for _, r := range d.Records {
 		if len(r) > limit {
@@ -425,7 +426,7 @@ func (m *machine) prepare(t *rapid.T, limit int) Delta {
 		m.ok(decodeDelta(r, h.replay))
 	}
 	got := contents{}
-	for k, v := range h.sets {
+	for k, v := range h {
 		if v != nil {
 			got[k] = string(v)
 		}

@@ -16,6 +16,7 @@ import (
 // Reader reads a state directory that nobody writes to, such as a restored
 // checkpoint, as encoded bytes. Safe for concurrent use.
 type Reader struct {
+	Selection
 	dir    string
 	lock   *pebble.Lock
 	pebble *pebble.DB
@@ -59,8 +60,9 @@ func openReadOnly(fsys vfs.FS, dir string) (*Reader, error) {
 		EventListener:      &pebble.EventListener{DataCorruption: func(pebble.DataCorruptionInfo) {}},
 	})
 	if err != nil {
-		return nil, errors.Join(r.wrap(err), lock.Close())
+		return nil, errors.Join(r.damaged(err), lock.Close())
 	}
+	r.Selection = Selection{wrap: r.damaged, open: func(o pebble.CloneOptions) (*pebble.Iterator, error) { return r.pebble.NewIter(o.IterOptions) }}
 	return r, nil
 }
 
@@ -80,7 +82,7 @@ func (r *Reader) read(key []byte) ([]byte, bool, error) {
 		return nil, false, nil
 	}
 	if err != nil {
-		return nil, false, r.wrap(err)
+		return nil, false, r.damaged(err)
 	}
 	value := bytes.Clone(raw)
 	if value == nil {
@@ -97,65 +99,6 @@ func (r *Reader) Scan(id StoreID, prefix []byte) (iter.Seq2[[]byte, []byte], fun
 	return r.walk(lower, keyAfter(nil, lower), storeIDLen)
 }
 
-// EntriesOf is Entries over one store of any layout: those whose user key begins with prefix, in the order of whole
-// entry keys. In a value store the others are not read; in other stores they are passed over.
-func (r *Reader) EntriesOf(id StoreID, prefix []byte) (iter.Seq2[[]byte, []byte], func() error) {
-	value, mapped, window := appendStoreID(nil, id), appendStoreID(nil, id|mapLayout), appendStoreID(nil, id|windowLayout)
-	value = append(value, prefix...)
-	begins := func(key []byte) bool { return bytes.HasPrefix(key, prefix) }
-	return r.chain(
-		span{value, keyAfter(nil, value), nil},
-		span{mapped, keyAfter(nil, mapped), begins},
-		span{window, keyAfter(nil, window), begins},
-	)
-}
-
-// EntriesOfKey is EntriesOf with one user key. Only in a window store entries of others are passed over.
-func (r *Reader) EntriesOfKey(id StoreID, key []byte) (iter.Seq2[[]byte, []byte], func() error) {
-	value, window := append(appendStoreID(nil, id), key...), appendStoreID(nil, id|windowLayout)
-	mapped := appendMapTail(appendStoreID(nil, id|mapLayout), key, nil)
-	return r.chain(
-		span{value, append(bytes.Clone(value), 0), nil},
-		span{mapped, keyAfter(nil, mapped), nil},
-		span{window, keyAfter(nil, window), func(k []byte) bool { return bytes.Equal(k, key) }},
-	)
-}
-
-// span is a range of entry keys, and which user keys in it are wanted; all if want is nil.
-type span struct {
-	lower, upper []byte
-	want         func(key []byte) bool
-}
-
-// chain yields the entries of one span after the other, with whole entry keys.
-func (r *Reader) chain(spans ...span) (iter.Seq2[[]byte, []byte], func() error) {
-	var failed error
-	seq := func(yield func([]byte, []byte) bool) {
-		for _, s := range spans {
-			rows, ended := r.walk(s.lower, s.upper, 0)
-			for key, value := range rows {
-				if s.want != nil {
-					_, userKey, _, err := SplitKey(key)
-					if err != nil {
-						failed = r.wrap(err)
-						return
-					}
-					if !s.want(userKey) {
-						continue
-					}
-				}
-				if !yield(key, value) {
-					return
-				}
-			}
-			if failed = ended(); failed != nil {
-				return
-			}
-		}
-	}
-	return seq, func() error { return failed }
-}
-
 // Entries is Scan over all entries of all stores, with whole entry keys, which
 // SplitKey takes apart.
 func (r *Reader) Entries() (iter.Seq2[[]byte, []byte], func() error) {
@@ -168,18 +111,18 @@ func (r *Reader) walk(lower, upper []byte, skip int) (iter.Seq2[[]byte, []byte],
 	seq := func(yield func([]byte, []byte) bool) {
 		it, err := r.pebble.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 		if err != nil {
-			failed = r.wrap(err)
+			failed = r.damaged(err)
 			return
 		}
 		defer func() {
 			if err := it.Close(); err != nil && failed == nil {
-				failed = r.wrap(err)
+				failed = r.damaged(err)
 			}
 		}()
 		for ok := it.First(); ok; ok = it.Next() {
 			raw, err := it.ValueAndErr()
 			if err != nil {
-				failed = r.wrap(err)
+				failed = r.damaged(err)
 				return
 			}
 			if !yield(it.Key()[skip:], raw) {
@@ -193,12 +136,12 @@ func (r *Reader) walk(lower, upper []byte, skip int) (iter.Seq2[[]byte, []byte],
 // Close ends the reader.
 func (r *Reader) Close() error {
 	if err := firstError(r.pebble.Close(), r.lock.Close()); err != nil {
-		return r.wrap(err)
+		return r.damaged(err)
 	}
 	return nil
 }
 
-func (r *Reader) wrap(err error) error {
+func (r *Reader) damaged(err error) error {
 	if pebble.IsCorruptionError(err) {
 		return fmt.Errorf("read state in %s: %w: %w", r.dir, err, ErrCorrupt)
 	}

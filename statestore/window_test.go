@@ -420,7 +420,7 @@ func TestReaderScansWindowsInTheOrderOfTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got []string
-	rows, ended := r.EntriesOf(1, nil)
+	rows, ended := r.Select(Range{Store: 1})
 	for whole, v := range rows {
 		_, key, sub, err := SplitKey(whole)
 		at, windowed := EntryTime(whole)
@@ -500,7 +500,7 @@ func TestEntriesOfAStoreAreThoseOfItsLayoutAndPrefix(t *testing.T) {
 		{2, "a", []string{"a", "ab"}}, {3, "a", []string{"a", "ab"}}, {3, "b", []string{"b"}}, {4, "", nil},
 	} {
 		var got []string
-		rows, ended := r.EntriesOf(c.id, []byte(c.prefix))
+		rows, ended := r.Select(Range{Store: c.id, Prefix: []byte(c.prefix)})
 		for whole := range rows {
 			id, key, _, err := SplitKey(whole)
 			if _, windowed := EntryTime(whole); err != nil || id != c.id || windowed != (id == 3) {
@@ -514,7 +514,7 @@ func TestEntriesOfAStoreAreThoseOfItsLayoutAndPrefix(t *testing.T) {
 	}
 	for id := range StoreID(4) {
 		var got []string
-		rows, ended := r.EntriesOfKey(id, []byte("a"))
+		rows, ended := r.Select(Range{Store: id, Key: []byte("a")})
 		for whole := range rows {
 			_, key, _, err := SplitKey(whole)
 			if err != nil {
@@ -526,7 +526,7 @@ func TestEntriesOfAStoreAreThoseOfItsLayoutAndPrefix(t *testing.T) {
 			t.Errorf("store %d has of one key %q, %v", id, got, ended())
 		}
 	}
-	rows, ended := r.EntriesOf(2, nil)
+	rows, ended := r.Select(Range{Store: 2})
 	for range rows {
 		break
 	}

@@ -221,8 +221,11 @@ const busyPause = time.Second
 // call runs the handler within the limits.
 func (s *Server) call(w http.ResponseWriter, r *http.Request, route *Route) error {
 	slots := s.requests
-	if route.Stream {
+	switch {
+	case route.Stream:
 		slots = s.streams
+	case route.Bounded:
+		slots = make(chan struct{}, 1)
 	}
 	select {
 	case slots <- struct{}{}:

@@ -42,6 +42,7 @@ type Route struct {
 	Role    Role   // the least that may use it
 	Peers   bool   // other workers may, too, also where Role is above viewer
 	Stream  bool   // its answers have no end: they have a limit of their own, and no deadline
+	Bounded bool   // its handler has a limit of its own, and that of all others does not count
 	// Handle answers. What it returns becomes a problem document, unless something was written already: a *Problem as it is,
 	// another error as one of status 500.
 	Handle func(http.ResponseWriter, *http.Request) error

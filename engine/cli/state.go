@@ -18,9 +18,9 @@ import (
 func (p *program) stateCommand() *cobra.Command {
 	return family(&cobra.Command{
 		Use:   "state",
-		Short: "Look into the state that a checkpoint holds",
+		Short: "Look into the state of an application",
 		Long: "Reads state as it was in a checkpoint, so it never disturbs a worker. The parts of the checkpoint that are needed\n" +
-			"are downloaded into a temporary folder first, one task at a time.",
+			"are downloaded into a temporary folder first, one task at a time. get and scan can ask the workers instead: --live.",
 		Example: p.example("state get clicks-per-page /index.html", "state scan clicks-per-page --limit 20",
 			"state query 'SELECT count(*) FROM clicks-per-page'", "state export clicks-per-page --to clicks.parquet"),
 	}, p.stateGetCommand(), p.stateScanCommand(), p.stateQueryCommand(), p.stateExportCommand())
@@ -92,16 +92,22 @@ func progress(cmd *cobra.Command, interval time.Duration) func(inspect.Progress)
 
 func (p *program) stateGetCommand() *cobra.Command {
 	var from string
+	var live liveOptions
 	cmd := &cobra.Command{
 		Use:   "get STORE KEY [SUBKEY]",
 		Short: "Print the value of a key",
 		Long: "Prints the value that a key has in a checkpoint. Numbers are typed as numbers, times as 2026-01-31T12:00:00Z,\n" +
 			"composite keys as JSON, other bytes as text or as 0x…. SUBKEY is for stores that have sub-keys; without it all of\n" +
 			"the key's entries are printed. Of a store of windows that is an entry per window, of a store of versions one per\n" +
-			"version, the newest first.",
-		Example: p.example("state get clicks-per-page /index.html", "state get clicks-per-page /index.html --from 12 -o json"),
-		Args:    args(cobra.RangeArgs(2, 3)),
+			"version, the newest first. With --live the workers are asked for the present value instead; -o json then tells\n" +
+			"which worker has answered, and at which position.",
+		Example: p.example("state get clicks-per-page /index.html", "state get clicks-per-page /index.html --from 12 -o json",
+			"state get clicks-per-page /index.html --live"),
+		Args: args(cobra.RangeArgs(2, 3)),
 		RunE: func(cmd *cobra.Command, got []string) error {
+			if live.on {
+				return p.getLive(cmd, live, got)
+			}
 			c, err := p.checkpoint(cmd, from)
 			if err != nil {
 				return err
@@ -137,6 +143,7 @@ func (p *program) stateGetCommand() *cobra.Command {
 		},
 	}
 	addFrom(cmd, &from)
+	live.addTo(cmd)
 	return withSettings(withTimeout(withOutput(cmd, "table", "json"), 10*time.Minute), false)
 }
 
@@ -187,14 +194,20 @@ type scanOptions struct {
 
 func (p *program) stateScanCommand() *cobra.Command {
 	var o scanOptions
+	var live liveOptions
 	cmd := &cobra.Command{
 		Use:   "scan STORE",
 		Short: "Print the entries of a store",
 		Long: "Prints entries task by task, in the order of their encoded keys within each, windows in the order of time. With\n" +
-			"-o json every entry is an object on a line of its own, so that any number of them can be piped.",
-		Example: p.example("state scan clicks-per-page", "state scan clicks-per-page --prefix /docs/ --limit 0 -o json | wc -l"),
-		Args:    args(cobra.ExactArgs(1)),
+			"-o json every entry is an object on a line of its own, so that any number of them can be piped. With --live the\n" +
+			"workers are asked for what there is now: each page of entries is of one position of a task.",
+		Example: p.example("state scan clicks-per-page", "state scan clicks-per-page --live --prefix /docs/",
+			"state scan clicks-per-page --prefix /docs/ --limit 0 -o json | wc -l"),
+		Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, got []string) error {
+			if live.on {
+				return p.scanLive(cmd, live, o, got[0])
+			}
 			c, err := p.checkpoint(cmd, o.from)
 			if err != nil {
 				return err
@@ -209,6 +222,7 @@ func (p *program) stateScanCommand() *cobra.Command {
 	}
 	addFrom(cmd, &o.from)
 	addPrefix(cmd, &o.prefix)
+	live.addTo(cmd)
 	cmd.Flags().IntVar(&o.limit, "limit", 100, "stop after this `number` of entries; 0: never")
 	return withSettings(withTimeout(withOutput(cmd, "table", "json"), time.Hour), false)
 }

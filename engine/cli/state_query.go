@@ -40,14 +40,14 @@ func (p *program) stateQueryCommand() *cobra.Command {
 				return err
 			}
 			note(cmd, s)
-			return query(cmd, c, s, q)
+			return printQuery(cmd, c, s, q)
 		},
 	}
 	addFrom(cmd, &from)
 	return withSettings(withTimeout(withOutput(cmd, "table", "json"), time.Hour), false)
 }
 
-func query(cmd *cobra.Command, c *inspect.Checkpoint, s *inspect.Store, q *inspect.Query) error {
+func printQuery(cmd *cobra.Command, c *inspect.Checkpoint, s *inspect.Store, q *inspect.Query) error {
 	var t *table
 	var names []string
 	asJSON := outputFormat(cmd) == "json"

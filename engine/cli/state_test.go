@@ -8,6 +8,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -287,4 +288,36 @@ func TestLongTablesAreWrittenAsTheyGrow(t *testing.T) {
 	if len(t1.rows) != 1 || strings.Count(b.String(), "\n") != tablePage+1 {
 		t.Errorf("%d rows are held, %d lines written", len(t1.rows), strings.Count(b.String(), "\n"))
 	}
+}
+
+func TestStateIsAskedOfWorkersThatTheGroupKnows(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.settings = append(slices.DeleteFunc(w.settings, func(s string) bool { return strings.HasPrefix(s, "STREAMD_HTTP_ADDRESS") }), "STREAMD_HTTP_ADDRESS=127.0.0.1:0")
+	w.execute(counter(), "state", "get", "per-word", "be", "--live").want(t, exitNotFound, "0 workers")
+	w.feed(t, "to be or not to be", "be quick")
+	w.execute(splitter(), "run", "--until", "end").want(t, 0)
+	w.work(t, counter, "the workers know all words", func() bool {
+		r := w.execute(counter(), "state", "get", "per-word", "be", "--live")
+		return r.code == 0 && strings.Contains(r.out, "3")
+	}, func() {
+		got := decode[struct {
+			Key   string `json:"key"`
+			Value int64  `json:"value"`
+			Role  string `json:"role"`
+			Token string `json:"token"`
+		}](t, w.execute(nil, "state", "get", "per-word", "to", "--live", "--app-id", "counter", "-o", "json").want(t, 0))
+		if got.Key != "to" || got.Value != 2 || got.Role != "owner" || got.Token == "" {
+			t.Errorf("got %+v", got)
+		}
+		scan := w.execute(counter(), "state", "scan", "per-word", "--live", "-o", "json").want(t, 0)
+		if n := len(entries(t, scan.out)); n != 5 {
+			t.Errorf("%d entries: %s", n, scan.out)
+		}
+		w.execute(counter(), "state", "scan", "per-word", "--live", "--limit", "1").want(t, 0, "stopped after 1 entries")
+		w.execute(counter(), "state", "get", "per-word", "nowhere", "--live").want(t, exitNotFound, "no such key")
+		w.execute(counter(), "state", "get", "perword", "to", "--live").want(t, exitNotFound, "did you mean per-word?")
+		w.execute(counter(), "state", "get", "per-word", "to", "sub", "--live").want(t, exitUsage, "no sub-keys")
+		w.execute(counter(), "state", "get", "per-word", "to", "--live", "--endpoint", "ftp://x").want(t, exitUsage, "ftp://x")
+	})
 }

@@ -190,14 +190,17 @@ func (w *world) checkpointed(t *testing.T, lines ...string) int64 {
 	return w.newest(t, counter)
 }
 
-// work runs a worker of a pipeline until something is done.
-func (w *world) work(t *testing.T, p func() *stream.Pipeline, what string, done func() bool) {
+// work runs a worker of a pipeline until something is done, and then while others do something.
+func (w *world) work(t *testing.T, p func() *stream.Pipeline, what string, done func() bool, then ...func()) {
 	t.Helper()
 	ctx, stop := context.WithCancel(w.ctx)
 	defer stop()
 	ended := make(chan result, 1)
 	go func() { ended <- execute(ctx, p(), w.settings, "run") }()
 	w.until(t, what, done)
+	for _, do := range then {
+		do()
+	}
 	stop()
 	(<-ended).want(t, 0)
 }

@@ -93,6 +93,11 @@ type Config struct {
 	APIPeerCAFile      string
 	APIPeerServerName  string
 
+	QueryTimeout       time.Duration
+	QueryMaxConcurrent int
+	QueryMaxRows       int
+	QueryMaxBytes      int64
+
 	LogLevel  string
 	LogFormat string
 

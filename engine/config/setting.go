@@ -56,6 +56,7 @@ func Settings() []Setting {
 		{"Internal topics", topicSettings()},
 		{"State and checkpoints", stateSettings()},
 		{"HTTP and logs", serviceSettings()},
+		{"Interactive queries", querySettings()},
 		{"HTTP API", apiSettings()},
 	} {
 		for _, s := range g.rows {
@@ -256,5 +257,18 @@ func apiSettings() []Setting {
 			bind: func(c *Config) pflag.Value { return (*textValue)(&c.APIPeerCAFile) }},
 		{Name: "api.peer-server-name", Doc: "Name to expect in the certificates of other workers. Empty: the host by which they are called.",
 			bind: func(c *Config) pflag.Value { return (*textValue)(&c.APIPeerServerName) }},
+	}
+}
+
+func querySettings() []Setting {
+	return []Setting{
+		{Name: "query.timeout", Default: "10s", Doc: "Longest time that a query of state may take, waiting for a position or for a task that is being moved included. A caller may ask for less.",
+			bind: func(c *Config) pflag.Value { return (*durationValue)(&c.QueryTimeout) }},
+		{Name: "query.max-concurrent", Default: "512", Doc: "How many queries a worker answers at a time for callers, and as many again for other workers; more are refused with status 429.",
+			bind: func(c *Config) pflag.Value { return (*intValue)(&c.QueryMaxConcurrent) }},
+		{Name: "query.max-rows", Default: "1000", Doc: "Most rows of an answer; what follows is on a next page.",
+			bind: func(c *Config) pflag.Value { return (*intValue)(&c.QueryMaxRows) }},
+		{Name: "query.max-bytes", Default: "1MiB", Doc: "Largest size of the rows that a worker reads for an answer; what follows is on a next page, and a single entry that is larger is refused.",
+			bind: func(c *Config) pflag.Value { return (*sizeValue)(&c.QueryMaxBytes) }},
 	}
 }

@@ -80,6 +80,7 @@ func (c *Config) Validate() error {
 	v.transfer()
 	v.state()
 	v.addresses()
+	v.queries()
 	return v.problems.err()
 }
 
@@ -327,4 +328,15 @@ func isRemote(addr string) bool {
 func isRemoteHost(host string) bool {
 	ip, err := netip.ParseAddr(host)
 	return host != "localhost" && (err != nil || !ip.IsLoopback())
+}
+
+// queries keeps an answer below what the HTTP server waits for, and below what other workers read of it.
+func (v *validator) queries() {
+	c := v.c
+	if c.QueryTimeout < time.Millisecond || c.QueryTimeout > 50*time.Second {
+		v.bad("query.timeout", "%s is out of range: 1ms to 50s", c.QueryTimeout)
+	}
+	v.number("query.max-concurrent", int64(c.QueryMaxConcurrent), 1, 100_000)
+	v.number("query.max-rows", int64(c.QueryMaxRows), 1, 1_000_000)
+	v.size("query.max-bytes", c.QueryMaxBytes, 1<<10, 32<<20)
 }

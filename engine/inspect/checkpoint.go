@@ -234,7 +234,7 @@ func (c *Checkpoint) Walk(ctx context.Context, w Walk, visit func(Row) error) er
 
 // each hands on the store's rows of one task.
 func (s *Store) each(ctx context.Context, r *statestore.Reader, task partition.TaskID, prefix []byte, visit func(Row) error) error {
-	rows, ended := r.EntriesOf(statestore.StoreID(s.ID), prefix)
+	rows, ended := r.Select(statestore.Range{Store: statestore.StoreID(s.ID), Prefix: prefix})
 	for key, value := range rows {
 		row, err := s.row(task, key, value)
 		if err == nil {
@@ -306,17 +306,10 @@ func (c *Checkpoint) Lookup(ctx context.Context, l Lookup, visit func(Row) error
 }
 
 func (l Lookup) in(ctx context.Context, r *statestore.Reader, task partition.TaskID, visit func(Row) error) error {
-	rows, ended := r.EntriesOfKey(statestore.StoreID(l.Store.ID), l.Key)
+	rows, ended := r.Select(statestore.Range{Store: statestore.StoreID(l.Store.ID), Key: l.Key, Sub: l.SubKey})
 	for whole, value := range rows {
-		_, _, sub, err := statestore.SplitKey(whole)
-		if err != nil {
-			return damage(err)
-		}
 		if err := context.Cause(ctx); err != nil {
 			return err
-		}
-		if l.SubKey != nil && !slices.Equal(sub, l.SubKey) {
-			continue
 		}
 		row, err := l.Store.row(task, whole, value)
 		if err == nil {

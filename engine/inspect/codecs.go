@@ -53,3 +53,13 @@ func (c *Codecs) Encode(id, text string) ([]byte, error) { return c.views.encode
 func (s *Store) Row(task partition.TaskID, entryKey, value []byte) (Row, error) {
 	return s.row(task, entryKey, value)
 }
+
+// Raw is the same store with keys, sub-keys and values as bytes: values with the number of their codec, and without the
+// time in front of them.
+func (s *Store) Raw() *Store {
+	bytes, _ := basic(codec.Bytes.ID())
+	raw := *s
+	raw.layout, raw.Plain, raw.kept = single, true, nil
+	raw.key, raw.subKey, raw.values = bytes, bytes, []decoder{bytes}
+	return &raw
+}

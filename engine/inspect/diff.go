@@ -278,7 +278,7 @@ func newCursor(r *statestore.Reader, s *Store) *cursor {
 	if r == nil || s == nil {
 		return &cursor{stop: func() {}, ended: func() error { return nil }}
 	}
-	rows, ended := r.EntriesOf(statestore.StoreID(s.ID), nil)
+	rows, ended := r.Select(statestore.Range{Store: statestore.StoreID(s.ID)})
 	c := &cursor{ended: ended}
 	c.next, c.stop = iter.Pull2(rows)
 	c.advance()

@@ -193,7 +193,7 @@ func sample(ctx context.Context, r *statestore.Reader, store uint16, n int) ([]s
 		return nil, nil
 	}
 	chance := rand.New(rand.NewPCG(uint64(store), uint64(n)))
-	entries, ended := r.EntriesOf(statestore.StoreID(store), nil)
+	entries, ended := r.Select(statestore.Range{Store: statestore.StoreID(store)})
 	var chosen []stored
 	seen := 0
 	for key, value := range entries {

@@ -45,6 +45,9 @@ func (p *Point) Position(name func(topic string, internal bool) string) Position
 	return at
 }
 
+// Watermark is how far event time has come; operators.MinTime before it is known.
+func (p *Point) Watermark() operators.Time { return p.reached }
+
 // Transplant makes the point one of another life of the application, whose repartition topics begin with what was in flight,
 // and whose group counts its generations anew.
 func (p *Point) Transplant() {

@@ -223,6 +223,7 @@ func (w *Worker) start(ids []partition.TaskID) {
 		for tp, at := range rt.task.Position() {
 			from[tp] = at
 		}
+		w.holdings.hold(id, rt.db, nil)
 		w.listener.started(id, rt.restore)
 	}
 	w.consumer.Add(from)

@@ -5,10 +5,13 @@ package worker
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/streamd/streamd/engine/kafka"
+	"github.com/streamd/streamd/engine/query"
 	"github.com/streamd/streamd/partition"
 	"github.com/streamd/streamd/statestore"
 )
@@ -26,6 +29,9 @@ type follower struct {
 	position atomic.Int64 // changelog offset of the newest commit in the state; -1: none yet
 	lag      atomic.Int64 // changelog offsets to the end, as of the newest fetch; -1: not known yet
 	caughtUp atomic.Bool  // it was within warmLag since, and never behind by more than coldLag
+	next     atomic.Int64 // changelog offset up to which everything is in the state
+	level    atomic.Int64 // when the state was last known to have all that was committed, in Unix nanoseconds; 0: never
+	now      func() time.Time
 }
 
 const (
@@ -50,10 +56,23 @@ func (f *follower) Apply(c kafka.Commit) error {
 // Reached implements kafka.ChangelogFollower.
 func (f *follower) Reached(next, end int64) {
 	lag := max(0, end-next)
+	f.next.Store(next)
 	f.lag.Store(lag)
+	if lag == 0 {
+		f.level.Store(f.now().UnixNano())
+	}
 	if lag <= warmLag || lag > coldLag {
 		f.caughtUp.Store(lag <= warmLag)
 	}
+}
+
+// behind says how old the state is at most.
+func (f *follower) behind(now time.Time) query.Behind {
+	level := f.level.Load()
+	if level == 0 {
+		return query.Behind{Records: max(0, f.lag.Load()), For: math.MaxInt64}
+	}
+	return query.Behind{Records: max(0, f.lag.Load()), For: max(0, now.Sub(time.Unix(0, level)))}
 }
 
 // reconcileFollowers begins and ends followers, so that they are what the table of the group says.
@@ -79,7 +98,7 @@ func (w *Worker) reconcileFollowers() {
 
 func (w *Worker) startFollower(id partition.TaskID) {
 	ctx, cancel := context.WithCancel(w.hard)
-	f := &follower{rt: w.newTask(id), cancel: cancel, done: make(chan struct{})}
+	f := &follower{rt: w.newTask(id), cancel: cancel, done: make(chan struct{}), now: w.now}
 	f.position.Store(-1)
 	f.lag.Store(-1)
 	w.followers[id] = f
@@ -101,6 +120,7 @@ func (w *Worker) stopFollower(id partition.TaskID) {
 		defer close(done)
 		f.cancel()
 		<-f.done
+		w.holdings.give(id)
 		w.shut(f.rt)
 	})
 }
@@ -166,6 +186,7 @@ func (w *Worker) followOnce(ctx context.Context, f *follower) error {
 		return err
 	}
 	f.Reached(next, ends[changelog])
+	w.holdings.hold(f.rt.id, f.rt.db, f)
 	w.listener.follows(f.rt.id, f.rt.restore)
 	return kafka.FollowChangelog(ctx, w.cfg, changelog, next, f)
 }

@@ -54,6 +54,7 @@ func (w *Worker) serve() (func(), error) {
 		servers = append(servers, s)
 		if setting == "http.address" {
 			w.endpoint = w.advertised(l.Addr())
+			w.holdings.endpoint.Store(w.endpoint)
 		}
 		w.listener.log.Info("listening", zap.String("what", what), zap.Stringer("address", l.Addr()))
 		w.routines.Go(func() {
@@ -140,6 +141,7 @@ func (w *Worker) api() (*api.Server, error) {
 		s.Open("GET /metrics", metrics)
 	}
 	s.Resources(view{w}, w.topology)
+	w.queries.Register(s)
 	return s, nil
 }
 

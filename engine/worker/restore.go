@@ -477,6 +477,7 @@ func (w *Worker) close(ids []partition.TaskID) {
 		}
 		delete(w.tasks, id)
 		w.leaveOnDisk(id, rt.reached())
+		w.holdings.give(id)
 		done := make(chan struct{})
 		w.closing[id] = done
 		w.routines.Go(func() {

@@ -19,6 +19,7 @@ import (
 	"github.com/streamd/streamd/engine/config"
 	"github.com/streamd/streamd/engine/core"
 	"github.com/streamd/streamd/engine/kafka"
+	"github.com/streamd/streamd/engine/query"
 	"github.com/streamd/streamd/engine/task"
 	"github.com/streamd/streamd/operators"
 	"github.com/streamd/streamd/operators/topology"
@@ -55,6 +56,9 @@ type Worker struct {
 	status   *Status
 	life     atomic.Pointer[api.Life] // nil: not known yet
 	drain    context.CancelFunc       // ends Run as the end of its context does
+	holdings *holdings
+	queries  *query.Service
+	peers    *api.Peers
 
 	// set by bootstrap, unchanged afterwards
 	names       Names
@@ -244,7 +248,7 @@ func New(o Options) (*Worker, error) {
 	w.hard, w.cease = context.WithCancelCause(context.Background())
 	w.status = newStatus(cfg.AppID, w)
 	w.listener = newObserver(o.Logger, w)
-	return w, nil
+	return w, w.newQueries()
 }
 
 func (w *Worker) atLeastOnce() bool { return w.cfg.Guarantee == config.AtLeastOnce }
@@ -260,6 +264,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		w.cease(errHalted)
 		w.routines.Wait()
 		w.release()
+		w.peers.CloseIdleConnections()
 	}()
 	ctx, w.drain = context.WithCancel(ctx)
 	defer w.drain()
@@ -271,6 +276,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	if err := w.bootstrap(ctx); err != nil {
 		return unlessInterrupted(ctx, err)
 	}
+	w.holdings.known(w)
 	if err := w.startGlobals(ctx); err != nil {
 		return unlessInterrupted(ctx, err)
 	}
@@ -283,6 +289,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	err = w.join()
 	if err == nil {
 		w.routines.Go(w.watchRounds)
+		w.routines.Go(w.levelFollowers)
 		if w.topology.Timed() {
 			w.routines.Go(func() { w.observe(w.hard) })
 		}
@@ -362,6 +369,7 @@ func (w *Worker) leave(err error) {
 
 // depart ends what join has begun, also where it has failed half-way.
 func (w *Worker) depart() {
+	w.holdings.ended.Store(true)
 	w.closeConsumer()
 	for id := range w.followers {
 		w.stopFollower(id)

@@ -58,7 +58,7 @@ func (s *Setup) options(state string, opts []StateOption) (o stateOptions) {
 
 // declareState notes the store of a state, and with a TTL that of what expires when.
 func (s *Setup) declareState(name string, st topology.Store, o stateOptions) {
-	st.TTL = o.ttl
+	st.TTL, st.Keeps = o.ttl, o.after
 	s.declare(name, st)
 	if o.ttl != "" {
 		s.declare(name+".ttl", dueStore(st.SubKeyCodec))

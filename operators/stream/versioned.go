@@ -128,7 +128,7 @@ func newVersioned[K, V any](p *Pipeline, n *topology.Node, key codec.Codec[K], v
 		latest: &tableNode[K, V]{id: n.ID, label: n.Label, key: key},
 	}
 	v.isLatest()
-	st := topology.Store{Name: n.Label, Kind: topology.VersionedTableStore, KeyCodec: idOf(key), ValueCodec: idOf(value), FormerValueCodecs: former(value)}
+	st := topology.Store{Name: n.Label, Kind: topology.VersionedTableStore, KeyCodec: idOf(key), ValueCodec: idOf(value), FormerValueCodecs: former(value), Keeps: history}
 	p.addStore(n, st)
 	st.Name, st.Kind = v.older.name, topology.VersionStore
 	p.addStore(n, st)

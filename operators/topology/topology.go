@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/streamd/streamd/operators"
 	"github.com/streamd/streamd/operators/codec"
@@ -219,6 +220,10 @@ type Store struct {
 	// TTL, where values expire: each then begins with 8 bytes of the time of its last use, as in a TableStore.
 	TTL  TTL `json:"ttl,omitempty"`
 	Node int `json:"node"` // id of the owning node
+
+	// Keeps is how long values live after their last use, where there is a TTL, and how far back a versioned table looks.
+	// It may change, so it is not part of the JSON form.
+	Keeps time.Duration `json:"-"`
 }
 
 // Codecs returns the ids of what the entries of a store are written with: of keys, of sub-keys, and of values, from the
