@@ -162,6 +162,10 @@ func (o *observer) checkpointed(id partition.TaskID, d published) {
 	o.log.Info("checkpoint stored", zap.Stringer(keyTask, id), zap.Int64(keyRound, d.round), zap.Int64(keyBytes, d.uploaded), zap.Duration(keyDuration, d.took))
 }
 
+func (o *observer) roundAbandoned(round int64, why string) {
+	o.log.Info("checkpoint round abandoned", zap.Int64(keyRound, round), zap.String("reason", why))
+}
+
 func (o *observer) keepsPartitions(step string, n int32) {
 	o.log.Warn("the repartition topic keeps the partitions that it has, whatever repartition.partitions says; rescale changes them",
 		zap.String(keyTopic, step), zap.Int32("partitions", n))
