@@ -33,6 +33,7 @@ type Entry struct {
 	Task    string   // if it is about one
 	Tasks   []string // if it is about several
 	Source  string   // of a task's state
+	Round   int64    // if it is about one
 	Took    time.Duration
 	Error   string
 }
@@ -149,6 +150,7 @@ func parseEntry(line string) (e Entry, transactionalID string, ok bool) {
 		Task            string         `json:"task"`
 		Tasks           jsontext.Value `json:"tasks"` // names, or how many
 		Source          string         `json:"source"`
+		Round           int64          `json:"round"`
 		Took            float64        `json:"duration"` // seconds
 		Error           string         `json:"error"`
 		TransactionalID jsontext.Value `json:"transactionalID"` // one or several
@@ -157,7 +159,7 @@ func parseEntry(line string) (e Entry, transactionalID string, ok bool) {
 		return Entry{}, "", false
 	}
 	e = Entry{
-		At: time.UnixMicro(int64(math.Round(in.At * 1e6))), Message: in.Message, Task: in.Task, Source: in.Source,
+		At: time.UnixMicro(int64(math.Round(in.At * 1e6))), Message: in.Message, Task: in.Task, Source: in.Source, Round: in.Round,
 		Took: time.Duration(in.Took * 1e9), Error: in.Error,
 	}
 	if in.Tasks.Kind() == '[' && json.Unmarshal(in.Tasks, &e.Tasks) != nil {

@@ -20,7 +20,7 @@ func TestLinesOfALogAreRead(t *testing.T) {
 		{`{"level":"info","ts":1700000000.25,"msg":"tasks assigned","generation":3,"tasks":["0_1","0_2"]}`, Entry{Message: "tasks assigned", Tasks: []string{"0_1", "0_2"}}, ""},
 		{`{"level":"info","ts":1700000000.25,"msg":"asked to end","tasks":4}`, Entry{Message: "asked to end"}, ""},
 		{`{"level":"info","ts":1700000000.25,"msg":"aborted","transactionalID":["a.1","a.2"]}`, Entry{Message: "aborted"}, ""},
-		{`{"level":"info","ts":1700000000.25,"msg":"task running","task":"0_1","source":"follower","duration":0.5}`, Entry{Message: "task running", Task: "0_1", Source: "follower", Took: 500 * time.Millisecond}, ""},
+		{`{"level":"info","ts":1700000000.25,"msg":"task running","task":"0_1","source":"follower","round":7,"duration":0.5}`, Entry{Message: "task running", Task: "0_1", Source: "follower", Round: 7, Took: 500 * time.Millisecond}, ""},
 	} {
 		c.want.At = time.Unix(1_700_000_000, 250_000_000)
 		got, id, ok := parseEntry(c.line)

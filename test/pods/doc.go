@@ -16,7 +16,7 @@
 //
 //	feeder --> events --> account (state) --> updates --> watcher (read_committed)
 //
-// The watcher notes when each partition of the output has something new. The pause of a task in an event is the longest
+// The watcher notes when each partition of the output has something new. The pause of a task in an incident is the longest
 // time between two such moments in it, less the median of before. Who ran which task when, and what a takeover was spent
 // on, is read from the workers' logs.
 //

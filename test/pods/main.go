@@ -31,6 +31,7 @@ type options struct {
 	StateBytes         int64         `json:"stateBytes"`
 	ValueBytes         int           `json:"valueBytes"`
 	Rate               int           `json:"rate"`
+	Calm               time.Duration `json:"calm"`
 	Surge              bool          `json:"surge"`
 	Repetitions        int           `json:"repetitions"`
 	Storm              time.Duration `json:"storm"`
@@ -59,6 +60,7 @@ func command(args []string) int {
 	fs.StringVar(&state, "state", "256MiB", "size of the state of all tasks, not counting keys")
 	fs.IntVar(&o.ValueBytes, "value-bytes", 500, "mean size of a value of the state")
 	fs.IntVar(&o.Rate, "rate", 2000, "input records a second")
+	fs.DurationVar(&o.Calm, "calm", 10*time.Second, "how long the output is looked at before an incident, for its cadence")
 	fs.BoolVar(&o.Surge, "surge", true, "rolling: the new worker comes before the old one goes; otherwise it gets its disk")
 	fs.IntVar(&o.Repetitions, "repetitions", 3, "failover: kills of each kind")
 	fs.DurationVar(&o.Storm, "storm", 3*time.Minute, "storm: how long it lasts")

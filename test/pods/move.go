@@ -31,7 +31,7 @@ type move struct {
 // warm says whether the new owner had followed the task before.
 func (m move) warm() bool { return m.Source == "follower" }
 
-// moves finds the moves in an event. Entries are those of all workers from the beginning on.
+// moves finds the moves in an incident. Entries are those of all workers from the beginning on.
 func moves(entries []fleet.Entry, s span) (found []move) {
 	entries = slices.DeleteFunc(slices.Clone(entries), func(e fleet.Entry) bool { return e.Message != logRunning })
 	slices.SortStableFunc(entries, func(a, b fleet.Entry) int { return a.At.Compare(b.At) })

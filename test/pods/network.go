@@ -230,8 +230,8 @@ func (r *run) abandoned(ctx context.Context, p *fleet.Process, round int64) erro
 		}
 	}
 	for _, e := range r.entries(time.Time{}) {
-		if e.Message == logAbandoned {
-			r.Say("%s: %s", e.Worker, e.Message)
+		if e.Message == logAbandoned && e.Round == round {
+			r.Say("%s: %s: %d", e.Worker, e.Message, e.Round)
 			return nil
 		}
 	}

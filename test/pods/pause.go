@@ -7,25 +7,20 @@ import (
 	"time"
 )
 
-// span is the time of an event: from the cause until all has come to rest.
+// span is the time of an incident: from the cause until all has come to rest.
 type span struct{ From, To time.Time }
 
-// calm is how long before an event the cadence of the output is taken.
-const calm = 10 * time.Second
-
-// cadence is the median time between two moments before an event.
+// cadence is the median time between two moments before an incident.
 func cadence(times []time.Time, s span) time.Duration {
 	var gaps []time.Duration
 	for i := 1; i < len(times) && times[i].Before(s.From); i++ {
-		if times[i-1].After(s.From.Add(-calm)) {
-			gaps = append(gaps, times[i].Sub(times[i-1]))
-		}
+		gaps = append(gaps, times[i].Sub(times[i-1]))
 	}
 	return percentile(gaps, 50)
 }
 
-// pause is the longest time without output that lies in an event, wholly or in part, less the cadence of before. Output
-// that has not come back counts until the end of the event.
+// pause is the longest time without output that lies in an incident, wholly or in part, less the cadence of before. Output
+// that has not come back counts until the end of it.
 func pause(times []time.Time, s span) time.Duration {
 	longest, last := time.Duration(0), s.From
 	for _, t := range times {

@@ -21,9 +21,9 @@ func moments(ms ...int) (times []time.Time) {
 	return times
 }
 
-func TestAPauseIsTheLongestSilenceInAnEventLessTheUsualOne(t *testing.T) {
+func TestAPauseIsTheLongestSilenceInAnIncidentLessTheUsualOne(t *testing.T) {
 	t.Parallel()
-	event := span{at(1000), at(2000)}
+	incident := span{at(1000), at(2000)}
 	for _, c := range []struct {
 		name  string
 		times []time.Time
@@ -31,12 +31,12 @@ func TestAPauseIsTheLongestSilenceInAnEventLessTheUsualOne(t *testing.T) {
 	}{
 		{"steady", moments(800, 900, 990, 1090, 1190, 1290, 1390, 1490, 1590, 1690, 1790, 1890, 1990, 2090), 10 * time.Millisecond},
 		{"silent for 500 ms", moments(700, 800, 900, 1000, 1100, 1600, 1700, 1800, 1900, 2000), 400 * time.Millisecond},
-		{"silent from before the event on", moments(600, 700, 800, 1300, 1400, 1500, 1600, 1700, 1800, 1900, 2000), 400 * time.Millisecond},
-		{"silent beyond the event", moments(700, 800, 900, 1000, 1100, 1200, 1300, 1400, 1500, 1600, 1700, 2500), 700 * time.Millisecond},
+		{"silent from before the incident on", moments(600, 700, 800, 1300, 1400, 1500, 1600, 1700, 1800, 1900, 2000), 400 * time.Millisecond},
+		{"silent beyond the incident", moments(700, 800, 900, 1000, 1100, 1200, 1300, 1400, 1500, 1600, 1700, 2500), 700 * time.Millisecond},
 		{"never back", moments(700, 800, 900), time.Second},
-		{"silence before the event does not count", moments(100, 800, 900, 1000, 1100, 1200, 1300, 1400, 1500, 1600, 1700, 1800, 1900, 2000), 0},
+		{"silence before the incident does not count", moments(100, 800, 900, 1000, 1100, 1200, 1300, 1400, 1500, 1600, 1700, 1800, 1900, 2000), 0},
 	} {
-		if got := pause(c.times, event); got != c.want {
+		if got := pause(c.times, incident); got != c.want {
 			t.Errorf("%s: the pause is %v, expected %v", c.name, got, c.want)
 		}
 	}

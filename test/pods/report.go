@@ -66,7 +66,7 @@ func (r *run) record(i incident) {
 	if i.fewest != unknown {
 		i.Fewest = i.change.fewest(r.opts.Partitions)
 	}
-	for p, times := range r.watcher.arrivals(i.span.From.Add(-calm)) {
+	for p, times := range r.watcher.arrivals(i.span.From.Add(-r.opts.Calm)) {
 		of := slices.DeleteFunc(slices.Clone(made), func(mv move) bool { return partitionOf(mv.Task) != p })
 		took := pause(times, i.span)
 		switch {

@@ -141,12 +141,12 @@ func (r *run) play(ctx context.Context, s scenario) error {
 		return err
 	}
 	r.feeder.start()
-	if err := fleet.Wait(ctx, calm); err != nil { // the cadence of the output
+	if err := fleet.Wait(ctx, r.opts.Calm); err != nil { // the cadence of the output
 		return err
 	}
 	r.Say("scenario %s", s.name)
 	// What the output does by itself, to compare with.
-	if err := r.during(ctx, incident{Kind: s.name, What: nothing}, func() error { return fleet.Wait(ctx, calm) }); err != nil {
+	if err := r.during(ctx, incident{Kind: s.name, What: nothing}, func() error { return fleet.Wait(ctx, r.opts.Calm) }); err != nil {
 		return err
 	}
 	if err := s.play(r, ctx); err != nil {
