@@ -51,7 +51,7 @@ func (c *Crew) Kill(p *Process) error {
 
 // Forget takes a worker off the list of those that should be running.
 func (c *Crew) Forget(p *Process) {
-	c.All = slices.DeleteFunc(c.All, func(other *Process) bool { return other == p })
+	c.All = slices.DeleteFunc(slices.Clone(c.All), func(other *Process) bool { return other == p })
 }
 
 // Reap reports workers that have ended without being told to, takes them off the list and returns how many they are.
