@@ -87,6 +87,11 @@ func (o *observer) epochFailed(step string, outcome core.Outcome, err error) {
 	log("epoch not committed; going back to what is", zap.String(keyStep, step), zap.Stringer(keyOutcome, outcome), zap.Error(err))
 }
 
+// outdated says that a rebalance has overtaken a commit, which is made again once the generation is known.
+func (o *observer) outdated(generation int32) {
+	o.log.Debug("the group has a newer generation; the commit waits for it", zap.Int32(keyGeneration, generation))
+}
+
 func (o *observer) rewound(tasks []partition.TaskID) {
 	o.log.Info("tasks go back to their committed positions", zap.Stringers(keyTasks, tasks))
 }
