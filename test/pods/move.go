@@ -15,7 +15,6 @@ const (
 	logRunning      = "task running"
 	logAborted      = "aborted the open transactions of dead workers"
 	logFenced       = "fenced: another worker took this one for dead; rejoining"
-	logLost         = "tasks lost: the group has gone on without this worker"
 	logAbandoned    = "checkpoint round abandoned"
 	logNotCommitted = "epoch not committed; going back to what is"
 )

@@ -199,16 +199,17 @@ func (r *run) stopInTransaction(ctx context.Context, p *fleet.Process) error {
 	})
 }
 
-// refused waits until a worker that was stopped finds that its epoch is not to be.
+// refused waits until the broker has refused the transaction of a worker that was stopped.
 func (r *run) refused(ctx context.Context, p *fleet.Process, since time.Time) error {
-	return r.await(ctx, p.Name+" finds that the group has gone on", stuckLimit, func() (bool, error) {
-		for _, e := range p.Entries(since) {
-			if e.Message == logFenced || e.Message == logLost || e.Message == logNotCommitted {
-				r.Say("%s: %s %s", p.Name, e.Message, e.Error)
-				return true, nil
+	return r.await(ctx, p.Name+" finds its transaction refused", stuckLimit, func() (bool, error) {
+		entries := p.Entries(since)
+		found := slices.ContainsFunc(entries, func(e fleet.Entry) bool { return e.Message == logFenced })
+		for _, e := range entries {
+			if found && e.Message == logNotCommitted {
+				r.Say("%s: %s: %s", p.Name, e.Message, e.Error)
 			}
 		}
-		return false, nil
+		return found, nil
 	})
 }
 
