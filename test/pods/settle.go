@@ -46,8 +46,8 @@ func (r *run) settled(ctx context.Context) error {
 		tasks, busy := fleet.Placed(all)
 		warm := 0
 		for _, snap := range all {
-			if !snap.Joined || snap.Leaving || slices.ContainsFunc(snap.Moves, func(mv worker.MoveSnapshot) bool { return mv.State != partition.Moving.String() }) {
-				return false, nil // a move of the newest table that has been made stays in it
+			if !snap.Joined || snap.Leaving || slices.ContainsFunc(snap.Moves, func(mv worker.MoveSnapshot) bool { return mv.State != partition.Moved.String() }) {
+				return false, nil
 			}
 			for _, f := range snap.Following {
 				if f.Warm {
