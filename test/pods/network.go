@@ -99,18 +99,32 @@ func (r *run) slow(ctx context.Context) error {
 	})
 }
 
-// brokerRestart stops the broker in order, and then kills it.
+// brokerRestart stops the broker in order, and then kills it. A pause of the output is mostly the broker's own.
 func (r *run) brokerRestart(ctx context.Context) error {
-	err := r.during(ctx, incident{Kind: "broker-restart", What: "stopped", fewest: unknown}, func() error { return r.Broker.Restart(ctx) })
-	if err != nil {
-		return err
-	}
-	return r.during(ctx, incident{Kind: "broker-restart", What: "killed", fewest: unknown}, func() error {
-		if err := r.Broker.Kill(); err != nil {
+	for _, how := range []struct {
+		what string
+		end  func() error
+	}{{"stopped", r.Broker.Stop}, {"killed", r.Broker.Kill}} {
+		i := incident{Kind: "broker-restart", What: how.what, fewest: unknown}
+		err := r.during(ctx, i, func() error {
+			if err := how.end(); err != nil {
+				return err
+			}
+			if err := r.Broker.Restart(ctx); err != nil {
+				return err
+			}
+			back := time.Now()
+			if err := r.flowing(ctx); err != nil {
+				return err
+			}
+			r.Say("broker-restart: every task had output %s s after the broker was back", seconds(time.Since(back)))
+			return nil
+		})
+		if err != nil {
 			return err
 		}
-		return r.Broker.Restart(ctx)
-	})
+	}
+	return nil
 }
 
 // zombieDelay makes the object store of a worker that is to be stopped so slow that its part of a checkpoint takes
