@@ -11,8 +11,9 @@
 // # Mental model
 //
 // The application has one sub-topology, so that a task is a partition of the output. Each key's state is a number and some
-// hundred bytes that follow from key and number; each input record raises the number and emits it. The feeder first gives
-// every key a record, which makes the state, and then goes on at a constant rate over all keys.
+// hundred bytes that follow from key and number; each input record looks at these, raises the number and emits it. The
+// feeder first gives every key a record, which makes the state, then goes on at a constant rate over all keys, and at the end
+// gives every key one more, which looks at all of the state.
 //
 //	feeder --> events --> account (state) --> updates --> watcher (read_committed)
 //
@@ -40,7 +41,7 @@
 // # What is checked
 //
 //   - C1: of each key, output holds the numbers 1, 2, …, n in order and once each, n being what was written; the state that
-//     each came from was the one before.
+//     each came from was the one before, to the byte.
 //   - C2: no transaction stays open after a scenario; workers that nobody killed ended with exit code 0.
 //   - C3: the fault has happened: tasks have moved where they should, and a zombie's commit and its checkpoint were refused.
 //   - C4: with --strict, the pauses are within the limits that the tables show.

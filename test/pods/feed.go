@@ -19,7 +19,8 @@ import (
 // feedTick is how often the pace is taken.
 const feedTick = 10 * time.Millisecond
 
-// feeder writes the input: first a record for each key, then records of random keys at a constant rate while it is on.
+// feeder writes the input: a record for each key when it is told to, and records of random keys at a constant rate while it
+// is on.
 // Producing is idempotent, so that the input itself has neither gaps nor repetitions.
 type feeder struct {
 	opts *options
@@ -45,7 +46,7 @@ func newFeeder(o *options, brokers string) (*feeder, error) {
 	return f, nil
 }
 
-// fill writes the first event of each key, as fast as it goes.
+// fill writes one event of each key, as fast as it goes.
 func (f *feeder) fill(ctx context.Context) error {
 	for key := range f.opts.keys() {
 		f.mu.Lock()

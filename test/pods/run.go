@@ -114,7 +114,19 @@ func (r *run) perform(ctx context.Context) error {
 			return fmt.Errorf("scenario %s: %w", name, err)
 		}
 	}
+	if err := r.sweep(ctx); err != nil {
+		return err
+	}
 	return r.StopAll(ctx)
+}
+
+// sweep gives every key one more event, which finds its state to be what it should be, or not.
+func (r *run) sweep(ctx context.Context) error {
+	r.Say("asking every key for its state")
+	if err := r.feeder.fill(ctx); err != nil {
+		return err
+	}
+	return r.check(ctx, "the end")
 }
 
 // fill makes the state and waits until it is checkpointed.
@@ -152,7 +164,7 @@ func (r *run) play(ctx context.Context, s scenario) error {
 	if err := s.play(r, ctx); err != nil {
 		return err
 	}
-	return r.check(ctx, s.name)
+	return r.check(ctx, "scenario "+s.name)
 }
 
 // staff sees to it that there are so many workers with the present settings, each with a part of the tasks. Where there

@@ -110,7 +110,7 @@ func (r *run) caughtUp(ctx context.Context) error {
 }
 
 // check stops the load, lets all of it be processed, and compares.
-func (r *run) check(ctx context.Context, scenario string) error {
+func (r *run) check(ctx context.Context, after string) error {
 	if err := r.feeder.pause(ctx); err != nil {
 		return err
 	}
@@ -124,7 +124,7 @@ func (r *run) check(ctx context.Context, scenario string) error {
 	if seen, sent := r.watcher.seen(), r.feeder.sent(); seen != sent {
 		r.Faults.Add("output: %d updates are committed, %d input records give as many", seen, sent)
 	}
-	r.Say("scenario %s: %d input records, as many updates, compared", scenario, r.feeder.sent())
+	r.Say("%s: %d input records, as many updates, compared", after, r.feeder.sent())
 	return nil
 }
 
