@@ -10,10 +10,11 @@ SHELL       := bash
 .SHELLFLAGS := -euo pipefail -c
 export GOTOOLCHAIN := auto
 
-# The commands behind `make demo`, `make chaos`, `make cuts`, `make nexmark`, `make metamorphic` and `make bench`; add
-# arguments with ARGS="...".
+# The commands behind `make demo`, `make chaos`, `make pods`, `make cuts`, `make nexmark`, `make metamorphic` and
+# `make bench`; add arguments with ARGS="...".
 DEMO        = go run ./examples/flights demo
 CHAOS       = go run ./test/chaos
+PODS        = go run ./test/pods
 CUTS        = go run ./test/cuts
 NEXMARK     = go run ./test/nexmark
 METAMORPHIC = go test -count=1 -timeout 0 -v ./test/metamorphic -pipelines 5000 -engines 200
@@ -81,6 +82,10 @@ demo: ## run the example pipeline with a broker inside; nothing else is needed
 .PHONY: chaos
 chaos: ## kill workers and the broker under load and check every result
 	$(CHAOS) $(ARGS)
+
+.PHONY: pods
+pods: ## replace, add, remove, kill and cut off workers under load; measure the pauses of each task and check every result
+	$(PODS) $(ARGS)
 
 .PHONY: cuts
 cuts: ## fork and rescale a pipeline from each of its checkpoints and check every result

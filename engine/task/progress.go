@@ -337,7 +337,7 @@ func (t *Task) SetGeneration(generation int32) {
 		return
 	}
 	t.out.generation, t.out.quiet = generation, true
-	t.time.announced.made, t.confirmed.announced.made = false, false
+	t.time.announced.made, t.prepared.announced.made, t.confirmed.announced.made = false, false, false
 }
 
 // Barrier is the round of a checkpoint that an upstream task has entered before it wrote what comes next: 0 if there is

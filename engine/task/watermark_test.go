@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/streamd/streamd/operators"
+	"github.com/streamd/streamd/statestore"
 )
 
 func TestIdleAndFinishedInputsHoldNobodyBack(t *testing.T) {
@@ -47,5 +48,20 @@ func TestEventTimeNeverGoesBack(t *testing.T) {
 	e.inputs[1].now.status = Active // it has an old record
 	if e.combine() || e.now.watermark != 9 {
 		t.Errorf("an input that wakes up has brought event time from 9 to %d", e.now.watermark)
+	}
+}
+
+// The group may go on between the two halves of a commit.
+func TestATaskAnnouncesItselfInANewGenerationWhateverBecomesOfTheEpoch(t *testing.T) {
+	t.Parallel()
+	tk, _ := newTask(t, "in")
+	tk.time.announced.made = true
+	tk.prepared = tk.time.clone()
+	tk.SetGeneration(2)
+	if err := tk.Confirm(statestore.Position{}); err != nil {
+		t.Fatal(err)
+	}
+	if tk.time.announced.made || tk.confirmed.announced.made {
+		t.Error("what was announced in the former generation counts in the new one")
 	}
 }

@@ -152,6 +152,7 @@ func (w *Worker) beginCut(rt *runningTask) {
 
 // abandonRound tells the others that a round will not be complete.
 func (w *Worker) abandonRound(round int64, why string) {
+	w.listener.roundAbandoned(round, why)
 	ctx, cancel := context.WithTimeout(w.hard, storeCallTimeout)
 	defer cancel()
 	if err := w.repo.Abandon(ctx, w.names.Incarnation, round, why); err != nil && w.hard.Err() == nil {

@@ -86,7 +86,11 @@ func (w *Worker) commitOffsets(e core.CommitOffsets) core.Event {
 		}
 	}
 	outcome, err := w.producer.CommitOffsets(w.hard, e.MemberID, e.Generation, commits)
-	if outcome != core.Confirmed {
+	switch outcome {
+	case core.Confirmed:
+	case core.Outdated:
+		w.listener.outdated(e.Generation)
+	default:
 		w.listener.epochFailed("commit offsets", outcome, err)
 	}
 	return core.OffsetsCommitted{Outcome: outcome}

@@ -89,6 +89,11 @@ func (o *observer) epochFailed(step string, outcome core.Outcome, err error) {
 	log("epoch not committed; going back to what is", zap.String(keyStep, step), zap.Stringer(keyOutcome, outcome), zap.Error(err))
 }
 
+// outdated says that a rebalance has overtaken a commit, which is made again once the generation is known.
+func (o *observer) outdated(generation int32) {
+	o.log.Debug("the group has a newer generation; the commit waits for it", zap.Int32(keyGeneration, generation))
+}
+
 func (o *observer) rewound(tasks []partition.TaskID) {
 	o.log.Info("tasks go back to their committed positions", zap.Stringers(keyTasks, tasks))
 }
@@ -165,6 +170,10 @@ func (o *observer) checkpointed(id partition.TaskID, d published) {
 	o.m.checkpointSeconds.Observe(d.took.Seconds())
 	o.m.checkpointBytes.Add(float64(d.uploaded))
 	o.log.Info("checkpoint stored", zap.Stringer(keyTask, id), zap.Int64(keyRound, d.round), zap.Int64(keyBytes, d.uploaded), zap.Duration(keyDuration, d.took))
+}
+
+func (o *observer) roundAbandoned(round int64, why string) {
+	o.log.Info("checkpoint round abandoned", zap.Int64(keyRound, round), zap.String("reason", why))
 }
 
 func (o *observer) keepsPartitions(step string, n int32) {

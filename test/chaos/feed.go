@@ -34,7 +34,7 @@ var inputs = [2]string{clicks, orders}
 const feedTick = 10 * time.Millisecond
 
 func newFeeder(r *run) (*feeder, error) {
-	cl, err := kgo.NewClient(kgo.SeedBrokers(r.brokers), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(5*time.Millisecond))
+	cl, err := kgo.NewClient(kgo.SeedBrokers(r.Broker.Addr()), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(5*time.Millisecond))
 	if err != nil {
 		return nil, fmt.Errorf("create the feeder: %w", err)
 	}

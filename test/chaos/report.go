@@ -74,22 +74,22 @@ func (r *run) record(d disruption) {
 	if late {
 		r.result.Late++
 		if r.opts.Strict {
-			r.faults.add("%s of %s: a task was back after %v, promised are %v", d.Kind, d.Worker, d.Slowest, d.Limit)
+			r.Faults.Add("%s of %s: a task was back after %v, promised are %v", d.Kind, d.Worker, d.Slowest, d.Limit)
 		}
 	}
 	r.result.Disruptions = append(r.result.Disruptions, d)
-	r.say("%-6s %s  %d tasks, in a transaction: %-5t  back after %.2fs (median %.2fs)%s", d.Kind, d.Worker, d.Tasks, d.InTransaction,
+	r.Say("%-6s %s  %d tasks, in a transaction: %-5t  back after %.2fs (median %.2fs)%s", d.Kind, d.Worker, d.Tasks, d.InTransaction,
 		d.Slowest.Seconds(), d.median().Seconds(), map[bool]string{true: "  LATE", false: ""}[late])
 }
 
 // finish closes the books.
 func (r *run) finish() *result {
 	if r.opts.Kills > 0 && r.result.Kills == 0 {
-		r.faults.add("no worker was killed")
+		r.Faults.Add("no worker was killed")
 	}
-	r.result.Options, r.result.Took, r.result.Faults = r.opts, time.Since(r.began), r.faults.list()
+	r.result.Options, r.result.Took, r.result.Faults = r.opts, r.Took(), r.Faults.List()
 	if len(r.result.Faults) > 0 {
-		r.say("logs: %s", r.dir)
+		r.Say("logs: %s", r.Dir)
 	}
 	return &r.result
 }

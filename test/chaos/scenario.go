@@ -8,12 +8,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 
 	"github.com/streamd/streamd/engine/kafka"
 	"github.com/streamd/streamd/partition"
+	"github.com/streamd/streamd/test/fleet"
 )
 
 const (
@@ -80,7 +80,7 @@ func (r *run) kill(ctx context.Context, i int) error {
 	inRebalance, aimed := r.rand.IntN(4) == 0, r.rand.IntN(2) == 0
 	sameState, slow := r.rand.IntN(2) == 0, r.rand.IntN(4) == 0
 	choice := r.rand.IntN(1 << 16)
-	if err := wait(ctx, pause); err != nil {
+	if err := fleet.Wait(ctx, pause); err != nil {
 		return err
 	}
 	if err := r.workers.reap(); err != nil {
@@ -91,13 +91,13 @@ func (r *run) kill(ctx context.Context, i int) error {
 			return err
 		}
 	}
-	victim := r.workers.all[choice%len(r.workers.all)]
+	victim := r.workers.All[choice%len(r.workers.All)]
 	owned := r.outputsOf(ctx, victim)
 	if aimed {
 		r.untilInTransaction(ctx, victim)
 	}
 	at := time.Now()
-	if err := r.workers.kill(victim); err != nil {
+	if err := r.workers.Kill(victim); err != nil {
 		return err
 	}
 	k := disruption{Kind: "kill", Worker: victim.Name, Settled: !inRebalance, Tasks: len(owned), slowest: r.slowestCommit()}
@@ -109,7 +109,7 @@ func (r *run) kill(ctx context.Context, i int) error {
 		commit = r.opts.SlowCommit
 	}
 	// What the dead one had on its way arrives within this time; no successor is that fast.
-	if err := wait(ctx, 20*time.Millisecond); err != nil {
+	if err := fleet.Wait(ctx, 20*time.Millisecond); err != nil {
 		return err
 	}
 	k.InTransaction = r.inTransaction(ctx, victim)
@@ -128,14 +128,14 @@ func (r *run) kill(ctx context.Context, i int) error {
 // of a task that it takes over is later by as much.
 func (r *run) slowestCommit() time.Duration {
 	var slowest time.Duration
-	for _, p := range r.workers.all {
-		slowest = max(slowest, p.commit-r.opts.CommitInterval)
+	for _, p := range r.workers.All {
+		slowest = max(slowest, r.workers.commit[p]-r.opts.CommitInterval)
 	}
 	return slowest
 }
 
 // outputsOf returns the output partitions of the tasks that run on a worker and write to topics of ours.
-func (r *run) outputsOf(ctx context.Context, p *proc) []partition.TopicPartition {
+func (r *run) outputsOf(ctx context.Context, p *fleet.Process) []partition.TopicPartition {
 	snap, err := p.Status(ctx)
 	if err != nil {
 		return nil
@@ -166,18 +166,18 @@ func (r *run) outputOf(sub int32) string {
 }
 
 // untilInTransaction waits a little for the worker to have a transaction open.
-func (r *run) untilInTransaction(ctx context.Context, p *proc) {
+func (r *run) untilInTransaction(ctx context.Context, p *fleet.Process) {
 	for range 100 {
-		if r.inTransaction(ctx, p) || wait(ctx, time.Millisecond) != nil {
+		if r.inTransaction(ctx, p) || fleet.Wait(ctx, time.Millisecond) != nil {
 			return
 		}
 	}
 }
 
-func (r *run) inTransaction(ctx context.Context, p *proc) bool {
+func (r *run) inTransaction(ctx context.Context, p *fleet.Process) bool {
 	open, err := r.openTransactions(ctx)
 	if err != nil {
-		r.say("list transactions: %v", err)
+		r.Say("list transactions: %v", err)
 		return false
 	}
 	return slices.ContainsFunc(open, func(t kafka.Transaction) bool { return t.ID == p.TransactionalID() && t.State == "Ongoing" })
@@ -210,7 +210,7 @@ func (r *run) comeback(ctx context.Context, d disruption, since time.Time, await
 		case <-c.done:
 			d.Back = append(d.Back, c.at.Sub(since))
 		case <-limit:
-			r.faults.add("%s of %s: %v had no committed output for %v; %s", d.Kind, d.Worker, tp, comebackLimit, r.describe(ctx))
+			r.Faults.Add("%s of %s: %v had no committed output for %v; %s", d.Kind, d.Worker, tp, comebackLimit, r.describe(ctx))
 			limit = time.After(time.Second)
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -223,19 +223,8 @@ func (r *run) comeback(ctx context.Context, d disruption, since time.Time, await
 
 // describe says what every worker does, for a fault.
 func (r *run) describe(ctx context.Context) string {
-	var b strings.Builder
-	for _, p := range r.workers.all {
-		snap, err := p.Status(ctx)
-		fmt.Fprintf(&b, "\n    %s: phase %s, generation %d, %d tasks, error %v", p.Name, snap.Phase, snap.Generation, len(snap.Tasks), err)
-		for _, t := range snap.Tasks {
-			if t.State != "running" {
-				fmt.Fprintf(&b, ", %s %s", t.Task, t.State)
-			}
-		}
-	}
 	open, err := r.openTransactions(ctx)
-	fmt.Fprintf(&b, "\n    open transactions: %v %v", open, err)
-	return b.String()
+	return fmt.Sprintf("%s\n    open transactions: %v %v", r.workers.Describe(ctx), open, err)
 }
 
 // settled waits until every task runs on exactly one worker.
@@ -246,29 +235,14 @@ func (r *run) settled(ctx context.Context) error {
 		if err := r.workers.reap(); err != nil {
 			return err
 		}
-		running := map[string]int{}
-		busy := 0
-		for _, p := range r.workers.all {
-			snap, err := p.Status(ctx)
-			if err != nil {
-				continue
-			}
-			if len(snap.Tasks) > 0 {
-				busy++
-			}
-			for _, t := range snap.Tasks {
-				if t.State == "running" {
-					running[t.Task]++
-				}
-			}
-		}
-		if len(running) == want && busy == len(r.workers.all) {
+		running, busy := fleet.Placed(r.workers.Statuses(ctx))
+		if running == want && busy == len(r.workers.All) {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("only %d of %d tasks run after %v, on %d of %d workers: %s", len(running), want, settleLimit, busy, len(r.workers.all), r.describe(ctx))
+			return fmt.Errorf("only %d of %d tasks run after %v, on %d of %d workers: %s", running, want, settleLimit, busy, len(r.workers.All), r.describe(ctx))
 		}
-		if err := wait(ctx, 50*time.Millisecond); err != nil {
+		if err := fleet.Wait(ctx, 50*time.Millisecond); err != nil {
 			return err
 		}
 	}
@@ -279,14 +253,14 @@ func (r *run) drain(ctx context.Context) error {
 	if err := r.settled(ctx); err != nil {
 		return err
 	}
-	p := r.workers.all[r.rand.IntN(len(r.workers.all))]
+	p := r.workers.All[r.rand.IntN(len(r.workers.All))]
 	owned := r.outputsOf(ctx, p)
 	d := disruption{Kind: "drain", Worker: p.Name, Settled: true, Tasks: len(owned), slowest: r.slowestCommit()}
 	at := time.Now()
 	if err := p.Signal(syscall.SIGTERM); err != nil {
 		return err
 	}
-	if err := r.workers.stopped(ctx, p); err != nil {
+	if err := r.workers.Stopped(ctx, p); err != nil {
 		return err
 	}
 	awaited, err := r.awaitOutput(ctx, owned)
@@ -306,16 +280,16 @@ func (r *run) wipe(ctx context.Context) error {
 	}
 	at := time.Now()
 	var all []partition.TopicPartition
-	for _, p := range slices.Clone(r.workers.all) {
+	for _, p := range slices.Clone(r.workers.All) {
 		all = append(all, r.outputsOf(ctx, p)...)
-		if err := r.workers.kill(p); err != nil {
+		if err := r.workers.Kill(p); err != nil {
 			return err
 		}
 	}
-	if err := os.RemoveAll(filepath.Join(r.dir, "state")); err != nil {
+	if err := os.RemoveAll(filepath.Join(r.Dir, "state")); err != nil {
 		return err
 	}
-	if err := wait(ctx, 20*time.Millisecond); err != nil {
+	if err := fleet.Wait(ctx, 20*time.Millisecond); err != nil {
 		return err
 	}
 	awaited, err := r.awaitOutput(ctx, all)
@@ -336,7 +310,7 @@ func (r *run) zombie(ctx context.Context) error {
 	if err := r.settled(ctx); err != nil {
 		return err
 	}
-	p := r.workers.all[r.rand.IntN(len(r.workers.all))]
+	p := r.workers.All[r.rand.IntN(len(r.workers.All))]
 	owned := r.outputsOf(ctx, p)
 	d := disruption{Kind: "zombie", Worker: p.Name, Settled: true, Tasks: len(owned), slowest: r.slowestCommit()}
 	r.untilInTransaction(ctx, p)
@@ -344,7 +318,7 @@ func (r *run) zombie(ctx context.Context) error {
 	if err := p.Signal(syscall.SIGSTOP); err != nil {
 		return err
 	}
-	if err := wait(ctx, 20*time.Millisecond); err != nil {
+	if err := fleet.Wait(ctx, 20*time.Millisecond); err != nil {
 		return err
 	}
 	d.InTransaction = r.inTransaction(ctx, p)
@@ -352,7 +326,7 @@ func (r *run) zombie(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := wait(ctx, time.Until(at.Add(2*r.opts.SessionTimeout))); err != nil {
+	if err := fleet.Wait(ctx, time.Until(at.Add(2*r.opts.SessionTimeout))); err != nil {
 		return err
 	}
 	if err := p.Signal(syscall.SIGCONT); err != nil {
@@ -362,15 +336,4 @@ func (r *run) zombie(ctx context.Context) error {
 		return err
 	}
 	return r.settled(ctx)
-}
-
-func wait(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

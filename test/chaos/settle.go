@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/streamd/streamd/checkpoint"
@@ -21,30 +20,15 @@ import (
 	"github.com/streamd/streamd/operators/codec"
 	"github.com/streamd/streamd/partition"
 	"github.com/streamd/streamd/statestore"
+	"github.com/streamd/streamd/test/fleet"
 )
 
 // stuckLimit is how long the application may make no progress before the run gives up.
 const stuckLimit = 60 * time.Second
 
-func createTopics(ctx context.Context, brokers string, partitions int, names ...string) error {
-	cl, err := kgo.NewClient(kgo.SeedBrokers(brokers))
-	if err != nil {
-		return err
-	}
-	defer cl.Close()
-	resps, err := kadm.NewClient(cl).CreateTopics(ctx, int32(partitions), 1, nil, names...)
-	if err == nil {
-		err = resps.Error()
-	}
-	if err != nil {
-		return fmt.Errorf("create topics: %w", err)
-	}
-	return nil
-}
-
 // settle lets the workers finish the input and checks everything.
 func (r *run) settle(ctx context.Context) error {
-	r.say("all %d records are written; waiting for the end", r.opts.Records)
+	r.Say("all %d records are written; waiting for the end", r.opts.Records)
 	processed, err := r.drained(ctx)
 	if err != nil {
 		return err
@@ -53,7 +37,7 @@ func (r *run) settle(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.say("all input is processed and committed; comparing")
+	r.Say("all input is processed and committed; comparing")
 	truth, err := r.evaluate(ctx)
 	if err != nil {
 		return err
@@ -62,7 +46,7 @@ func (r *run) settle(ctx context.Context) error {
 	if err := r.checkState(ctx, truth); err != nil {
 		return err
 	}
-	if err := r.workers.stopAll(ctx); err != nil {
+	if err := r.workers.StopAll(ctx); err != nil {
 		return err
 	}
 	open, err := r.openTransactions(ctx)
@@ -70,14 +54,14 @@ func (r *run) settle(ctx context.Context) error {
 		return err
 	}
 	for _, t := range open {
-		r.faults.add("transaction %s is still open: %s for %v, in %v", t.ID, t.State, t.Age, t.Touching)
+		r.Faults.Add("transaction %s is still open: %s for %v, in %v", t.ID, t.State, t.Age, t.Touching)
 	}
 	for deadline := time.Now().Add(stuckLimit); !r.watcher.reached(ends); {
 		if time.Now().After(deadline) {
-			r.faults.add("the output cannot be read to its end %v by a read_committed reader", ends)
+			r.Faults.Add("the output cannot be read to its end %v by a read_committed reader", ends)
 			break
 		}
-		if err := wait(ctx, 20*time.Millisecond); err != nil {
+		if err := fleet.Wait(ctx, 20*time.Millisecond); err != nil {
 			return err
 		}
 	}
@@ -116,7 +100,7 @@ func (r *run) drained(ctx context.Context) (map[partition.TopicPartition]int64, 
 		if time.Since(lastMoved) > stuckLimit {
 			return nil, fmt.Errorf("no progress for %v with %d records to go: %s", stuckLimit, lag, r.describe(ctx))
 		}
-		if err := wait(ctx, 100*time.Millisecond); err != nil {
+		if err := fleet.Wait(ctx, 100*time.Millisecond); err != nil {
 			return nil, err
 		}
 	}
@@ -139,7 +123,7 @@ func (r *run) evaluate(ctx context.Context) (*truth, error) {
 	if t.inputs, err = r.admin.EndOffsets(ctx, clicks, orders); err != nil {
 		return nil, err
 	}
-	cl, err := kgo.NewClient(kgo.SeedBrokers(r.brokers), kgo.ConsumeTopics(clicks, orders), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	cl, err := kgo.NewClient(kgo.SeedBrokers(r.Broker.Addr()), kgo.ConsumeTopics(clicks, orders), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	if err != nil {
 		return nil, err
 	}
@@ -149,7 +133,7 @@ func (r *run) evaluate(ctx context.Context) (*truth, error) {
 		left += end
 	}
 	if left != r.opts.Records {
-		r.faults.add("the input holds %d records, %d were written", left, r.opts.Records)
+		r.Faults.Add("the input holds %d records, %d were written", left, r.opts.Records)
 	}
 	for left > 0 {
 		fetches := cl.PollRecords(ctx, 50_000)
@@ -179,26 +163,26 @@ func (r *run) evaluate(ctx context.Context) (*truth, error) {
 func (r *run) checkOutput(t *truth) {
 	for key, n := range t.counts {
 		if got := r.watcher.counts[key]; got != n {
-			r.faults.add("output: the last count of key %d is %d, the input holds %d", key, got, n)
+			r.Faults.Add("output: the last count of key %d is %d, the input holds %d", key, got, n)
 		}
 		if got := r.watcher.steps[key]; got != t.keys[key].Count {
-			r.faults.add("output: the last update of key %d in its group is %d, the input holds %d", key, got, t.keys[key].Count)
+			r.Faults.Add("output: the last update of key %d in its group is %d, the input holds %d", key, got, t.keys[key].Count)
 		}
 	}
 	for g, want := range t.totals {
 		if got := r.watcher.totals[g]; got.Updates != want.Updates || got.Sum != want.Sum || got.Faults != want.Faults {
-			r.faults.add("output: group %d ends at %+v, the input gives %d updates with the sum %d", g, got, want.Updates, want.Sum)
+			r.Faults.Add("output: group %d ends at %+v, the input gives %d updates with the sum %d", g, got, want.Updates, want.Sum)
 		}
 	}
 	r.result.Outputs = r.watcher.seen.Load()
 	if want := r.opts.Records; r.result.Outputs != want {
-		r.faults.add("output: %d records are committed, %d input records give as many updates", r.result.Outputs, want)
+		r.Faults.Add("output: %d records are committed, %d input records give as many updates", r.result.Outputs, want)
 	}
 }
 
 // checkState waits for a checkpoint of the end, restores it and compares it with the evaluation.
 func (r *run) checkState(ctx context.Context, t *truth) error {
-	store, err := open.Open(ctx, r.storeURL, open.Options{})
+	store, err := open.Open(ctx, r.store.URL(), open.Options{})
 	if err != nil {
 		return err
 	}
@@ -209,7 +193,7 @@ func (r *run) checkState(ctx context.Context, t *truth) error {
 	}
 	found := map[string]int{}
 	for _, m := range manifests {
-		dir := filepath.Join(r.dir, "restored", m.Task.String())
+		dir := filepath.Join(r.Dir, "restored", m.Task.String())
 		if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 			return err
 		}
@@ -235,9 +219,9 @@ func (r *run) checkState(ctx context.Context, t *truth) error {
 		}
 	}
 	if !maps.Equal(found, want) {
-		r.faults.add("state: it has entries %v, expected %v", found, want)
+		r.Faults.Add("state: it has entries %v, expected %v", found, want)
 	}
-	r.say("state of %d tasks restored from the object store and compared: %v entries", len(manifests), found)
+	r.Say("state of %d tasks restored from the object store and compared: %v entries", len(manifests), found)
 	return nil
 }
 
@@ -268,7 +252,7 @@ func (r *run) finalCheckpoint(ctx context.Context, repo *checkpoint.Repository, 
 		if time.Now().After(deadline) {
 			return nil, errors.New("no complete checkpoint of the end has come within a minute")
 		}
-		if err := wait(ctx, 200*time.Millisecond); err != nil {
+		if err := fleet.Wait(ctx, 200*time.Millisecond); err != nil {
 			return nil, err
 		}
 	}
@@ -311,7 +295,7 @@ func (r *run) compareState(m checkpoint.Manifest, dir string, t *truth, found ma
 func (r *run) compareRow(id partition.TaskID, store string, rawKey, row []byte, t *truth) {
 	key, err := codec.Uint64.Decode(rawKey)
 	if err != nil || len(row) < stateTimeBytes {
-		r.faults.add("state: task %v, store %s: key %x, row of %d bytes: %v", id, store, rawKey, len(row), err)
+		r.Faults.Add("state: task %v, store %s: key %x, row of %d bytes: %v", id, store, rawKey, len(row), err)
 		return
 	}
 	differs := false
@@ -331,6 +315,6 @@ func (r *run) compareRow(id partition.TaskID, store string, rawKey, row []byte, 
 		differs = g.Updates != t.totals[key].Updates || g.Sum != t.totals[key].Sum || g.Faults != t.totals[key].Faults
 	}
 	if differs || err != nil {
-		r.faults.add("state: task %v, store %s, key %d is %+v, the input gives %+v (%v)", id, store, key, got, want, err)
+		r.Faults.Add("state: task %v, store %s, key %d is %+v, the input gives %+v (%v)", id, store, key, got, want, err)
 	}
 }

@@ -51,7 +51,7 @@ func newWatcher(r *run) (*watcher, error) {
 		}
 	}
 	var err error
-	w.cl, err = kgo.NewClient(kgo.SeedBrokers(r.brokers), kgo.ConsumePartitions(from),
+	w.cl, err = kgo.NewClient(kgo.SeedBrokers(r.Broker.Addr()), kgo.ConsumePartitions(from),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(), kgo.FetchMaxWait(100*time.Millisecond))
 	if err != nil {
 		return nil, fmt.Errorf("create the watcher: %w", err)
@@ -140,7 +140,7 @@ func (w *watcher) check(r *kgo.Record) {
 }
 
 func (w *watcher) fault(r *kgo.Record, format string, args ...any) {
-	w.run.faults.add("%s/%d at offset %d: %s", r.Topic, r.Partition, r.Offset, fmt.Sprintf(format, args...))
+	w.run.Faults.Add("%s/%d at offset %d: %s", r.Topic, r.Partition, r.Offset, fmt.Sprintf(format, args...))
 }
 
 func kindOf(before, now uint64) string {

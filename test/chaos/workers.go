@@ -4,12 +4,8 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/streamd/streamd/test/fleet"
@@ -17,28 +13,17 @@ import (
 
 // workers starts and ends worker processes. Its methods are called by one goroutine, the scenario's.
 type workers struct {
-	run     *run
-	all     []*proc
-	started int
-}
-
-// proc is one worker process.
-type proc struct {
-	*fleet.Process
-	commit time.Duration
+	fleet.Crew
+	run    *run
+	commit map[*fleet.Process]time.Duration // commit intervals
 }
 
 // start runs a worker. An empty state folder asks for one of its own; commit is its commit interval.
-func (f *workers) start(state string, commit time.Duration) (*proc, error) {
-	f.started++
-	name := fmt.Sprintf("worker-%02d", f.started)
-	if state == "" {
-		state = filepath.Join(f.run.dir, "state", name)
-	}
+func (f *workers) start(state string, commit time.Duration) (*fleet.Process, error) {
 	o := &f.run.opts
-	p, err := fleet.Start(name, filepath.Join(f.run.dir, "logs"), state,
+	p, err := f.Start(state,
 		childEnv+"="+strconv.FormatUint(o.Groups, 10),
-		"STREAMD_BROKERS="+f.run.brokers,
+		"STREAMD_BROKERS="+f.Broker.Addr(),
 		"STREAMD_STORE_URL="+f.run.storeURL,
 		"STREAMD_SESSION_TIMEOUT="+o.SessionTimeout.String(),
 		"STREAMD_COMMIT_INTERVAL="+commit.String(),
@@ -46,16 +31,14 @@ func (f *workers) start(state string, commit time.Duration) (*proc, error) {
 		"STREAMD_CHECKPOINT_INTERVAL="+o.CheckpointInterval.String(),
 		"STREAMD_MEMORY=512MiB",
 	)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		f.commit[p] = commit
 	}
-	started := &proc{p, commit}
-	f.all = append(f.all, started)
-	return started, nil
+	return p, err
 }
 
 // checkpointAge is the age of the worker's oldest task checkpoint; false: it does not say.
-func (p *proc) checkpointAge(ctx context.Context) (oldest float64, known bool) {
+func checkpointAge(ctx context.Context, p *fleet.Process) (oldest float64, known bool) {
 	body, err := p.Get(ctx, "/metrics")
 	if err != nil {
 		return 0, false
@@ -72,75 +55,12 @@ func (p *proc) checkpointAge(ctx context.Context) (oldest float64, known bool) {
 	return oldest, known
 }
 
-// kill ends the process with SIGKILL and takes it off the list.
-func (f *workers) kill(p *proc) error {
-	if err := p.Kill(); err != nil {
-		return err
-	}
-	f.forget(p)
-	return nil
-}
-
-func (f *workers) forget(p *proc) {
-	f.all = slices.DeleteFunc(f.all, func(other *proc) bool { return other == p })
-}
-
 // reap reports workers that have ended without being killed, and starts others in their place.
 func (f *workers) reap() error {
-	for _, p := range slices.Clone(f.all) {
-		if !p.HasEnded() {
-			continue
-		}
-		f.forget(p)
-		f.run.faults.add("%s ended by itself (%v); the end of its log:\n    %s", p.Name, p.Err(), p.Tail())
+	for range f.Reap() {
 		if _, err := f.start("", f.run.opts.CommitInterval); err != nil {
 			return err
 		}
 	}
 	return nil
 }
-
-// killAll ends what is left, when the run is over for another reason than its end.
-func (f *workers) killAll() {
-	for _, p := range slices.Clone(f.all) {
-		if err := f.kill(p); err != nil {
-			f.run.say("%v", err)
-		}
-	}
-}
-
-// stopAll ends all workers in order; each must exit with code 0.
-func (f *workers) stopAll(ctx context.Context) error {
-	all := slices.Clone(f.all)
-	for _, p := range all {
-		if err := p.Signal(syscall.SIGTERM); err != nil {
-			return err
-		}
-	}
-	for _, p := range all {
-		if err := f.stopped(ctx, p); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// stopped waits for a worker that got SIGTERM.
-func (f *workers) stopped(ctx context.Context, p *proc) error {
-	select {
-	case <-p.Ended:
-		if err := p.Err(); err != nil {
-			f.run.faults.add("%s did not end in order after SIGTERM (%v); the end of its log:\n    %s", p.Name, err, p.Tail())
-		}
-		f.forget(p)
-		return nil
-	case <-time.After(stopLimit):
-		f.run.faults.add("%s still runs %v after SIGTERM; the end of its log:\n    %s", p.Name, stopLimit, p.Tail())
-		return f.kill(p)
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-// stopLimit is longer than the workers' drain timeout.
-const stopLimit = 40 * time.Second

@@ -5,15 +5,18 @@ package fleet
 import (
 	"bufio"
 	"context"
+	"encoding/json/jsontext"
 	"encoding/json/v2"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -21,6 +24,19 @@ import (
 
 	"github.com/streamd/streamd/engine/api"
 )
+
+// Entry is one line of a worker's log, with what others want to know of it.
+type Entry struct {
+	At      time.Time
+	Worker  string // its name
+	Message string
+	Task    string   // if it is about one
+	Tasks   []string // if it is about several
+	Source  string   // of a task's state
+	Round   int64    // if it is about one
+	Took    time.Duration
+	Error   string
+}
 
 // Process is one worker process. Its methods may be called at the same time.
 type Process struct {
@@ -40,6 +56,7 @@ type Process struct {
 		sync.Mutex
 		transactionalID string // of its present membership
 		last            []string
+		entries         []Entry
 	}
 }
 
@@ -109,20 +126,60 @@ func (p *Process) follow(output io.ReadCloser, file io.WriteCloser) {
 }
 
 func (p *Process) note(line string) {
-	var entry struct {
-		Message         string `json:"msg"`
-		TransactionalID string `json:"transactionalID"`
-	}
-	parsed := json.Unmarshal([]byte(line), &entry) == nil
+	entry, id, parsed := parseEntry(line)
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if parsed {
+		entry.Worker = p.Name
+		p.mu.entries = append(p.mu.entries, entry)
+	}
 	if parsed && entry.Message == "joining group" {
-		p.mu.transactionalID = entry.TransactionalID
+		p.mu.transactionalID = id
 	}
 	p.mu.last = append(p.mu.last, line)
 	if len(p.mu.last) > 20 {
 		p.mu.last = p.mu.last[1:]
 	}
+}
+
+// parseEntry reads a line of a log, and the transactional id in it if there is just one.
+func parseEntry(line string) (e Entry, transactionalID string, ok bool) {
+	var in struct {
+		At              float64        `json:"ts"` // seconds
+		Message         string         `json:"msg"`
+		Task            string         `json:"task"`
+		Tasks           jsontext.Value `json:"tasks"` // names, or how many
+		Source          string         `json:"source"`
+		Round           int64          `json:"round"`
+		Took            float64        `json:"duration"` // seconds
+		Error           string         `json:"error"`
+		TransactionalID jsontext.Value `json:"transactionalID"` // one or several
+	}
+	if json.Unmarshal([]byte(line), &in) != nil {
+		return Entry{}, "", false
+	}
+	e = Entry{
+		At: time.UnixMicro(int64(math.Round(in.At * 1e6))), Message: in.Message, Task: in.Task, Source: in.Source, Round: in.Round,
+		Took: time.Duration(in.Took * 1e9), Error: in.Error,
+	}
+	if in.Tasks.Kind() == '[' && json.Unmarshal(in.Tasks, &e.Tasks) != nil {
+		return Entry{}, "", false
+	}
+	if in.TransactionalID.Kind() == '"' && json.Unmarshal(in.TransactionalID, &transactionalID) != nil {
+		return Entry{}, "", false
+	}
+	return e, transactionalID, true
+}
+
+// Entries are the lines of the log since a moment, in the order in which they were written.
+func (p *Process) Entries(since time.Time) []Entry {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	first := len(p.mu.entries)
+	for first > 0 && !p.mu.entries[first-1].At.Before(since) {
+		first--
+	}
+	return slices.Clone(p.mu.entries[first:])
 }
 
 // HasEnded says whether the process has ended.

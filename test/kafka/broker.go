@@ -67,6 +67,7 @@ type property struct{ Name, Value string }
 type listener struct {
 	Name, Protocol string
 	Port           int
+	Advertised     string // empty: where it is
 }
 
 // WithProperty sets one of Kafka's broker properties and wins over this package's own setting of it.
@@ -78,6 +79,14 @@ func WithProperty(name, value string) Option {
 // "listener.name." and the name in small letters. [Broker.ListenerAddr] tells where it is.
 func WithListener(name, protocol string) Option {
 	return func(c *config) { c.listeners = append(c.listeners, listener{Name: name, Protocol: protocol}) }
+}
+
+// WithDetour has the broker listen on one more port, without security, and tell clients that come there to use the advertised
+// address, host:port, which leads there in some way of the caller's.
+func WithDetour(name, advertised string) Option {
+	return func(c *config) {
+		c.listeners = append(c.listeners, listener{Name: name, Protocol: "PLAINTEXT", Advertised: advertised})
+	}
 }
 
 // Broker is one Kafka node on this machine. Its methods may be called at the same time.
@@ -154,7 +163,7 @@ func (b *Broker) start(ctx context.Context, port int, extra []property) error {
 // Addr returns the bootstrap address, "127.0.0.1:port". It is the same after Restart.
 func (b *Broker) Addr() string { return b.addr }
 
-// ListenerAddr returns the bootstrap address of a listener that [WithListener] has added.
+// ListenerAddr returns where a listener is that [WithListener] or [WithDetour] has added.
 func (b *Broker) ListenerAddr(name string) string {
 	for _, l := range b.listeners {
 		if l.Name == name {
