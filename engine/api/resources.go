@@ -182,12 +182,12 @@ func (res *resources) getTopology(w http.ResponseWriter, r *http.Request) error 
 
 // taskView is the resource of a task.
 type taskView struct {
-	Task         partition.TaskID `json:"task"`
-	SubTopology  int32            `json:"subTopology"`
-	Partition    int32            `json:"partition"`
-	Inputs       []taskInput      `json:"inputs"`
-	Stores       []string         `json:"stores"`
-	StatusOfTask *Task            `json:"status,omitempty"` // absent: another worker has it, or nobody
+	Task        partition.TaskID `json:"task"`
+	SubTopology int32            `json:"subTopology"`
+	Partition   int32            `json:"partition"`
+	Inputs      []taskInput      `json:"inputs"`
+	Stores      []string         `json:"stores"`
+	Status      *Task            `json:"status,omitempty"` // absent: another worker has it, or nobody
 }
 
 type taskInput struct {
@@ -201,7 +201,7 @@ func newTaskView(t TaskPlan, here []Task) taskView {
 		v.Inputs = append(v.Inputs, taskInput{tp.Topic, tp.Partition})
 	}
 	if i := slices.IndexFunc(here, func(s Task) bool { return s.Task == t.ID.String() }); i >= 0 {
-		v.StatusOfTask = &here[i]
+		v.Status = &here[i]
 	}
 	return v
 }
