@@ -46,7 +46,7 @@ build: ## compile everything; the command goes to build/streamd
 	go build -o build/streamd ./cmd/streamd
 
 .PHONY: test
-test: build unit race integration ## run every test that this machine can run
+test: build unit race k8s integration ## run every test that this machine can run
 
 .PHONY: unit
 unit: ## run the tests that need nothing but Go
@@ -57,6 +57,12 @@ race: ## run the tests of the packages that share state under the race detector
 	@if [ "$$(go env CGO_ENABLED)" = 1 ]; then \
 		echo "go test -race: the packages of engine, checkpoint and statestore"; go test -race -short -timeout 15m $(RACE); \
 	else echo "race: skipped, the race detector needs a C compiler and there is none"; fi
+
+# Helm, Kubernetes' types and Prometheus' parser would be most of go.mod, so they are in a module of their own.
+.PHONY: k8s
+k8s: ## check the Helm chart, the kustomize base and the manifests that k8s manifests prints
+	go build -o build/streamd ./cmd/streamd
+	cd test/k8s && go vet ./... && go test -timeout 10m ./...
 
 .PHONY: integration
 integration: ## run the tests against a real Kafka broker and a real S3 server
@@ -97,6 +103,10 @@ lint: ## check formatting, run go vet and the repository's own checks
 	@unformatted=$$("$$(go env GOROOT)/bin/gofmt" -l .); if [ -n "$$unformatted" ]; then echo "gofmt -w would change:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
 	go test ./cmd/streamd -run TestRepository
+
+.PHONY: rewrite
+rewrite: ## write anew the files that are made from others: references, schemas, the kustomize base
+	go test ./engine/config ./engine/worker ./engine/cli -run 'UpToDate|SchemaOfTheChart' -rewrite
 
 .PHONY: fuzz
 fuzz: ## fuzz every target for FUZZTIME each

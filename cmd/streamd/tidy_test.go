@@ -48,7 +48,7 @@ var layers = map[string][]string{
 	"operators":  {"partition", "statestore"},
 	// The users' test kit runs the engine's own tasks.
 	"operators/streamtest": {"partition", "statestore", "operators", "engine/task"},
-	"engine":               {"partition", "statestore", "checkpoint", "operators"},
+	"engine":               {"partition", "statestore", "checkpoint", "operators", "deploy"},
 	"cmd":                  {"partition", "statestore", "checkpoint", "operators", "engine"},
 	"examples":             {"partition", "statestore", "checkpoint", "operators", "engine"},
 	"bench":                {"partition", "statestore", "checkpoint", "operators", "engine", "examples", "test"},
@@ -93,6 +93,18 @@ var outside = map[string]struct{ code, tests []string }{
 	"github.com/pb33f": {nil, []string{"engine"}},
 	// State is exported for other tools.
 	"github.com/parquet-go/parquet-go": {[]string{"engine/inspect"}, []string{"engine"}},
+
+	// The chart is rendered, and its values are checked, with the libraries that Helm uses.
+	"sigs.k8s.io/yaml":                         {[]string{"deploy", "test/k8s"}, []string{"deploy", "engine/cli", "test/k8s"}},
+	"github.com/santhosh-tekuri/jsonschema/v6": {[]string{"deploy"}, nil},
+	"golang.org/x/text":                        {[]string{"deploy"}, nil},
+
+	// What Kubernetes, Helm and Prometheus make of the chart is tested in a module of its own.
+	"helm.sh/helm/v4":                  {nil, []string{"test/k8s"}},
+	"k8s.io":                           {nil, []string{"test/k8s"}},
+	"sigs.k8s.io/kustomize":            {nil, []string{"test/k8s"}},
+	"github.com/yannh/kubeconform":     {nil, []string{"test/k8s"}},
+	"github.com/prometheus/prometheus": {nil, []string{"test/k8s"}},
 }
 
 // testKits are the folders whose ordinary code is there for tests.

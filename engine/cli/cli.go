@@ -36,7 +36,7 @@ func (p *program) generic() *cobra.Command {
 		"streamd runs typed stream processing pipelines, exactly once, over Kafka. A pipeline is a Go program with a command\n"+
 			"line of its own (run, dev, describe, ...); this one has what needs no pipeline code.")
 	root.AddCommand(p.newCommand(), p.checkpointsCommand(), p.stateCommand(), p.savepointCommand(), p.resumeCommand(), p.statusCommand(),
-		p.resetCommand(), p.gcCommand(), p.doctorCommand(), p.apiCommand(), p.configCommand(), p.versionCommand())
+		p.resetCommand(), p.gcCommand(), p.doctorCommand(), p.apiCommand(), p.k8sCommand(), p.configCommand(), p.versionCommand())
 	return root
 }
 
@@ -52,7 +52,7 @@ func (p *program) forPipeline() *cobra.Command {
 		"A streamd pipeline: worker, tools and development mode in one binary.")
 	root.AddCommand(p.runCommand(), p.devCommand(), p.describeCommand(), p.planCommand(), p.checkpointsCommand(), p.stateCommand(),
 		p.savepointCommand(), p.forkCommand(), p.replayCommand(), p.rollbackCommand(), p.rescaleCommand(), p.resumeCommand(), p.resetCommand(),
-		p.gcCommand(), p.statusCommand(), p.doctorCommand(), p.aclCommand(), p.apiCommand(), p.configCommand(), p.versionCommand())
+		p.gcCommand(), p.statusCommand(), p.doctorCommand(), p.aclCommand(), p.apiCommand(), p.k8sCommand(), p.configCommand(), p.versionCommand())
 	return root
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/streamd/streamd/checkpoint/objstore"
 	"github.com/streamd/streamd/checkpoint/objstore/crypt"
 	"github.com/streamd/streamd/checkpoint/objstore/open"
+	"github.com/streamd/streamd/deploy"
 	"github.com/streamd/streamd/engine/config"
 	"github.com/streamd/streamd/engine/devbroker"
 	"github.com/streamd/streamd/engine/inspect"
@@ -71,6 +72,8 @@ var reactions = []struct {
 	{worker.ErrTopologyChanged, exitInvalid},
 	{worker.ErrPartitionsChanged, exitInvalid},
 	{open.ErrURL, exitInvalid},
+	{deploy.ErrValues, exitInvalid},
+	{deploy.ErrRequired, exitUsage},
 	{crypt.ErrKeyFile, exitInvalid},
 	{checkpoint.ErrFutureFormat, exitInvalid},
 	{errTimeout, exitTimeout},

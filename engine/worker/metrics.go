@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/streamd/streamd/engine/api"
 	"github.com/streamd/streamd/partition"
@@ -61,7 +62,7 @@ func newMetrics(w *Worker) *metrics {
 	m.fallbacks = counter("checkpoint_fallbacks_total", "Checkpoints that a restore could not use.")
 	m.restoreBytes = counter("restore_downloaded_bytes_total", "Bytes downloaded to restore tasks.")
 	m.restoreSeconds = histogram("restore_seconds", "From a task's assignment to its first record.", seconds)
-	m.registry.MustRegister(&scrape{w: w})
+	m.registry.MustRegister(&scrape{w: w}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
