@@ -58,11 +58,12 @@ race: ## run the tests of the packages that share state under the race detector
 		echo "go test -race: the packages of engine, checkpoint and statestore"; go test -race -short -timeout 15m $(RACE); \
 	else echo "race: skipped, the race detector needs a C compiler and there is none"; fi
 
-# Helm, Kubernetes' types and Prometheus' parser would be most of go.mod, so they are in a module of their own.
+# Helm, Kubernetes' types and Prometheus' parser would be most of go.mod, so they are in a module of their own. Go does not
+# see that its tests read files of this one, so it must not answer from its cache.
 .PHONY: k8s
 k8s: ## check the Helm chart, the kustomize base and the manifests that k8s manifests prints
 	go build -o build/streamd ./cmd/streamd
-	cd test/k8s && go vet ./... && go test -timeout 10m ./...
+	cd test/k8s && go vet ./... && go test -count=1 -timeout 10m ./...
 
 .PHONY: integration
 integration: ## run the tests against a real Kafka broker and a real S3 server

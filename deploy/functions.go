@@ -55,7 +55,7 @@ func withDefault(def, v any) any {
 
 func required(message string, v any) (any, error) {
 	if v == nil || v == "" {
-		return nil, fmt.Errorf("%w: %s", ErrRequired, message)
+		return nil, &missingError{message}
 	}
 	return v, nil
 }

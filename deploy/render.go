@@ -70,7 +70,10 @@ func Render(release Release, values map[string]any) ([]Manifest, error) {
 	for _, file := range names {
 		var b bytes.Buffer
 		if err := root.ExecuteTemplate(&b, file, data); err != nil {
-			return nil, fmt.Errorf("render %s: %w", file, unwrapTemplate(err))
+			if missing, is := errors.AsType[*missingError](err); is {
+				return nil, missing // the places in templates on the way to it help nobody
+			}
+			return nil, fmt.Errorf("render %s: %w", file, err)
 		}
 		if text := strings.TrimSpace(b.String()); text != "" {
 			manifests = append(manifests, Manifest{File: file, Text: text + "\n"})
@@ -105,15 +108,11 @@ func parse(root *template.Template) ([]string, error) {
 	return files, nil
 }
 
-// unwrapTemplate gives the error of a function that a template has called, without the places on the way to it.
-func unwrapTemplate(err error) error {
-	for inner := err; inner != nil; inner = errors.Unwrap(inner) {
-		if _, in := errors.AsType[template.ExecError](inner); !in {
-			return inner
-		}
-	}
-	return err
-}
+// missingError says which value is missing.
+type missingError struct{ message string }
+
+func (e *missingError) Error() string        { return e.message }
+func (e *missingError) Is(target error) bool { return target == ErrRequired }
 
 // files is what templates know as .Files.
 type files struct{}

@@ -96,9 +96,8 @@ func TestKustomizeOverlayTakesItsPlace(t *testing.T) {
 			t.Errorf("there is no %s", kind)
 		}
 	}
-	deployment := typed(t, named{"overlay", built["Deployment pipeline"]})
-	t.Logf("%T", deployment)
 	for _, o := range built {
+		typed(t, named{"overlay: " + o.id(), o})
 		if o.text("metadata", "namespace") != "flights" {
 			t.Errorf("%s is in the namespace %q", o.id(), o.text("metadata", "namespace"))
 		}

@@ -159,11 +159,15 @@ func TestCommandAndHelmMakeTheSameObjects(t *testing.T) {
 
 func TestHelmFindsNothingToComplainOf(t *testing.T) {
 	t.Parallel()
+	all := map[string]common.Values{"defaults": {}}
 	for name, file := range cases(t) {
 		values, err := common.ReadValuesFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
+		all[name] = values
+	}
+	for name, values := range all {
 		for _, m := range lint.RunAll(deployed("helm", "streamd"), values, namespace).Messages {
 			// An icon is for chart repositories.
 			if m.Severity > 0 && !strings.Contains(m.Err.Error(), "icon is recommended") {
@@ -231,7 +235,7 @@ func used(templates, at string) bool {
 	return false
 }
 
-// sorted gives the objects of all cases, in a fixed order.
+// everyObject gives the objects of all cases, the pod of helm test among them, in a fixed order.
 func everyObject(t *testing.T) []named {
 	t.Helper()
 	var all []named

@@ -223,7 +223,7 @@ volumes:
   - name: secret-{{ $i }}
     secret:
       secretName: {{ $secret.name }}
-      defaultMode: 0440
+      defaultMode: 288  # 0440
   {{- end }}
   {{- with .Values.volumes }}
   {{- toYaml . | nindent 2 }}
