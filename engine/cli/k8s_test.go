@@ -93,7 +93,7 @@ func TestSchemaOfTheChartKnowsEverySetting(t *testing.T) {
 }
 
 // comingSettings may be given to pods before a worker knows them: the values that set them are empty by default.
-var comingSettings = []string{"api.tokens-file", "api.peer-token-file", "api.tls-cert-file", "api.tls-key-file", "worker.zone", "worker.endpoint"}
+var comingSettings = []string{"api.tokens-file", "api.peer-token-file", "api.tls-cert-file", "api.tls-key-file"}
 
 func TestEverySettingThatTheChartWritesExists(t *testing.T) {
 	t.Parallel()
@@ -218,13 +218,13 @@ func TestManifestsComeFromTheSettings(t *testing.T) {
 		t.Fatal(err)
 	}
 	args := []string{"k8s", "manifests", "--config", file, "--image", "localhost:5000/counter:1.2", "--image-pull-policy", "Never",
-		"--replicas", "5", "--cpu", "2", "--state-size", "50Gi", "--secret", "kafka-user=/etc/kafka", "--secret-env", "store"}
+		"--replicas", "5", "--cpu", "2", "--state-size", "50Gi", "--secret", "kafka-user=/etc/kafka", "--secret-env", "store", "--worker-zone", "a"}
 	r := execute(t.Context(), counter(), []string{"STREAMD_BROKERS=a:1,b:2"}, append(args, "-o", "values")...).want(t, 0, "there is no store.url")
 	want := map[string]any{
 		"image": map[string]any{"repository": "localhost:5000/counter", "tag": "1.2", "pullPolicy": "Never"},
 		"settings": map[string]any{"brokers": "a:1,b:2", "memory": "4GiB", "epoch.max-records": "2000000",
 			"sasl.mechanism": "scram-sha-512", "sasl.user": "u", "sasl.password-file": "/etc/kafka/password"},
-		"replicas": 5.0, "http": map[string]any{"port": 9999.0},
+		"worker": map[string]any{"zone": "a"}, "replicas": 5.0, "http": map[string]any{"port": 9999.0},
 		"state":                         map[string]any{"path": "/var/state", "sizeLimit": "50Gi"},
 		"resources":                     map[string]any{"requests": map[string]any{"cpu": "2", "memory": "5120Mi"}, "limits": map[string]any{"cpu": "2", "memory": "5120Mi"}},
 		"secrets":                       []any{map[string]any{"name": "kafka-user", "path": "/etc/kafka"}},

@@ -81,6 +81,8 @@ func translate(values map[string]any, name string, cfg *config.Config) (note str
 		values["state"] = map[string]any{"path": cfg.StateDir}
 	case "drain.timeout":
 		values["terminationGracePeriodSeconds"] = max(podGrace, cfg.DrainTimeout+drainReserve).Seconds()
+	case "worker.zone":
+		values["worker"] = map[string]any{"zone": cfg.WorkerZone}
 	case "insecure": // the chart knows
 	default:
 		return "is left out"

@@ -40,6 +40,7 @@ func metricsReference(t *testing.T) string {
 	w := &Worker{now: time.Now}
 	w.status = newStatus("app", w)
 	w.status.mu.snap.Tasks = []TaskSnapshot{{Task: "0_0", State: "running", CheckpointedAt: time.Unix(1, 0), Lag: []Lag{{Topic: "in", Partition: "0"}}}}
+	w.status.mu.snap.Following = []FollowerSnapshot{{Task: "0_1"}}
 	m := newMetrics(w)
 	m.aborts.WithLabelValues("", "")
 	m.dropped.WithLabelValues("", "", "")

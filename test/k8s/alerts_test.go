@@ -28,6 +28,8 @@ var weathers = map[string]weather{
 	"StreamdFenced":        {`streamd_fences_total{%pod="a"} 0x110 1x10`, `streamd_fences_total{%pod="a"} 0+1x120`},
 	"StreamdRebalancing":   {`streamd_rebalances_total{%pod="a"} 3x110 5x10`, `streamd_rebalances_total{%pod="a"} 0+1x120`},
 	"StreamdRestoreSlow":   {`streamd_tasks{%pod="a",state="restoring"} 0x120`, `streamd_tasks{%pod="a",state="restoring"} 2x120`},
+	"StreamdMoveSlow": {`streamd_moves{%pod="a",state="warming"} 0x120
+		streamd_moves{%pod="a",state="moving"} 1x120`, `streamd_moves{%pod="a",state="warming"} 1x120`},
 	"StreamdRecordsDropped": {`streamd_records_dropped_total{%pod="a",step="parse",phase="decode",outcome="skipped"} 9x120`,
 		`streamd_records_dropped_total{%pod="a",step="parse",phase="decode",outcome="skipped"} 0+1x120`},
 	"StreamdCheckpointOld": {checkpoints, strings.ReplaceAll(checkpoints, "30x120", "0+60x120")},

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"net/url"
 	"strconv"
 	"strings"
 	"testing"
@@ -200,6 +201,15 @@ func (r *release) settingsOf(t *testing.T) map[string]string {
 	return nil
 }
 
+func variable(c corev1.Container, name string) string {
+	for _, v := range c.Env {
+		if v.Name == name {
+			return v.Value
+		}
+	}
+	return ""
+}
+
 func TestWorkersHaveWhatTheirSettingsName(t *testing.T) {
 	t.Parallel()
 	for _, r := range releases(t) {
@@ -214,6 +224,11 @@ func TestWorkersHaveWhatTheirSettingsName(t *testing.T) {
 		}
 		if (settings["insecure"] == "true") == (settings["api.tokens-file"] != "") {
 			t.Errorf("%s: insecure is %q, api.tokens-file %q", r.name, settings["insecure"], settings["api.tokens-file"])
+		}
+		address := strings.NewReplacer("[$(POD_IP)]", "[fd00::1]", "$(POD_IP)", "10.1.2.3")
+		endpoint, err := url.Parse(address.Replace(variable(worker, "STREAMD_WORKER_ENDPOINT")))
+		if err != nil || ":"+endpoint.Port() != settings["http.address"] || (endpoint.Scheme == "https") != (settings["api.tls-cert-file"] != "") {
+			t.Errorf("%s: other workers are told %v: %v", r.name, endpoint, err)
 		}
 		mounts := map[string]string{}
 		for _, m := range worker.VolumeMounts {

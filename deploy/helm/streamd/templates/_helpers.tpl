@@ -111,14 +111,12 @@ api.tls-key-file: /etc/streamd/tls/tls.key
 - name: STREAMD_WORKER_ZONE
   value: {{ . | quote }}
 {{- end }}
-{{- with .Values.worker.endpoint }}
 - name: POD_IP
   valueFrom:
     fieldRef:
       fieldPath: status.podIP
 - name: STREAMD_WORKER_ENDPOINT
-  value: {{ . | quote }}
-{{- end }}
+  value: {{ .Values.worker.endpoint | default (printf "%s://$(POD_IP):%s" (include "streamd.scheme" . | lower) (include "streamd.text" .Values.http.port)) | quote }}
 {{- with .Values.env }}
 {{ toYaml . }}
 {{- end }}
