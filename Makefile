@@ -64,7 +64,7 @@ race: ## run the tests of the packages that share state under the race detector
 .PHONY: k8s
 k8s: ## check the Helm chart, the kustomize base and the manifests that k8s manifests prints
 	go build -o build/streamd ./cmd/streamd
-	cd test/k8s && go vet ./... && go test -count=1 -timeout 10m ./...
+	cd test/k8s && go vet ./schemas && go test -vet=all -count=1 -timeout 10m .
 
 .PHONY: integration
 integration: ## run the tests against a real Kafka broker and a real S3 server

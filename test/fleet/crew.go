@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/streamd/streamd/engine/worker"
+	"github.com/streamd/streamd/engine/api"
 )
 
 // stopLimit is longer than the workers' drain timeout.
@@ -117,8 +117,8 @@ func (c *Crew) Stopped(ctx context.Context, p *Process) error {
 }
 
 // Statuses asks all workers what they do. One that does not answer has a zero snapshot.
-func (c *Crew) Statuses(ctx context.Context) []worker.Snapshot {
-	all := make([]worker.Snapshot, len(c.All))
+func (c *Crew) Statuses(ctx context.Context) []api.Status {
+	all := make([]api.Status, len(c.All))
 	for i, p := range c.All {
 		if snap, err := p.Status(ctx); err == nil {
 			all[i] = snap
@@ -128,7 +128,7 @@ func (c *Crew) Statuses(ctx context.Context) []worker.Snapshot {
 }
 
 // Placed says how many tasks run on exactly one worker, and how many workers run any.
-func Placed(all []worker.Snapshot) (tasks, busy int) {
+func Placed(all []api.Status) (tasks, busy int) {
 	running := map[string]int{}
 	for _, snap := range all {
 		if len(snap.Tasks) > 0 {
