@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/streamd/streamd/engine/worker"
+	"github.com/streamd/streamd/engine/api"
 	"github.com/streamd/streamd/partition"
 	"github.com/streamd/streamd/test/fleet"
 )
@@ -46,7 +46,7 @@ func (r *run) settled(ctx context.Context) error {
 		tasks, busy := fleet.Placed(all)
 		warm := 0
 		for _, snap := range all {
-			if !snap.Joined || snap.Leaving || slices.ContainsFunc(snap.Moves, func(mv worker.MoveSnapshot) bool { return mv.State != partition.Moved.String() }) {
+			if !snap.Joined || snap.Leaving || slices.ContainsFunc(snap.Moves, func(mv api.Move) bool { return mv.State != partition.Moved.String() }) {
 				return false, nil
 			}
 			for _, f := range snap.Following {
