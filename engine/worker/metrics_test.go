@@ -15,6 +15,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/streamd/streamd/engine/api"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write the files that are made from others")
@@ -39,8 +41,8 @@ func metricsReference(t *testing.T) string {
 	t.Helper()
 	w := &Worker{now: time.Now}
 	w.status = newStatus("app", w)
-	w.status.mu.snap.Tasks = []TaskSnapshot{{Task: "0_0", State: "running", CheckpointedAt: time.Unix(1, 0), Lag: []Lag{{Topic: "in", Partition: "0"}}}}
-	w.status.mu.snap.Following = []FollowerSnapshot{{Task: "0_1"}}
+	w.status.mu.snap.Tasks = []api.Task{{Task: "0_0", State: "running", CheckpointedAt: time.Unix(1, 0), Lag: []api.Lag{{Topic: "in", Partition: "0"}}}}
+	w.status.mu.snap.Following = []api.Follower{{Task: "0_1"}}
 	m := newMetrics(w)
 	m.aborts.WithLabelValues("", "")
 	m.dropped.WithLabelValues("", "", "")
