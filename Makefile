@@ -112,7 +112,7 @@ lint: ## check formatting, run go vet and the repository's own checks
 
 .PHONY: rewrite
 rewrite: ## write anew the files that are made from others: references, schemas, the kustomize base
-	go test ./engine/config ./engine/worker ./engine/cli -run 'UpToDate|SchemaOfTheChart' -rewrite
+	go test ./engine/config ./engine/worker ./engine/api ./engine/cli -run 'UpToDate|SchemaOfTheChart' -rewrite
 
 .PHONY: fuzz
 fuzz: ## fuzz every target for FUZZTIME each

@@ -92,9 +92,6 @@ func TestSchemaOfTheChartKnowsEverySetting(t *testing.T) {
 	made(t, string(want)+"\n", "helm", "streamd", "values.schema.json")
 }
 
-// comingSettings may be given to pods before a worker knows them: the values that set them are empty by default.
-var comingSettings = []string{"api.tokens-file", "api.peer-token-file", "api.tls-cert-file", "api.tls-key-file"}
-
 func TestEverySettingThatTheChartWritesExists(t *testing.T) {
 	t.Parallel()
 	helpers, err := os.ReadFile(filepath.Join(deployDir, "helm", "streamd", "templates", "_helpers.tpl"))
@@ -104,9 +101,6 @@ func TestEverySettingThatTheChartWritesExists(t *testing.T) {
 	known := []string{config.ConfigEnv}
 	for _, s := range config.Settings() {
 		known = append(known, s.Name, s.Env())
-	}
-	for _, name := range comingSettings {
-		known = append(known, name, config.Setting{Name: name}.Env())
 	}
 	names := regexp.MustCompile(`(?m)\bSTREAMD_[A-Z_]+\b|^[a-z]+(\.[a-z-]+)*:`).FindAllString(settingsPart(string(helpers)), -1)
 	if len(names) < 10 {
@@ -118,7 +112,7 @@ func TestEverySettingThatTheChartWritesExists(t *testing.T) {
 		}
 	}
 	for name := range podSettings {
-		if _, exists := config.Lookup(name); !exists && !slices.Contains(comingSettings, name) {
+		if _, exists := config.Lookup(name); !exists {
 			t.Errorf("%s is no setting", name)
 		}
 	}

@@ -33,6 +33,9 @@ var podSettings = map[string]string{
 	"worker.endpoint":     "worker.endpoint",
 }
 
+// apiFolders are where the chart mounts the Secrets of the API.
+var apiFolders = map[string]string{"tokensSecret": "/etc/streamd/api", "peerTokenSecret": "/etc/streamd/peer", "tlsSecret": "/etc/streamd/tls"}
+
 // drainReserve is how much longer a pod has than its worker: for the start of the drain and the end of the process.
 const drainReserve = 10 * time.Second
 
@@ -185,6 +188,11 @@ func checkPod(values map[string]any) error {
 			mount, _ := entry.(map[string]any)
 			folder, _ := mount[list[1]].(string)
 			folders = append(folders, path.Clean(folder))
+		}
+	}
+	for secret, folder := range apiFolders {
+		if section(values, "api")[secret] != "" {
+			folders = append(folders, folder)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(settings)) {

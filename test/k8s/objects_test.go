@@ -222,8 +222,9 @@ func TestWorkersHaveWhatTheirSettingsName(t *testing.T) {
 		if grace := time.Duration(*spec.TerminationGracePeriodSeconds) * time.Second; err != nil || grace < drain+5*time.Second || grace < time.Minute {
 			t.Errorf("%s: the worker drains for %s, the pod waits for %s: %v", r.name, drain, grace, err)
 		}
-		if (settings["insecure"] == "true") == (settings["api.tokens-file"] != "") {
-			t.Errorf("%s: insecure is %q, api.tokens-file %q", r.name, settings["insecure"], settings["api.tokens-file"])
+		secure := settings["api.tls-cert-file"] != "" && (settings["api.tokens-file"] != "" || settings["api.tls-client-ca-file"] != "")
+		if (settings["insecure"] == "true") == secure {
+			t.Errorf("%s: insecure is %q with %v", r.name, settings["insecure"], settings)
 		}
 		address := strings.NewReplacer("[$(POD_IP)]", "[fd00::1]", "$(POD_IP)", "10.1.2.3")
 		endpoint, err := url.Parse(address.Replace(variable(worker, "STREAMD_WORKER_ENDPOINT")))

@@ -71,10 +71,12 @@ labels:
 http.address: {{ printf ":%s" (include "streamd.text" .Values.http.port) | quote }}
 state.dir: {{ .Values.state.path | quote }}
 drain.timeout: {{ printf "%ds" (sub (int .Values.terminationGracePeriodSeconds) 10) | quote }}
+{{- /* TLS, and callers that say who they are, by tokens or by certificates. */}}
+{{- if not (and .Values.api.tlsSecret (or .Values.api.tokensSecret (index .Values.settings "api.tls-client-ca-file"))) }}
+insecure: "true"
+{{- end }}
 {{- if .Values.api.tokensSecret }}
 api.tokens-file: /etc/streamd/api/tokens
-{{- else }}
-insecure: "true"
 {{- end }}
 {{- if .Values.api.peerTokenSecret }}
 api.peer-token-file: /etc/streamd/peer/token
