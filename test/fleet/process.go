@@ -45,7 +45,8 @@ type Process struct {
 	// State is the folder of its local state.
 	State string
 	// Ended is closed when the process has ended and all of its log was read.
-	Ended chan struct{}
+	Ended  chan struct{}
+	speaks chan struct{} // closed by its first line
 
 	address string // of its HTTP API
 	cmd     *exec.Cmd
@@ -64,7 +65,7 @@ type Process struct {
 // in the folder logs, which exists. The environment is ours, without settings of streamd, and with env, which has the form
 // of [os.Environ].
 func Start(name, logs, state string, env ...string) (*Process, error) {
-	p := &Process{Name: name, State: state, Ended: make(chan struct{})}
+	p := &Process{Name: name, State: state, Ended: make(chan struct{}), speaks: make(chan struct{})}
 	var err error
 	if p.address, err = FreeAddress(); err != nil {
 		return nil, err
@@ -114,8 +115,11 @@ func environ() []string {
 func (p *Process) follow(output io.ReadCloser, file io.WriteCloser) {
 	in := bufio.NewScanner(output)
 	in.Buffer(nil, 4<<20)
-	for in.Scan() {
+	for first := true; in.Scan(); first = false {
 		line := in.Text()
+		if first {
+			close(p.speaks)
+		}
 		fmt.Fprintln(file, line)
 		p.note(line)
 	}
@@ -247,8 +251,12 @@ func (p *Process) Kill() error {
 	return nil
 }
 
-// Signal sends a signal to the process.
+// Signal sends a signal to the process, once it has said a word: before that it may not know the signal yet, and die of it.
 func (p *Process) Signal(s syscall.Signal) error {
+	select {
+	case <-p.speaks:
+	case <-p.Ended:
+	}
 	if err := p.cmd.Process.Signal(s); err != nil {
 		return fmt.Errorf("send %v to %s: %w", s, p.Name, err)
 	}

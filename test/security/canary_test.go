@@ -22,7 +22,7 @@ import (
 
 // commands are arguments for every command there is. Whether a command succeeds does not matter here.
 var commands = map[string]string{
-	"acl": "-o kafka-acls", "checkpoints list": "", "checkpoints show": "", "checkpoints verify": "", "checkpoints diff": "1 2",
+	"acl": "-o kafka-acls", "api token new": "--role viewer --name alice", "k8s manifests": "--image w:1", "checkpoints list": "", "checkpoints show": "", "checkpoints verify": "", "checkpoints diff": "1 2",
 	"config view": "--origin", "describe": "", "dev": "--dir dev --until end", "doctor": "", "plan": "", "gc": "", "status": "", "version": "",
 	"fork": "--from latest --as forked --mute", "rollback": "--to latest --dry-run", "rescale": "--from latest --partitions 3 --dry-run",
 	"replay": "--from latest --as replayed --mute --until end", "run": "--until end",
