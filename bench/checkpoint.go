@@ -302,11 +302,18 @@ func (e *measuredEngine) checkpoint(ctx context.Context, n int64) (r checkpointR
 		return r, err
 	}
 	r.Seconds = time.Since(began).Seconds()
-	to, err := scrape(ctx, e.address)
+	// The last parts are counted a moment after they are in the store.
+	const stored, failed = "streamd_checkpoints_total", "streamd_checkpoint_errors_total"
+	var to figures
+	err = e.until(ctx, "all tasks had counted their parts", func() (bool, error) {
+		to, err = scrape(ctx, e.address)
+		done := to.sum(stored) + to.sum(failed) - from.sum(stored) - from.sum(failed)
+		return err != nil || done >= from.sum("streamd_tasks"), err
+	})
 	if err != nil {
 		return r, err
 	}
-	if to.sum("streamd_checkpoint_errors_total") > from.sum("streamd_checkpoint_errors_total") {
+	if to.sum(failed) > from.sum(failed) {
 		return r, fmt.Errorf("round %d was abandoned: a task could not store its part", n)
 	}
 	const bytes = "streamd_checkpoint_uploaded_bytes_total"
