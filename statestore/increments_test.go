@@ -51,14 +51,24 @@ func TestIncrementsHoldTheStateOfTheirCut(t *testing.T) {
 
 func (m cutMachine) run(t *rapid.T) {
 	random := rand.NewChaCha8([32]byte{})
-	for n := range 8 {
+	base := func(n int) {
 		v := make([]byte, 50<<10) // which compactions cannot compress
 		_, _ = random.Read(v)
 		k := fmt.Sprint("base", n)
 		m.ok(m.texts.Put([]byte(k), string(v)))
 		m.working[valueKey(textsID, k)] = string(v)
 	}
+	for n := range 8 {
+		base(n)
+	}
 	m.commitWith(t, 1<<20)
+	m.takeCut(t)
+	for range 2 { // tables to fold, in whatever comes next
+		base(0)
+		m.commitWith(t, 1<<20)
+		m.ok(m.db.settle())
+		m.ok(m.db.flush(neverDone))
+	}
 	m.takeCut(t)
 	seldom := func(action func(*rapid.T)) func(*rapid.T) {
 		return func(t *rapid.T) {
