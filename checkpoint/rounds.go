@@ -353,8 +353,13 @@ func (r *Repository) Rounds(ctx context.Context, incarnation int) iter.Seq2[Roun
 }
 
 func (r *Repository) listRounds(ctx context.Context, l life) ([]Round, error) {
+	return r.roundsBelow(ctx, l, l.rounds())
+}
+
+// roundsBelow lists the rounds of which objects have names with the prefix.
+func (r *Repository) roundsBelow(ctx context.Context, l life, prefix string) ([]Round, error) {
 	byNumber := map[int64]*Round{}
-	for info, err := range r.store.List(ctx, l.rounds()) {
+	for info, err := range r.store.List(ctx, prefix) {
 		if err != nil {
 			return nil, err
 		}

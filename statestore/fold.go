@@ -99,7 +99,7 @@ func (r *foldRun) end(ctx context.Context) error {
 		return r.asTheyAre()
 	}
 	r.out = append(r.out, t)
-	return firstError(r.close(), r.f.fs.Rename(r.path(t), r.f.fs.PathJoin(r.dir, t.name())))
+	return firstError(r.close(), r.install(t))
 }
 
 // asTheyAre puts the tables of the run into the directory without folding them.
@@ -108,7 +108,7 @@ func (r *foldRun) asTheyAre() error {
 		r.out = append(r.out, in.table)
 		put := r.link
 		if in.table.folded {
-			put = func(t flushedTable) error { return r.f.fs.Rename(r.path(t), r.f.fs.PathJoin(r.dir, t.name())) }
+			put = r.install
 		}
 		if err := put(in.table); err != nil {
 			return err
@@ -144,6 +144,11 @@ func closeInputs(inputs []*foldInput) (err error) {
 // tables' numbers, so no two have the same.
 func (r *foldRun) path(t flushedTable) string {
 	return r.f.fs.PathJoin(r.dir, t.name()+".fold")
+}
+
+// install gives a folded table its name.
+func (r *foldRun) install(t flushedTable) error {
+	return r.f.fs.Rename(r.path(t), r.f.fs.PathJoin(r.dir, t.name()))
 }
 
 func (r *foldRun) link(t flushedTable) error {

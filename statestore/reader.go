@@ -109,23 +109,14 @@ func (r *Reader) Entries() (iter.Seq2[[]byte, []byte], func() error) {
 func (r *Reader) walk(lower, upper []byte, skip int) (iter.Seq2[[]byte, []byte], func() error) {
 	var failed error
 	seq := func(yield func([]byte, []byte) bool) {
-		it, err := r.pebble.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+		c, err := r.walker(lower, upper)
 		if err != nil {
-			failed = r.damaged(err)
+			failed = err
 			return
 		}
-		defer func() {
-			if err := it.Close(); err != nil && failed == nil {
-				failed = r.damaged(err)
-			}
-		}()
-		for ok := it.First(); ok; ok = it.Next() {
-			raw, err := it.ValueAndErr()
-			if err != nil {
-				failed = r.damaged(err)
-				return
-			}
-			if !yield(it.Key()[skip:], raw) {
+		defer func() { failed = c.close() }()
+		for ok := c.first(); ok; ok = c.next() {
+			if !yield(c.key[skip:], c.value) {
 				return
 			}
 		}

@@ -5,6 +5,7 @@ package version
 import (
 	"runtime"
 	"runtime/debug"
+	"sync"
 )
 
 // Info says what a binary was built from.
@@ -20,7 +21,9 @@ type Info struct {
 const Module = "github.com/streamd/streamd"
 
 // Of returns what this binary was built from.
-func Of() Info {
+func Of() Info { return built() }
+
+var built = sync.OnceValue(func() Info {
 	v := Info{Program: "unknown", Streamd: "unknown", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -48,4 +51,4 @@ func Of() Info {
 		v.Revision += dirty
 	}
 	return v
-}
+})
