@@ -5,6 +5,7 @@ package worker
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,7 +21,7 @@ const (
 )
 
 // failures counts what has gone wrong, by place, and keeps the newest of each. There are as many places as the pipeline has
-// steps and the worker has duties. The loop and the lanes write, anybody may read.
+// steps and the worker has duties, some of these for each task. The loop and the lanes write, anybody may read.
 type failures struct {
 	now func() time.Time
 	mu  struct {
@@ -42,7 +43,8 @@ func (f *failures) note(p place, s api.Sample, err error) {
 	s.At = f.now()
 	if err != nil {
 		s.Error = err.Error()
-		s.Error = s.Error[:min(len(s.Error), maxSampleBytes)]
+		// JSON takes valid UTF-8 only: neither half a rune nor bytes of the user's data.
+		s.Error = strings.ToValidUTF8(s.Error[:min(len(s.Error), maxSampleBytes)], "")
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
