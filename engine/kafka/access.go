@@ -139,7 +139,7 @@ func insist(ctx context.Context, cfg *config.Config, f func() error) error {
 		if !isAuthentication(err) {
 			return err
 		}
-		if time.Since(began) >= cfg.AuthenticationTimeout || pause(ctx, wait) != nil {
+		if time.Since(began) >= cfg.AuthenticationTimeout || Pause(ctx, wait) != nil {
 			return explain(cfg, err)
 		}
 	}

@@ -157,7 +157,7 @@ func (c *Cluster) describeGroup(ctx context.Context, app string) (kadm.Described
 		if !errors.Is(err, kerr.CoordinatorNotAvailable) || time.Now().After(deadline) {
 			return kadm.DescribedGroup{}, denied(fmt.Errorf("describe group %s: %w", app, err), onGroup(Describe, app))
 		}
-		if err := pause(ctx, 100*time.Millisecond); err != nil {
+		if err := Pause(ctx, 100*time.Millisecond); err != nil {
 			return kadm.DescribedGroup{}, fmt.Errorf("describe group %s: %w", app, err)
 		}
 	}

@@ -21,13 +21,15 @@ import (
 // Cluster is a worker's connection for everything but records. Safe for concurrent use.
 type Cluster struct {
 	cfg *config.Config
+	id  *identity
 	cl  *kgo.Client
 	adm *kadm.Client
 }
 
 // Connect opens a connection and proves that a broker answers.
 func Connect(ctx context.Context, cfg *config.Config) (*Cluster, error) {
-	if err := identityOf(cfg).checkFiles(); err != nil {
+	id := identityOf(cfg)
+	if err := id.checkFiles(); err != nil {
 		return nil, fmt.Errorf("connect to kafka: %w", err)
 	}
 	opts, err := ClientOptions(cfg)
@@ -42,7 +44,7 @@ func Connect(ctx context.Context, cfg *config.Config) (*Cluster, error) {
 		cl.Close()
 		return nil, fmt.Errorf("connect to kafka at %v: %w", cfg.Brokers, explain(cfg, err))
 	}
-	return &Cluster{cfg: cfg, cl: cl, adm: kadm.NewClient(cl)}, nil
+	return &Cluster{cfg: cfg, id: id, cl: cl, adm: kadm.NewClient(cl)}, nil
 }
 
 // Close ends the connection.
@@ -64,7 +66,7 @@ func (c *Cluster) StableOffsets(ctx context.Context, group string, tps []partiti
 		if !errors.Is(err, kerr.UnstableOffsetCommit) {
 			return got, err
 		}
-		if err := pause(ctx, unstablePoll); err != nil {
+		if err := Pause(ctx, unstablePoll); err != nil {
 			return nil, fmt.Errorf("fetch stable offsets of group %s: an open transaction holds them: %w", group, err)
 		}
 	}
@@ -110,7 +112,7 @@ func (c *Cluster) retry(ctx context.Context, f func() error) error {
 		if !errors.As(err, &ke) || !ke.Retriable || errors.Is(err, kerr.UnstableOffsetCommit) || time.Now().After(deadline) {
 			return err
 		}
-		if pause(ctx, 100*time.Millisecond) != nil {
+		if Pause(ctx, 100*time.Millisecond) != nil {
 			return err
 		}
 	}
@@ -247,7 +249,7 @@ func (c *Cluster) initProducerID(ctx context.Context, id string) error {
 		if !errors.Is(err, kerr.ConcurrentTransactions) {
 			return err
 		}
-		if err := pause(ctx, txnBackoff); err != nil {
+		if err := Pause(ctx, txnBackoff); err != nil {
 			return err
 		}
 	}
@@ -257,7 +259,8 @@ func (c *Cluster) initProducerID(ctx context.Context, id string) error {
 // before: completion takes a few milliseconds, and a longer wait would be seen in every commit.
 const txnBackoff = 3 * time.Millisecond
 
-func pause(ctx context.Context, d time.Duration) error {
+// Pause waits, unless ctx ends: then it returns the cause.
+func Pause(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

@@ -24,9 +24,12 @@ type identity struct {
 	cfg      config.Config
 	workload *credentials.Credentials // of AWS; fetched when first asked for
 
+	tokens struct {
+		sync.Mutex // held while a token is fetched
+		token      *oauth2.Token
+	}
 	mu struct {
 		sync.Mutex
-		token    *oauth2.Token
 		renewed  time.Time           // when what may have been revoked was last dropped
 		refusals map[string]*refusal // by address of a broker
 	}
@@ -41,11 +44,11 @@ type refusal struct {
 
 // identityKey are the settings that make an identity.
 type identityKey struct {
-	brokers, mechanism, user, scopes, extensions     string
-	tls                                              bool
-	ca, cert, key, serverName                        string
-	password, token, tokenURL, clientID, clientToken string
-	timeout                                          time.Duration
+	brokers, mechanism, user, scopes, extensions      string
+	tls                                               bool
+	ca, cert, key, serverName                         string
+	password, token, tokenURL, clientID, clientSecret string
+	timeout                                           time.Duration
 }
 
 var identities sync.Map // identityKey: *identity
@@ -56,7 +59,7 @@ func identityOf(cfg *config.Config) *identity {
 		scopes: strings.Join(cfg.SASLScopes, ","), extensions: strings.Join(cfg.SASLExtensions, ","),
 		tls: cfg.TLS, ca: cfg.TLSCAFile, cert: cfg.TLSCertFile, key: cfg.TLSKeyFile, serverName: cfg.TLSServerName,
 		password: cfg.SASLPasswordFile, token: cfg.SASLTokenFile, tokenURL: cfg.SASLTokenURL, clientID: cfg.SASLClientID,
-		clientToken: cfg.SASLClientSecretFile, timeout: cfg.AuthenticationTimeout,
+		clientSecret: cfg.SASLClientSecretFile, timeout: cfg.AuthenticationTimeout,
 	}
 	if known, ok := identities.Load(key); ok {
 		return known.(*identity)
@@ -79,18 +82,27 @@ const renewEvery = 10 * time.Second
 // connected notes how an attempt to connect has ended. Attempts that fail for other reasons say nothing. After a time
 // without any attempt the count begins anew.
 func (id *identity) connected(addr string, now time.Time, err error) {
+	if id.note(addr, now, err) { // what was fetched may have been revoked
+		id.tokens.Lock()
+		id.tokens.token = nil
+		id.tokens.Unlock()
+		id.workload.Expire()
+	}
+}
+
+// note says whether what was fetched to authenticate with is to be fetched anew.
+func (id *identity) note(addr string, now time.Time, err error) (renew bool) {
 	id.mu.Lock()
 	defer id.mu.Unlock()
 	if err == nil {
 		delete(id.mu.refusals, addr)
-		return
+		return false
 	}
 	if !isAuthentication(err) {
-		return
+		return false
 	}
-	if now.Sub(id.mu.renewed) > renewEvery {
-		id.mu.token, id.mu.renewed = nil, now // it may have been revoked
-		id.workload.Expire()
+	if renew = now.Sub(id.mu.renewed) > renewEvery; renew {
+		id.mu.renewed = now
 	}
 	timeout := id.cfg.AuthenticationTimeout
 	r := id.mu.refusals[addr]
@@ -102,6 +114,7 @@ func (id *identity) connected(addr string, now time.Time, err error) {
 	if now.Sub(r.since) >= timeout {
 		r.final = fmt.Errorf("connect to broker %s, in vain for %s (authentication.timeout): %w", addr, timeout, explain(&id.cfg, err))
 	}
+	return renew
 }
 
 // Refused returns why a broker has not let this process in for authentication.timeout; nil as long as there is hope.
@@ -128,11 +141,10 @@ func (c *Cluster) Refusing() error {
 const refusalFor = 10 * time.Second
 
 func (c *Cluster) refusals() []refusal {
-	id := identityOf(c.cfg)
-	id.mu.Lock()
-	defer id.mu.Unlock()
+	c.id.mu.Lock()
+	defer c.id.mu.Unlock()
 	var all []refusal
-	for _, r := range id.mu.refusals {
+	for _, r := range c.id.mu.refusals {
 		all = append(all, *r)
 	}
 	return all

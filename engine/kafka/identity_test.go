@@ -161,7 +161,8 @@ func TestARefusalIsFinalOnceItHasLastedLongEnough(t *testing.T) {
 	t.Parallel()
 	cfg := config.Default()
 	cfg.Brokers, cfg.AuthenticationTimeout = []string{"refusing:1"}, time.Minute
-	c, id, began := &Cluster{cfg: cfg}, identityOf(cfg), time.Now()
+	id, began := identityOf(cfg), time.Now()
+	c := &Cluster{cfg: cfg, id: id}
 	at := func(d time.Duration, addr string, err error) error {
 		id.connected(addr, began.Add(d), err)
 		return c.Refused()

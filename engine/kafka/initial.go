@@ -68,7 +68,7 @@ func (p *Producer) endWithoutRecords(ctx context.Context) (core.Outcome, error) 
 		if !errors.Is(err, kerr.ConcurrentTransactions) {
 			return outcome(err), fmt.Errorf("end transaction %s: %w", p.id, err)
 		}
-		if err := pause(ctx, txnBackoff); err != nil {
+		if err := Pause(ctx, txnBackoff); err != nil {
 			return core.Unknown, err
 		}
 	}

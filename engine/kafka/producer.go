@@ -203,7 +203,7 @@ func (p *Producer) commitInTransaction(ctx context.Context, memberID string, gen
 		if !errors.Is(err, kerr.ConcurrentTransactions) && !errors.Is(err, kerr.CoordinatorLoadInProgress) {
 			return outcome(err), err
 		}
-		if err := pause(ctx, txnBackoff); err != nil {
+		if err := Pause(ctx, txnBackoff); err != nil {
 			return core.Unknown, err
 		}
 	}
@@ -240,7 +240,7 @@ func (p *Producer) addOffsets(ctx context.Context, pid int64, epoch int16) error
 		if !errors.Is(err, kerr.ConcurrentTransactions) {
 			return denied(fmt.Errorf("add offsets of group %s to transaction %s: %w", p.group, p.id, err), onGroup(Read, p.group), onTransaction(p.id))
 		}
-		if err := pause(ctx, txnBackoff); err != nil {
+		if err := Pause(ctx, txnBackoff); err != nil {
 			return err
 		}
 	}

@@ -105,16 +105,16 @@ func (id *identity) token(ctx context.Context) (string, error) {
 		token, err := id.cfg.SASLToken()
 		return token.Reveal(), err
 	}
-	id.mu.Lock()
-	defer id.mu.Unlock()
-	if t := id.mu.token; t.Valid() && (t.Expiry.IsZero() || time.Until(t.Expiry) > tokenMargin) {
+	id.tokens.Lock()
+	defer id.tokens.Unlock()
+	if t := id.tokens.token; t.Valid() && (t.Expiry.IsZero() || time.Until(t.Expiry) > tokenMargin) {
 		return t.AccessToken, nil
 	}
 	t, err := fetchToken(ctx, &id.cfg)
 	if err != nil {
 		return "", fmt.Errorf("fetch a token from %s: %w", id.cfg.SASLTokenURL, err)
 	}
-	id.mu.token = t
+	id.tokens.token = t
 	return t.AccessToken, nil
 }
 
