@@ -232,7 +232,7 @@ func (m *Machine) enter(generation int32) {
 // still this worker's: one that is revoked in it is given to nobody before the acknowledgement.
 func (m *Machine) catchUp() {
 	switch {
-	case m.phase != Outrun:
+	case m.phase != Outrun || m.generation == m.named:
 	case m.mustAbort || m.failure != nil:
 		m.abort()
 	default:
@@ -406,9 +406,7 @@ func (m *Machine) offsetsCommitted(ev OffsetsCommitted) {
 		m.fenced()
 	case ev.Outcome == Outdated && !m.mustAbort && m.failure == nil:
 		m.phase = Outrun
-		if m.generation != m.named {
-			m.catchUp()
-		}
+		m.catchUp()
 	case m.opts.AtLeastOnce && ev.Outcome == Confirmed:
 		m.confirmed()
 	case m.opts.AtLeastOnce:

@@ -4,7 +4,6 @@ package groupbalance
 
 import (
 	"cmp"
-	"encoding/binary"
 	"fmt"
 	"maps"
 	"slices"
@@ -77,9 +76,9 @@ func newMember(id string, meta kmsg.ConsumerMemberMetadata, data memberData, sub
 		}
 	}
 	ours := numbering(data.SubTopologies, subs) // the member's number of a sub-topology -> the leader's
+	theirs := numbering(subs, data.SubTopologies)
 	for _, sub := range subs {
-		known := slices.ContainsFunc(data.SubTopologies, func(s partition.SubTopology) bool { return slices.Equal(s.Sources, sub.Sources) })
-		if known && !slices.ContainsFunc(sub.Sources, func(topic string) bool { return !slices.Contains(meta.Topics, topic) }) {
+		if _, known := theirs[sub.ID]; known && !slices.ContainsFunc(sub.Sources, func(topic string) bool { return !slices.Contains(meta.Topics, topic) }) {
 			m.SubTopologies = append(m.SubTopologies, sub.ID)
 		}
 	}
@@ -208,7 +207,7 @@ func (r *round) encode(given map[string][]partition.Task, plan partition.Plan) a
 	out := make(assignments, 0, len(r.members))
 	for i, m := range r.members {
 		assignment := kmsg.NewConsumerMemberAssignment()
-		assignment.UserData = append(binary.AppendUvarint([]byte{wireVersion}, uint64(i)), shared...)
+		assignment.UserData = appendAssignment(nil, i, shared)
 		inputs := map[string][]int32{}
 		for _, task := range given[m.ID] {
 			for _, in := range task.Inputs {

@@ -93,9 +93,13 @@ type assignmentData struct {
 }
 
 func (d assignmentData) append(dst []byte) []byte {
-	dst = append(dst, wireVersion)
-	dst = binary.AppendUvarint(dst, uint64(d.Self))
-	return d.appendShared(dst)
+	return appendAssignment(dst, d.Self, d.appendShared(nil))
+}
+
+// appendAssignment appends the user data of one member, given what is the same for all.
+func appendAssignment(dst []byte, self int, shared []byte) []byte {
+	dst = binary.AppendUvarint(append(dst, wireVersion), uint64(self))
+	return append(dst, shared...)
 }
 
 // appendShared appends what is the same for all members.
