@@ -121,17 +121,10 @@ func (w *Worker) topicName(topic string, internal bool) string {
 
 // userTopics returns the topics that the pipeline reads and writes and that are the user's.
 func (w *Worker) userTopics() []string {
-	var names []string
-	for _, s := range w.topology.SubTopologies {
-		for _, src := range s.Sources {
-			if !src.Internal {
-				names = append(names, src.Topic)
-			}
-		}
-		for _, out := range s.Outputs {
-			if !out.Internal && !w.muted(false) {
-				names = append(names, w.outputName(out.Topic, false))
-			}
+	names := w.topology.UserSources()
+	if !w.muted(false) {
+		for _, topic := range w.topology.UserOutputs() {
+			names = append(names, w.outputName(topic, false))
 		}
 	}
 	slices.Sort(names)
@@ -278,7 +271,7 @@ func waitForTopics(ctx context.Context, names []string, patience time.Duration, 
 		if err == nil || time.Since(began) >= patience {
 			return got, err
 		}
-		if err := sleep(ctx, backoff(attempt)); err != nil {
+		if err := kafka.Pause(ctx, backoff(attempt)); err != nil {
 			return nil, err
 		}
 	}
@@ -327,7 +320,7 @@ func (w *Worker) commitInitial(ctx context.Context, commits []kafka.OffsetCommit
 			return err
 		}
 		w.listener.retrying("commit the initial offsets", err)
-		if err := sleep(ctx, backoff(attempt)); err != nil {
+		if err := kafka.Pause(ctx, backoff(attempt)); err != nil {
 			return err
 		}
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/streamd/streamd/checkpoint"
 	"github.com/streamd/streamd/engine/core"
+	"github.com/streamd/streamd/engine/kafka"
 	"github.com/streamd/streamd/partition"
 )
 
@@ -88,7 +89,7 @@ func (w *Worker) watchEnd(ctx context.Context, finished func()) {
 			return
 		case err != nil:
 			w.listener.retrying("look up the end of the run", err)
-			if sleep(ctx, backoff(attempt)) != nil {
+			if kafka.Pause(ctx, backoff(attempt)) != nil {
 				return
 			}
 			attempt++
@@ -98,7 +99,7 @@ func (w *Worker) watchEnd(ctx context.Context, finished func()) {
 			return
 		}
 		attempt = 0
-		if sleep(ctx, endPoll) != nil {
+		if kafka.Pause(ctx, endPoll) != nil {
 			return
 		}
 	}

@@ -156,17 +156,19 @@ func (w *Worker) newProducer() core.Event {
 			w.useProducer(p)
 			return core.ProducerReady{}
 		}
-		final := err
-		if !kafka.IsDenied(err) && w.cluster.Refused() == nil {
+		if !w.isFinal(err) {
 			w.listener.retrying("take a new producer epoch", err)
-			final = sleep(w.hard, backoff(attempt))
+			if err = kafka.Pause(w.hard, backoff(attempt)); err == nil {
+				continue
+			}
 		}
-		if final != nil {
-			w.pendingFailure = final
-			return core.ProducerReady{}
-		}
+		w.pendingFailure = err
+		return core.ProducerReady{}
 	}
 }
+
+// isFinal says whether trying again is in vain: a grant is missing, or a broker has refused this worker for too long.
+func (w *Worker) isFinal(err error) bool { return kafka.IsDenied(err) || w.cluster.Refused() != nil }
 
 // openProducer takes the transactional id. While brokers refuse this worker it tries again, for as long as that may pass.
 func (w *Worker) openProducer() (*kafka.Producer, error) {
@@ -179,7 +181,7 @@ func (w *Worker) openProducer() (*kafka.Producer, error) {
 			return nil, final
 		}
 		w.listener.refused(w.cluster.Refusing())
-		if err := sleep(w.hard, backoff(attempt)); err != nil {
+		if err := kafka.Pause(w.hard, backoff(attempt)); err != nil {
 			return nil, err
 		}
 	}
@@ -206,17 +208,6 @@ func (w *Worker) useProducer(p *kafka.Producer) {
 // backoff grows from 50 ms to 5 s.
 func backoff(attempt int) time.Duration {
 	return min(5*time.Second, 50*time.Millisecond<<min(attempt, 10))
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
 
 // start lets tasks read their inputs, from the position that their anchor has committed.

@@ -79,7 +79,7 @@ func (f *follower) behind(now time.Time) query.Behind {
 func (w *Worker) reconcileFollowers() {
 	want := map[partition.TaskID]bool{}
 	if !w.left && !w.stopping {
-		own := w.table.Own()
+		own := w.Placement().Own()
 		for _, id := range slices.Concat(own.Standby, own.WarmUp) {
 			want[id] = w.subs[id.SubTopology].Stateful()
 		}
@@ -120,7 +120,6 @@ func (w *Worker) stopFollower(id partition.TaskID) {
 		defer close(done)
 		f.cancel()
 		<-f.done
-		w.holdings.give(id)
 		w.shut(f.rt)
 	})
 }
@@ -140,11 +139,7 @@ func (w *Worker) takeFollower(id partition.TaskID) (*runningTask, chan struct{})
 // follow keeps the state near to the present until ctx ends. What goes wrong is tried again: the task runs elsewhere.
 func (w *Worker) follow(ctx context.Context, f *follower, before chan struct{}) {
 	if before != nil {
-		select {
-		case <-before:
-		case <-ctx.Done():
-			return
-		}
+		<-before // whatever ctx says: until then the state is in other hands
 	}
 	for attempt := 0; ; attempt++ {
 		err := w.followOnce(ctx, f)
@@ -162,7 +157,7 @@ func (w *Worker) follow(ctx context.Context, f *follower, before chan struct{}) 
 			}
 			f.rt.db = nil
 		}
-		if sleep(ctx, backoff(attempt)) != nil {
+		if kafka.Pause(ctx, backoff(attempt)) != nil {
 			return
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/streamd/streamd/engine/core"
+	"github.com/streamd/streamd/engine/kafka"
 )
 
 // This file stops an application at a cut: a round may be a halt. A task that enters it processes nothing more. A worker
@@ -83,7 +84,7 @@ func (w *Worker) awaitResume(ctx context.Context) error {
 			said = true
 			w.listener.waitsForResume(n)
 		}
-		if err := sleep(ctx, haltPoll); err != nil {
+		if err := kafka.Pause(ctx, haltPoll); err != nil {
 			return err
 		}
 		if err := w.loadApplication(ctx); err != nil {

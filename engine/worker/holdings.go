@@ -12,6 +12,7 @@ import (
 	"github.com/streamd/streamd/engine/api"
 	"github.com/streamd/streamd/engine/query"
 	"github.com/streamd/streamd/partition"
+	"github.com/streamd/streamd/partition/groupbalance"
 	"github.com/streamd/streamd/statestore"
 )
 
@@ -61,9 +62,9 @@ func (h *holdings) State(id partition.TaskID) (query.State, bool) {
 
 // routes are what a table says of where states are.
 type routes struct {
-	generation int32
-	owners     map[partition.TaskID]route
-	standbys   map[partition.TaskID][]string
+	table    *groupbalance.Table
+	owners   map[partition.TaskID]route
+	standbys map[partition.TaskID][]string
 }
 
 type route struct {
@@ -74,10 +75,10 @@ type route struct {
 // routing returns the routes of the newest table.
 func (h *holdings) routing() *routes {
 	t := h.w.placement.Load()
-	if r := h.routes.Load(); r != nil && r.generation == t.Generation {
+	if r := h.routes.Load(); r != nil && r.table == t {
 		return r
 	}
-	r := &routes{generation: t.Generation, owners: map[partition.TaskID]route{}, standbys: map[partition.TaskID][]string{}}
+	r := &routes{table: t, owners: map[partition.TaskID]route{}, standbys: map[partition.TaskID][]string{}}
 	for i, m := range t.Members {
 		for _, id := range m.Owned {
 			r.owners[id] = route{m.Endpoint, i == t.Self}
@@ -107,8 +108,8 @@ func (h *holdings) Standbys(id partition.TaskID) []string {
 }
 
 // known tells what the application consists of, which does not change any more.
-func (h *holdings) known(w *Worker) {
-	app := &query.Application{Incarnation: w.names.Incarnation, Tasks: tasksIn(w.taskIDs()), Topic: w.topicName}
+func (h *holdings) known() {
+	app := &query.Application{Incarnation: h.w.names.Incarnation, Tasks: tasksIn(h.w.taskIDs()), Topic: h.w.topicName}
 	h.app.Store(app)
 }
 

@@ -53,8 +53,7 @@ func (w *Worker) serve() (func(), error) {
 		}
 		servers = append(servers, s)
 		if setting == "http.address" {
-			w.endpoint = w.advertised(l.Addr())
-			w.holdings.endpoint.Store(w.endpoint)
+			w.holdings.endpoint.Store(w.advertised(l.Addr()))
 		}
 		w.listener.log.Info("listening", zap.String("what", what), zap.Stringer("address", l.Addr()))
 		w.routines.Go(func() {

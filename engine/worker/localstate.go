@@ -21,7 +21,7 @@ import (
 //
 //	<app>-<incarnation>/            locked by the one worker that uses it
 //	<app>-<incarnation>/0_3         the store of task 0_3
-//	<app>-<incarnation>/0_3.next    a whole checkpoint that is about to take its place
+//	<app>-<incarnation>/0_3.next    a whole checkpoint that is about to take its place; 0_3.next.restoring is its download
 //	<app>-<incarnation>/cuts        frozen files on their way to the object store
 
 // stateFolder is where the tasks' states of this life of the application lie on this machine.

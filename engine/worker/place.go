@@ -29,7 +29,7 @@ func (w *Worker) balancerConfig() groupbalance.Config {
 		Rules:         partition.Rules{Standbys: w.cfg.StandbyReplicas, WarmUps: w.cfg.WarmUps},
 		Self: func() groupbalance.Self {
 			return groupbalance.Self{
-				Endpoint: w.endpoint, Zone: w.cfg.WorkerZone, Version: version.Of().Program, Fingerprint: w.topology.Fingerprint(),
+				Endpoint: w.holdings.Endpoint(), Zone: w.cfg.WorkerZone, Version: version.Of().Program, Fingerprint: w.topology.Fingerprint(),
 				TransactionalID: id, Capacity: w.cfg.Lanes, Leaving: w.leaving.Load(), Held: *w.held.Load(),
 			}
 		},
@@ -73,11 +73,13 @@ func (w *Worker) findUnused() error {
 				w.listener.background("look at the state of task "+id.String(), err)
 				return nil
 			}
+			left := unused{position: -1, since: w.now()}
 			if have, ok := db.Position(); ok {
-				mu.Lock()
-				w.unused[id] = unused{have.Offset, w.now()}
-				mu.Unlock()
+				left.position = have.Offset
 			}
+			mu.Lock()
+			w.unused[id] = left
+			mu.Unlock()
 			return db.Close()
 		})
 	}
@@ -98,7 +100,12 @@ func (w *Worker) deleteUnused() {
 			if before != nil {
 				<-before
 			}
-			if err := statestore.Destroy(w.stateDir(id)); err != nil {
+			dir := w.stateDir(id)
+			err := errors.Join(os.RemoveAll(dir+".next.restoring"), os.RemoveAll(dir+".next"))
+			if err == nil {
+				err = statestore.Destroy(dir)
+			}
+			if err != nil {
 				w.listener.background("delete the state of task "+id.String(), err)
 				return
 			}
@@ -109,7 +116,7 @@ func (w *Worker) deleteUnused() {
 
 // publishHeld lets the next join tell the group what state is here, or is about to be.
 func (w *Worker) publishHeld() {
-	held, own := []partition.HeldTask{}, w.table.Own()
+	held, own := []partition.HeldTask{}, w.Placement().Own()
 	for id, rt := range w.tasks {
 		if w.machine.Running(id) && rt.sub.Stateful() {
 			held = append(held, partition.HeldTask{Task: id, Position: rt.committed.ChangelogOffset, Warm: true})
@@ -131,11 +138,9 @@ func (w *Worker) publishHeld() {
 
 // placed takes over what the newest assignment says of who does what.
 func (w *Worker) placed() {
-	before := w.table
-	w.table = w.balancer.Table()
-	now := w.table
+	before, now := w.Placement(), w.balancer.Table()
 	w.placement.Store(&now)
-	w.listener.placed(before, w.table)
+	w.listener.placed(before, now)
 	w.reconcileFollowers()
 }
 
@@ -150,8 +155,9 @@ const warmDelay = time.Second
 // warm, or some have been for a while.
 func (w *Worker) askForWarm() {
 	warm, cold := 0, 0
-	own := w.table.Own().TransactionalID
-	for _, mv := range w.table.Moves {
+	table := w.Placement()
+	own := table.Own().TransactionalID
+	for _, mv := range table.Moves {
 		if f := w.followers[mv.Task]; mv.To != own || mv.State != partition.Warming || f == nil {
 			continue
 		} else if f.warm() {
@@ -205,8 +211,9 @@ func (w *Worker) handedOver() {
 
 // othersStay says whether the group has another member that is not about to end.
 func (w *Worker) othersStay() bool {
-	for i, m := range w.table.Members {
-		if i != w.table.Self && !m.Leaving {
+	table := w.Placement()
+	for i, m := range table.Members {
+		if i != table.Self && !m.Leaving {
 			return true
 		}
 	}

@@ -77,11 +77,11 @@ func (w *Worker) startFence(live []string) {
 			if err == nil {
 				return
 			}
-			if f.err = err; kafka.IsDenied(err) || w.cluster.Refused() != nil {
+			if f.err = err; w.isFinal(err) {
 				return
 			}
 			w.listener.retrying("fence dead workers", err)
-			if f.err = sleep(w.hard, backoff(attempt)); f.err != nil {
+			if f.err = kafka.Pause(w.hard, backoff(attempt)); f.err != nil {
 				return
 			}
 		}
@@ -104,13 +104,16 @@ func (w *Worker) startRestore(e core.Restore) {
 	fence, aborts := w.fence, w.aborts
 	w.routines.Go(func() {
 		defer cancel()
+		if before != nil {
+			<-before // whatever ctx says: until then the state is in other hands
+		}
 		began := w.now()
 		var err error
 		if aborts > 1 { // the group may not yet have told us that it goes on without us
-			err = sleep(ctx, backoff(aborts-2))
+			err = kafka.Pause(ctx, backoff(aborts-2))
 		}
 		if err == nil {
-			err = w.takeover(ctx, rt, fence, before)
+			err = w.takeover(ctx, rt, fence)
 		}
 		rt.restore.took = w.now().Sub(began)
 		close(rt.restoreDone)
@@ -161,19 +164,16 @@ func (w *Worker) restoreEnded(r restoreResult) {
 }
 
 // takeover is the one way to a running task: for a new owner, and for one whose epoch did not commit.
-func (w *Worker) takeover(ctx context.Context, rt *runningTask, fence *fence, before chan struct{}) error {
-	for _, wait := range []chan struct{}{fenceDone(fence), before} {
-		if wait == nil {
-			continue
-		}
+func (w *Worker) takeover(ctx context.Context, rt *runningTask, fence *fence) error {
+	if fence != nil {
 		select {
-		case <-wait:
+		case <-fence.done:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-	}
-	if fence != nil && fence.err != nil {
-		return fence.err
+		if fence.err != nil {
+			return fence.err
+		}
 	}
 	to, err := w.committedOf(ctx, rt)
 	if err != nil {
@@ -212,13 +212,6 @@ func (w *Worker) abandonLost(rt *runningTask) {
 			w.abandonRound(round, fmt.Sprintf("task %v was moved before its part was stored", rt.id))
 		}
 	})
-}
-
-func fenceDone(f *fence) chan struct{} {
-	if f == nil {
-		return nil
-	}
-	return f.done
 }
 
 // buildTask makes the processors, unless a rewind has left them, and sets the position.
@@ -402,7 +395,7 @@ func (w *Worker) askStore(ctx context.Context, what string, f func() error) erro
 			return err
 		}
 		w.listener.retrying(what, err)
-		if sleep(ctx, backoff(attempt)) != nil {
+		if kafka.Pause(ctx, backoff(attempt)) != nil {
 			return err
 		}
 	}
@@ -510,6 +503,7 @@ func (w *Worker) shut(rt *runningTask) {
 		rt.cancel()
 		<-rt.restoreDone
 	}
+	w.holdings.give(rt.id) // a follower may have shown the state until here
 	rt.awaitCut()
 	if !w.laneIsBack(rt) {
 		w.abandoned.Store(true)

@@ -49,7 +49,9 @@ func (s *Status) phase(m *core.Machine) {
 // publish copies what the loop owns. Called by the loop only.
 func (s *Status) publish() {
 	w := s.w
-	snap := api.Status{App: w.names.App, Incarnation: w.names.Incarnation, Phase: w.machine.Phase().String(), Joined: w.generation > 0, Generation: w.generation, Member: w.table.Own().TransactionalID}
+	table := w.Placement()
+	own := table.Own().TransactionalID
+	snap := api.Status{App: w.names.App, Incarnation: w.names.Incarnation, Phase: w.machine.Phase().String(), Joined: w.generation > 0, Generation: w.generation, Member: own}
 	for id, rt := range w.tasks {
 		t := api.Task{Task: id.String(), State: "restoring"}
 		if w.machine.Held(id) {
@@ -72,9 +74,8 @@ func (s *Status) publish() {
 		snap.Following = append(snap.Following, api.Follower{Task: id.String(), Warm: f.warm(), Offset: f.position.Load(), Lag: f.lag.Load()})
 	}
 	slices.SortFunc(snap.Following, func(a, b api.Follower) int { return strings.Compare(a.Task, b.Task) })
-	own := w.table.Own().TransactionalID
 	since := map[partition.TaskID]time.Time{}
-	for _, mv := range w.table.Moves {
+	for _, mv := range table.Moves {
 		if since[mv.Task] = s.moves[mv.Task]; since[mv.Task].IsZero() {
 			since[mv.Task] = w.now()
 		}

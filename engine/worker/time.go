@@ -49,7 +49,7 @@ func (w *Worker) observe(ctx context.Context) {
 				return
 			}
 			w.listener.retrying("look up the ends of the source topics", err)
-			if sleep(ctx, backoff(attempt)) != nil {
+			if kafka.Pause(ctx, backoff(attempt)) != nil {
 				return
 			}
 			attempt++
@@ -61,7 +61,7 @@ func (w *Worker) observe(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if sleep(ctx, observeEvery) != nil {
+		if kafka.Pause(ctx, observeEvery) != nil {
 			return
 		}
 	}

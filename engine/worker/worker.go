@@ -81,14 +81,12 @@ type Worker struct {
 	resources   *statestore.Resources
 	budget      int64 // bytes
 	balancer    *groupbalance.Balancer
-	endpoint    string // URL at which other workers reach the HTTP API; "": none
 
 	// owned by the loop
 	machine         *core.Machine
 	tasks           map[partition.TaskID]*runningTask
 	followers       map[partition.TaskID]*follower
 	unused          map[partition.TaskID]unused      // states on the disk that are neither run nor followed
-	table           groupbalance.Table               // of the newest assignment
 	warmSince       time.Time                        // when a follower became warm for a task that is to come here; zero: none is
 	askedIn         int32                            // the generation in which a rebalance was asked for on that account
 	askedAt         time.Time                        // and when
@@ -125,7 +123,7 @@ type Worker struct {
 	held    atomic.Pointer[[]partition.HeldTask]
 	leaving atomic.Bool
 
-	placement atomic.Pointer[groupbalance.Table] // read by anybody
+	placement atomic.Pointer[groupbalance.Table] // of the newest assignment; set by the loop, read by anybody
 
 	// shared with the round watcher
 	round          atomic.Int64 // newest round started
@@ -276,7 +274,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	if err := w.bootstrap(ctx); err != nil {
 		return unlessInterrupted(ctx, err)
 	}
-	w.holdings.known(w)
+	w.holdings.known()
 	if err := w.startGlobals(ctx); err != nil {
 		return unlessInterrupted(ctx, err)
 	}
