@@ -67,13 +67,14 @@ func (o *Outbox) Use(p *Producer) {
 			if isTooLarge(err) {
 				size = len(r.Key) + len(r.Value)
 			}
-			p.fail(o.attributed(r, err), size)
+			p.fail(o.attributed(p, r, err), size)
 		}
 	}
 }
 
-// attributed names who wrote the record that a broker, or the client, did not take.
-func (o *Outbox) attributed(r *kgo.Record, err error) error {
+// attributed names who wrote the record that a broker, or the client of p, did not take. The outbox may have another
+// producer by now.
+func (o *Outbox) attributed(p *Producer, r *kgo.Record, err error) error {
 	who := "task " + o.task.String()
 	for _, t := range o.topics {
 		if t.Name == r.Topic && t.Step != "" {
@@ -85,7 +86,7 @@ func (o *Outbox) attributed(r *kgo.Record, err error) error {
 		hint = "; make it smaller, or raise produce.batch-bytes and the topic's max.message.bytes"
 	}
 	err = fmt.Errorf("%s: write a record of %d bytes to %s/%d: %w%s", who, len(r.Key)+len(r.Value), r.Topic, r.Partition, err, hint)
-	return denied(err, onTopic(Write, r.Topic), onTransaction(o.p.id), idempotence)
+	return denied(err, onTopic(Write, r.Topic), onTransaction(p.id), idempotence)
 }
 
 func isTooLarge(err error) bool {
