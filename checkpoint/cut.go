@@ -171,6 +171,28 @@ func (r *Repository) loadCut(ctx context.Context, incarnation int, n int64) (Cut
 	case !rounds[i].Complete:
 		return Cut{}, fmt.Errorf("%w: %d tasks have stored theirs; list what there is with: checkpoints list", ErrIncomplete, len(rounds[i].Tasks))
 	}
+	return r.readCut(ctx, l, n)
+}
+
+// CutOf is LoadCut for a round that [Repository.Rounds] has listed. ErrIncomplete if it was not complete then; ErrMissing if it
+// has been collected since.
+func (r *Repository) CutOf(ctx context.Context, incarnation int, round Round) (Cut, error) {
+	l, err := r.lifeRound(incarnation, round.Number)
+	if err == nil && !round.Complete {
+		err = ErrIncomplete
+	}
+	var cut Cut
+	if err == nil {
+		cut, err = r.readCut(ctx, l, round.Number)
+	}
+	if err != nil {
+		return Cut{}, fmt.Errorf("checkpoint %d of application %s: %w", round.Number, r.app, err)
+	}
+	return cut, nil
+}
+
+// readCut reads what a round's record names.
+func (r *Repository) readCut(ctx context.Context, l life, n int64) (Cut, error) {
 	rec, err := r.readRoundRecord(ctx, l, n)
 	if err != nil {
 		return Cut{}, dropped(err)
@@ -184,7 +206,7 @@ func (r *Repository) loadCut(ctx context.Context, incarnation int, n int64) (Cut
 			return Cut{}, err
 		}
 	}
-	return Cut{App: r.app, Incarnation: incarnation, Round: n, Channels: rec.Channels, Manifests: manifests}, nil
+	return Cut{App: r.app, Incarnation: l.incarnation, Round: n, Channels: rec.Channels, Manifests: manifests}, nil
 }
 
 // Adopt makes a cut of any application the first checkpoint of a new life of this one, under the number of its round and

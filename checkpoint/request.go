@@ -120,17 +120,22 @@ func (r *Repository) beginRequested(ctx context.Context, q RoundRequest) (int64,
 }
 
 func (r *Repository) awaitRequested(ctx context.Context, q RoundRequest, n int64) error {
+	l, err := r.lifeRound(q.Incarnation, n)
+	if err != nil {
+		return err
+	}
 	for stored := -1; ; {
-		for round, err := range r.Rounds(ctx, q.Incarnation) {
+		rounds, err := r.roundsBelow(ctx, l, l.round(n))
+		if err != nil && ctx.Err() == nil {
+			return fmt.Errorf("list rounds: %w", err)
+		}
+		for _, round := range rounds { // one at most
 			switch {
-			case ctx.Err() != nil:
-			case err != nil:
-				return err
-			case round.Number == n && round.Complete:
+			case round.Complete:
 				return nil
-			case round.Number == n && round.Abandoned:
+			case round.Abandoned:
 				return fmt.Errorf("checkpoint %d of %s: %w", n, r.app, ErrAbandoned)
-			case round.Number == n && len(round.Tasks) != stored:
+			case len(round.Tasks) != stored:
 				if stored = len(round.Tasks); q.Stored != nil {
 					q.Stored(n, stored)
 				}

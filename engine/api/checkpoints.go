@@ -4,6 +4,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"strconv"
@@ -65,15 +66,15 @@ func newWeights() *weights {
 	return w
 }
 
-func (w *weights) of(ctx context.Context, repo *checkpoint.Repository, incarnation int, round int64) (weight, error) {
-	name := checkpoint.Origin{App: repo.App(), Incarnation: incarnation, Round: round}
+func (w *weights) of(ctx context.Context, repo *checkpoint.Repository, incarnation int, round checkpoint.Round) (weight, error) {
+	name := checkpoint.Origin{App: repo.App(), Incarnation: incarnation, Round: round.Number}
 	w.mu.Lock()
 	known, ok := w.mu.known[name]
 	w.mu.Unlock()
 	if ok {
 		return known, nil
 	}
-	cut, err := repo.LoadCut(ctx, incarnation, round)
+	cut, err := repo.CutOf(ctx, incarnation, round)
 	if err != nil {
 		return weight{}, err
 	}
@@ -140,14 +141,18 @@ func (res *resources) getCheckpoints(w http.ResponseWriter, r *http.Request) err
 	for _, c := range part.Items {
 		v := newRoundView(c, newestOf(rounds))
 		if c.Complete {
-			// One that is collected at this moment has no weight any more.
-			if v.weight, err = res.weights.of(ctx, repo, life.Incarnation, c.Number); err != nil && ctx.Err() != nil {
+			// One that is collected at this moment, or damaged, has no weight; the others are listed all the same.
+			if v.weight, err = res.weights.of(ctx, repo, life.Incarnation, c); err != nil && !isDamaged(err) {
 				return err
 			}
 		}
 		answer.Items = append(answer.Items, v)
 	}
 	return WriteJSON(w, r, answer)
+}
+
+func isDamaged(err error) bool {
+	return errors.Is(err, checkpoint.ErrMissing) || errors.Is(err, checkpoint.ErrCorrupt) || errors.Is(err, checkpoint.ErrFutureFormat)
 }
 
 // maxSince is how many rounds may have begun since the rounds were listed.
@@ -200,18 +205,25 @@ func (res *resources) getCheckpoint(w http.ResponseWriter, r *http.Request) erro
 		return Problemf(http.StatusNotFound, codeNotFound, "there is no checkpoint %d; the newest is %d", n, newestOf(rounds))
 	}
 	d := roundDetail{roundView: newRoundView(rounds[i], newestOf(rounds))}
+	var parts []checkpoint.Manifest
 	if rounds[i].Complete {
-		if d.weight, err = res.weights.of(ctx, repo, life.Incarnation, n); err != nil {
-			return err
-		}
-	}
-	for _, task := range rounds[i].Tasks {
-		m, err := repo.Manifest(ctx, life.Incarnation, n, task)
+		cut, err := repo.CutOf(ctx, life.Incarnation, rounds[i])
 		if err != nil {
 			return err
 		}
+		d.weight, parts = weigh(cut), cut.Manifests
+	} else {
+		for _, task := range rounds[i].Tasks {
+			m, err := repo.Manifest(ctx, life.Incarnation, n, task)
+			if err != nil {
+				return err
+			}
+			parts = append(parts, m)
+		}
+	}
+	for _, m := range parts {
 		d.Parts = append(d.Parts, partView{
-			Task: task, Epoch: m.Position.Epoch, ChangelogOffset: m.Position.ChangelogOffset, Files: len(m.Files), Bytes: m.Bytes(),
+			Task: m.Task, Epoch: m.Position.Epoch, ChangelogOffset: m.Position.ChangelogOffset, Files: len(m.Files), Bytes: m.Bytes(),
 			Owner: m.Generation, Created: m.Created.UTC(), Inputs: m.Position.Inputs,
 		})
 	}

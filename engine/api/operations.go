@@ -192,7 +192,7 @@ func (o *operations) forgetLocked(now time.Time) {
 		return gone
 	})
 	for key, known := range o.mu.keys {
-		if now.Sub(known.at) > idempotencyTime && o.findLocked(known.op) == nil {
+		if (now.Sub(known.at) > idempotencyTime || len(o.mu.keys) > maxOperations) && o.findLocked(known.op) == nil {
 			delete(o.mu.keys, key)
 		}
 	}

@@ -15,7 +15,7 @@ import (
 // Problem is an answer that is an error: a problem document of RFC 9457. A handler returns it as its error.
 type Problem struct {
 	Status int
-	Code   string // ends the document's type, such as "not-found"; the status text in this form if empty
+	Code   string // ends the document's type, such as "not-found"
 	Detail string // what was asked, what was found, what to do
 	// Retry, if not zero, says that the same request may succeed later, and when to try.
 	Retry time.Duration

@@ -38,9 +38,6 @@ func requestOf(ctx context.Context) *request {
 // CallerOf returns who has sent the request of a handler's context.
 func CallerOf(ctx context.Context) Caller { return requestOf(ctx).caller }
 
-// RequestID returns the id under which the request is in the log and in the answer.
-func RequestID(ctx context.Context) string { return requestOf(ctx).id }
-
 // Audit adds to the log line of a request that asks for a change: what it is about. Keys and values of the user's data do
 // not belong there. It may be called by the handler only.
 func Audit(ctx context.Context, key, value string) {
@@ -144,7 +141,6 @@ func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 func (s *Server) guarded(route *Route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		req := requestOf(r.Context())
-		req.pattern = route.Pattern
 		err := s.admit(r, req, route)
 		if err == nil {
 			err = s.call(w, r, route)
@@ -220,18 +216,17 @@ const busyPause = time.Second
 
 // call runs the handler within the limits.
 func (s *Server) call(w http.ResponseWriter, r *http.Request, route *Route) error {
-	slots := s.requests
-	switch {
-	case route.Stream:
-		slots = s.streams
-	case route.Bounded:
-		slots = make(chan struct{}, 1)
-	}
-	select {
-	case slots <- struct{}{}:
-		defer func() { <-slots }()
-	default:
-		return &Problem{Status: http.StatusTooManyRequests, Code: codeBusy, Detail: fmt.Sprintf("%d requests of this kind are being answered already, which is the limit", cap(slots)), Retry: busyPause}
+	if !route.Bounded {
+		slots := s.requests
+		if route.Stream {
+			slots = s.streams
+		}
+		select {
+		case slots <- struct{}{}:
+			defer func() { <-slots }()
+		default:
+			return &Problem{Status: http.StatusTooManyRequests, Code: codeBusy, Detail: fmt.Sprintf("%d requests of this kind are being answered already, which is the limit", cap(slots)), Retry: busyPause}
+		}
 	}
 	if route.Stream {
 		if err := http.NewResponseController(w).SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
