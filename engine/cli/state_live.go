@@ -40,8 +40,16 @@ func (o *liveOptions) addTo(cmd *cobra.Command) {
 	f.StringArrayVar(&o.position, "min-position", nil, "with --live: wait until the state reflects this `position`: topic/partition@offset, or the token of an answer")
 }
 
-// liveTimeout is how long workers have to answer, unless --timeout says more.
+// liveTimeout is how long workers have to answer, unless --timeout says how long all may take.
 const liveTimeout = 15 * time.Second
+
+// withinLive bounds a request to workers.
+func withinLive(cmd *cobra.Command) (context.Context, context.CancelFunc) {
+	if cmd.Flags().Changed("timeout") {
+		return context.WithCancel(cmd.Context())
+	}
+	return context.WithTimeout(cmd.Context(), liveTimeout)
+}
 
 // liveClient finds workers to ask.
 func (p *program) liveClient(ctx context.Context, cmd *cobra.Command, o liveOptions) (*query.Client, error) {
@@ -123,7 +131,7 @@ func liveError(err error) error {
 }
 
 func (p *program) getLive(cmd *cobra.Command, o liveOptions, got []string) error {
-	ctx, cancel := context.WithTimeout(cmd.Context(), liveTimeout)
+	ctx, cancel := withinLive(cmd)
 	defer cancel()
 	c, err := p.liveClient(ctx, cmd, o)
 	if err != nil {
@@ -192,7 +200,7 @@ func (p *program) scanLive(cmd *cobra.Command, o liveOptions, s scanOptions, sto
 		if s.limit > 0 {
 			params.Set("limit", strconv.Itoa(s.limit-n))
 		}
-		page, cancel := context.WithTimeout(ctx, liveTimeout)
+		page, cancel := withinLive(cmd)
 		_, a, askErr := o.ask(page, c, store, params)
 		cancel()
 		if askErr != nil {

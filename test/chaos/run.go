@@ -63,7 +63,7 @@ func (r *run) prepare(ctx context.Context) (err error) {
 	cfg := config.Default()
 	cfg.Brokers = []string{r.Broker.Addr()}
 	if r.admin, err = kafka.NewAdmin(ctx, cfg); err != nil {
-		return errors.Join(err, r.closeStore())
+		return err
 	}
 	if err := r.CreateTopics(ctx, r.opts.Partitions, clicks, orders, counts, totals); err != nil {
 		return err
@@ -81,7 +81,10 @@ func (r *run) prepare(ctx context.Context) (err error) {
 func (r *run) release() {
 	r.workers.KillAll()
 	r.admin.Close()
-	if err := r.closeStore(); err != nil {
+	if r.line == nil {
+		return
+	}
+	if err := r.line.Close(); err != nil {
 		r.Say("%v", err)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/streamd/streamd/engine/kafka"
+	"github.com/streamd/streamd/engine/worker"
 	"github.com/streamd/streamd/partition"
 	"github.com/streamd/streamd/test/fleet"
 )
@@ -186,7 +187,7 @@ func (r *run) inTransaction(ctx context.Context, p *fleet.Process) bool {
 func (r *run) openTransactions(ctx context.Context) ([]kafka.Transaction, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	return r.admin.Transactions(ctx, "streamd."+app+".")
+	return r.admin.Transactions(ctx, worker.Names{App: app}.TransactionalIDPrefix())
 }
 
 // awaitOutput begins to wait for output that is newer than what is in the partitions now.

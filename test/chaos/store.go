@@ -19,20 +19,11 @@ func (r *run) openStore(ctx context.Context) (err error) {
 		return nil
 	}
 	if r.line, err = fleet.OpenLine(); err != nil {
-		r.store.Close()
 		return err
 	}
 	r.line.LeadTo(r.store.Addr())
 	r.storeURL = r.store.URLThrough(r.line.Addr())
 	return nil
-}
-
-func (r *run) closeStore() (err error) {
-	if r.line != nil {
-		err = r.line.Close()
-	}
-	r.store.Close()
-	return err
 }
 
 // outage cuts the workers off from their object store. Processing must go on, the age of the checkpoints must rise,

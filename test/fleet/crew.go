@@ -24,6 +24,8 @@ type Crew struct {
 	All []*Process
 	// Ever are all that were started.
 	Ever []*Process
+	// Changed, if not nil, is told what All has become.
+	Changed func(all []*Process)
 }
 
 // Start runs another worker. An empty folder of state asks for one of its own.
@@ -36,8 +38,16 @@ func (c *Crew) Start(state string, env ...string) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.All, c.Ever = append(c.All, p), append(c.Ever, p)
+	c.Ever = append(c.Ever, p)
+	c.set(append(c.All, p))
 	return p, nil
+}
+
+func (c *Crew) set(all []*Process) {
+	c.All = all
+	if c.Changed != nil {
+		c.Changed(all)
+	}
 }
 
 // Kill ends a worker with SIGKILL and takes it off the list.
@@ -51,7 +61,7 @@ func (c *Crew) Kill(p *Process) error {
 
 // Forget takes a worker off the list of those that should be running.
 func (c *Crew) Forget(p *Process) {
-	c.All = slices.DeleteFunc(slices.Clone(c.All), func(other *Process) bool { return other == p })
+	c.set(slices.DeleteFunc(slices.Clone(c.All), func(other *Process) bool { return other == p }))
 }
 
 // Reap reports workers that have ended without being told to, takes them off the list and returns how many they are.
@@ -89,14 +99,6 @@ func (c *Crew) StopAll(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// Stop ends a worker in order.
-func (c *Crew) Stop(ctx context.Context, p *Process) error {
-	if err := p.Signal(syscall.SIGTERM); err != nil {
-		return err
-	}
-	return c.Stopped(ctx, p)
 }
 
 // Stopped waits for a worker that got SIGTERM, and takes it off the list.

@@ -202,6 +202,9 @@ func (p *Process) Err() error {
 	return p.err
 }
 
+// Endpoint is the URL of the worker's HTTP API.
+func (p *Process) Endpoint() string { return "http://" + p.address }
+
 // TransactionalID is that of the worker's present membership in its group; "" before it has one.
 func (p *Process) TransactionalID() string {
 	p.mu.Lock()
@@ -230,7 +233,7 @@ func (p *Process) Status(ctx context.Context) (api.Status, error) {
 func (p *Process) Get(ctx context.Context, path string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.address+path, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.Endpoint()+path, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -240,6 +243,21 @@ func (p *Process) Get(ctx context.Context, path string) ([]byte, error) {
 	}
 	defer resp.Body.Close()
 	return io.ReadAll(resp.Body)
+}
+
+// PeakMemory is the most resident memory that the process has had, in bytes; 0 if it has ended, and where the system does
+// not say: Linux does. What wait(2) tells of ended processes has that of their parent in it.
+func (p *Process) PeakMemory() int64 {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(text), "\nVmHWM:")
+	var kibibytes int64
+	if _, err := fmt.Sscan(rest, &kibibytes); err != nil {
+		return 0
+	}
+	return kibibytes << 10
 }
 
 // Kill ends the process with SIGKILL and waits for its end. It does nothing to one that has ended.

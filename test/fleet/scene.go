@@ -23,14 +23,15 @@ type Scene struct {
 	Broker *kafkabroker.Broker
 	Faults Faults
 
-	began     time.Time
-	temporary bool
+	began      time.Time
+	temporary  bool
+	stopServer func() // of the object store
 }
 
 // Open makes the folder and starts the broker. An empty dir asks for a temporary folder whose name begins with that of the
 // command.
 func Open(ctx context.Context, command, dir string, options ...kafkabroker.Option) (*Scene, error) {
-	s := &Scene{Dir: dir, began: time.Now(), temporary: dir == ""}
+	s := &Scene{Dir: dir, began: time.Now(), temporary: dir == "", stopServer: func() {}}
 	var err error
 	if s.temporary {
 		s.Dir, err = os.MkdirTemp("", command+"-")
@@ -61,9 +62,10 @@ func (s *Scene) Say(format string, args ...any) {
 // Took is how long the run has taken so far.
 func (s *Scene) Took() time.Duration { return time.Since(s.began) }
 
-// Close ends the broker. A temporary folder is removed unless it is to be kept.
+// Close ends the broker and the object store. A temporary folder is removed unless it is to be kept.
 func (s *Scene) Close(keep bool) error {
 	err := s.Broker.Kill()
+	s.stopServer()
 	if s.temporary && !keep {
 		err = errors.Join(err, os.RemoveAll(s.Dir))
 	}

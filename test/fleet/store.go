@@ -17,12 +17,11 @@ import (
 type Store struct {
 	folder string
 	server string // host:port; "" for a folder
-	stop   func()
 }
 
-// OpenStore makes the store in the folder of the run. Workers inherit the credentials.
+// OpenStore makes the store in the folder of the run. Its server ends with the scene. Workers inherit the credentials.
 func (s *Scene) OpenStore(ctx context.Context, s3 bool) (*Store, error) {
-	store := &Store{folder: filepath.Join(s.Dir, "store"), stop: func() {}}
+	store := &Store{folder: filepath.Join(s.Dir, "store")}
 	if !s3 {
 		return store, nil
 	}
@@ -30,12 +29,8 @@ func (s *Scene) OpenStore(ctx context.Context, s3 bool) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start an S3 server: %w", err)
 	}
-	store.server, store.stop = strings.TrimPrefix(endpoint, "http://"), stop
-	if err := errors.Join(os.Setenv("AWS_ACCESS_KEY_ID", s3server.AccessKey), os.Setenv("AWS_SECRET_ACCESS_KEY", s3server.SecretKey)); err != nil {
-		stop()
-		return nil, err
-	}
-	return store, nil
+	s.stopServer, store.server = stop, strings.TrimPrefix(endpoint, "http://")
+	return store, errors.Join(os.Setenv("AWS_ACCESS_KEY_ID", s3server.AccessKey), os.Setenv("AWS_SECRET_ACCESS_KEY", s3server.SecretKey))
 }
 
 // Addr is where the server listens; "" for a folder.
@@ -51,6 +46,3 @@ func (s *Store) URLThrough(addr string) string {
 	}
 	return fmt.Sprintf("s3://%s/checkpoints?endpoint=http://%s&region=%s", s3server.Bucket, addr, s3server.Region)
 }
-
-// Close ends the server.
-func (s *Store) Close() { s.stop() }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/streamd/streamd/engine/worker"
 	"github.com/streamd/streamd/examples/nexmark/model"
 	"github.com/streamd/streamd/examples/nexmark/queries"
 	"github.com/streamd/streamd/examples/nexmark/reference"
@@ -147,7 +148,7 @@ func (c *cell) settle(ctx context.Context) error {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for limit := time.After(settleLimit); ; {
-		open, err := c.admin.Transactions(ctx, "streamd."+c.app+".")
+		open, err := c.admin.Transactions(ctx, worker.Names{App: c.app}.TransactionalIDPrefix())
 		if err != nil || len(open) == 0 {
 			return err
 		}

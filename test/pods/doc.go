@@ -6,6 +6,7 @@
 //
 //	go run ./test/pods --scenario rolling --state 2GiB
 //	go run ./test/pods --scenario failover --state 1GiB --repetitions 30
+//	go run ./test/pods --scenario rolling --workers 3 --queries 5000
 //	go run ./test/pods --scenario all
 //
 // # Mental model
@@ -20,6 +21,9 @@
 // The watcher notes when each partition of the output has something new. The pause of a task in an incident is the longest
 // time between two such moments in it, less the median of before. Who ran which task when, and what a takeover was spent
 // on, is read from the workers' logs.
+//
+// With --queries, any of the scenarios runs while random keys are asked for at a constant rate, whether or not answers come: a
+// querier knows the addresses of the workers, as a client of a Service does, and takes a worker off its list when that has ended.
 //
 // Scenarios run one after the other on the same state. Network faults are made on lines: every worker of such a scenario
 // has a listener of the broker of its own, which is advertised at the near end of a line, and a line to the object
@@ -44,7 +48,10 @@
 //     each came from was the one before, to the byte.
 //   - C2: no transaction stays open after a scenario; workers that nobody killed ended with exit code 0.
 //   - C3: the fault has happened: tasks have moved where they should, and a zombie's commit and its checkpoint were refused.
-//   - C4: with --strict, the pauses are within the limits that the tables show.
+//   - C4: every answer to a query is what follows from the input below the answer's own position, and reflects what the query
+//     asked it to; a query that fails may be asked again.
+//   - C5: with --strict, pauses are within their limits, and one query in a thousand fails at most, where nobody is killed
+//     or cut off.
 //
 // A broken check ends the run with exit code 1, the seed, and the folder that holds the logs.
 package main

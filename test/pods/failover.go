@@ -100,7 +100,8 @@ func (r *run) kill(ctx context.Context, kind string) error {
 	if err != nil {
 		return err
 	}
-	return r.during(ctx, incident{Kind: "failover", What: kind, change: change{workers: len(r.All), leaving: len(tasks)}}, func() error {
+	c := change{workers: len(r.All), leaving: len(tasks)}
+	return r.during(ctx, incident{Kind: "failover", What: kind, Fewest: c.fewest(r.opts.Partitions)}, func() error {
 		killed := time.Now()
 		if err := r.Kill(victim); err != nil {
 			return err

@@ -3,10 +3,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,9 +18,6 @@ import (
 
 	"github.com/streamd/streamd/partition"
 )
-
-// feedTick is how often the pace is taken.
-const feedTick = 10 * time.Millisecond
 
 // feeder writes the input: a record for each key when it is told to, and records of random keys at a constant rate while it
 // is on.
@@ -32,7 +32,10 @@ type feeder struct {
 		sync.Mutex
 		on   bool
 		next []uint32 // by key: how many events it has had
+		ends []int64  // by partition: the offset of the next record
 		sent int64
+		// offsets are, by key, those of its events. Only if there are queries.
+		offsets [][]uint32
 	}
 }
 
@@ -42,7 +45,10 @@ func newFeeder(o *options, brokers string) (*feeder, error) {
 		return nil, fmt.Errorf("create the feeder: %w", err)
 	}
 	f := &feeder{opts: o, cl: cl, rand: rand.New(rand.NewPCG(o.Seed, 1))}
-	f.mu.next = make([]uint32, o.keys())
+	f.mu.next, f.mu.ends = make([]uint32, o.keys()), make([]int64, o.Partitions)
+	if o.Queries > 0 {
+		f.mu.offsets = make([][]uint32, o.keys())
+	}
 	return f, nil
 }
 
@@ -61,26 +67,34 @@ func (f *feeder) fill(ctx context.Context) error {
 
 // feed writes at the constant rate, while it is on, until ctx ends.
 func (f *feeder) feed(ctx context.Context) {
-	tick := time.NewTicker(feedTick)
+	paced(ctx, f.opts.Rate, func(n int) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		for ; f.mu.on && n > 0; n-- {
+			f.sendLocked(ctx, f.rand.Uint64N(uint64(len(f.mu.next))))
+		}
+	})
+}
+
+// paceTick is how often the pace is taken.
+const paceTick = 10 * time.Millisecond
+
+// paced says again and again how many are due at a rate per second, until ctx ends.
+func paced(ctx context.Context, rate int, do func(n int)) {
+	tick := time.NewTicker(paceTick)
 	defer tick.Stop()
 	due, last := 0.0, time.Now()
 	for {
 		select {
 		case now := <-tick.C:
 			// A machine that was away does not make up for more than a second.
-			due = min(due+float64(f.opts.Rate)*now.Sub(last).Seconds(), float64(f.opts.Rate))
+			due = min(due+float64(rate)*now.Sub(last).Seconds(), float64(rate))
 			last = now
 		case <-ctx.Done():
 			return
 		}
-		f.mu.Lock()
-		if !f.mu.on {
-			due = 0
-		}
-		for ; due >= 1; due-- {
-			f.sendLocked(ctx, f.rand.Uint64N(uint64(len(f.mu.next))))
-		}
-		f.mu.Unlock()
+		do(int(due))
+		due -= math.Floor(due)
 	}
 }
 
@@ -125,12 +139,39 @@ func (f *feeder) sendLocked(ctx context.Context, key uint64) {
 	f.mu.sent++
 	b := binary.BigEndian.AppendUint64(make([]byte, 0, 8+pairBytes), key)
 	b = appendPair(b, key, uint64(f.mu.next[key]))
-	f.cl.Produce(ctx, &kgo.Record{
-		Topic: events, Partition: partition.ForKey(b[:8], int32(f.opts.Partitions)), Key: b[:8:8], Value: b[8:],
-	}, func(_ *kgo.Record, err error) {
+	p := f.partitionOf(key)
+	offset := f.mu.ends[p]
+	f.mu.ends[p]++
+	if f.mu.offsets != nil {
+		f.mu.offsets[key] = append(f.mu.offsets[key], uint32(offset))
+	}
+	f.cl.Produce(ctx, &kgo.Record{Topic: events, Partition: p, Key: b[:8:8], Value: b[8:]}, func(r *kgo.Record, err error) {
+		if err == nil && r.Offset != offset {
+			err = fmt.Errorf("a record of %s/%d is at offset %d, expected %d: somebody else writes, too", events, p, r.Offset, offset)
+		}
 		if err != nil {
 			err = fmt.Errorf("write the input: %w", err)
 			f.failed.CompareAndSwap(nil, &err)
 		}
 	})
+}
+
+func (f *feeder) partitionOf(key uint64) int32 {
+	return partition.ForKey(binary.BigEndian.AppendUint64(nil, key), int32(f.opts.Partitions))
+}
+
+// newest is the place of the newest record of a key, and its number.
+func (f *feeder) newest(key uint64) (place string, number uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	offsets := f.mu.offsets[key]
+	return fmt.Sprintf("%s/%d@%d", events, f.partitionOf(key), offsets[len(offsets)-1]), uint64(len(offsets))
+}
+
+// countBelow is how many records of a key are below an offset.
+func (f *feeder) countBelow(key uint64, offset int64) uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n, _ := slices.BinarySearchFunc(f.mu.offsets[key], offset, func(o uint32, offset int64) int { return cmp.Compare(int64(o), offset) })
+	return uint64(n)
 }

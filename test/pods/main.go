@@ -31,6 +31,8 @@ type options struct {
 	StateBytes         int64         `json:"stateBytes"`
 	ValueBytes         int           `json:"valueBytes"`
 	Rate               int           `json:"rate"`
+	Queries            int           `json:"queries"`
+	Memory             string        `json:"memory"`
 	Calm               time.Duration `json:"calm"`
 	Surge              bool          `json:"surge"`
 	Repetitions        int           `json:"repetitions"`
@@ -60,6 +62,8 @@ func command(args []string) int {
 	fs.StringVar(&state, "state", "256MiB", "size of the state of all tasks, not counting keys")
 	fs.IntVar(&o.ValueBytes, "value-bytes", 500, "mean size of a value of the state")
 	fs.IntVar(&o.Rate, "rate", 2000, "input records a second")
+	fs.IntVar(&o.Queries, "queries", 0, "queries of single keys a second")
+	fs.StringVar(&o.Memory, "memory", "512MiB", "of the workers, as their setting")
 	fs.DurationVar(&o.Calm, "calm", 10*time.Second, "how long the output is looked at before an incident, for its cadence")
 	fs.BoolVar(&o.Surge, "surge", true, "rolling: the new worker comes before the old one goes; otherwise it gets its disk")
 	fs.IntVar(&o.Repetitions, "repetitions", 3, "failover: kills of each kind")
@@ -97,8 +101,8 @@ func (o *options) check(scenarios, state string) string {
 	if o.StateBytes, err = config.ParseSize(state); err != nil {
 		return fmt.Sprintf("--state: %v", err)
 	}
-	if o.Workers < 2 || o.Partitions < 1 || o.ValueBytes < 16 || o.Rate < 1 || o.Repetitions < 1 {
-		return "workers must be at least 2, value-bytes at least 16, partitions, rate and repetitions at least 1"
+	if o.Workers < 2 || o.Partitions < 1 || o.ValueBytes < 16 || o.Rate < 1 || o.Queries < 0 || o.Repetitions < 1 {
+		return "workers must be at least 2, value-bytes at least 16, partitions, rate and repetitions at least 1, queries not negative"
 	}
 	if o.keys() < 1 {
 		return "the state must hold at least one value"

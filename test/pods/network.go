@@ -12,6 +12,7 @@ import (
 	"github.com/streamd/streamd/checkpoint"
 	"github.com/streamd/streamd/checkpoint/objstore/open"
 	"github.com/streamd/streamd/engine/core"
+	"github.com/streamd/streamd/engine/worker"
 	"github.com/streamd/streamd/partition"
 	"github.com/streamd/streamd/test/fleet"
 )
@@ -24,7 +25,7 @@ func (r *run) brokerAway(ctx context.Context) error {
 		return err
 	}
 	line := r.berthOf(p).broker
-	i := incident{Kind: "broker-away", What: p.Name, fewest: unknown}
+	i := incident{Kind: "broker-away", What: p.Name, Fewest: unknown}
 	began := time.Now()
 	err = r.during(ctx, i, func() error {
 		line.Silence(true)
@@ -105,7 +106,7 @@ func (r *run) brokerRestart(ctx context.Context) error {
 		what string
 		end  func() error
 	}{{"stopped", r.Broker.Stop}, {"killed", r.Broker.Kill}} {
-		i := incident{Kind: "broker-restart", What: how.what, fewest: unknown}
+		i := incident{Kind: "broker-restart", What: how.what, Fewest: unknown}
 		err := r.during(ctx, i, func() error {
 			if err := how.end(); err != nil {
 				return err
@@ -149,7 +150,7 @@ func (r *run) zombie(ctx context.Context) error {
 		return err
 	}
 	began := time.Now()
-	err = r.during(ctx, incident{Kind: "zombie", What: p.Name, fewest: unknown}, func() error {
+	err = r.during(ctx, incident{Kind: "zombie", What: p.Name, Fewest: unknown}, func() error {
 		if err := fleet.Wait(ctx, 2*r.opts.SessionTimeout); err != nil {
 			return err
 		}
@@ -200,7 +201,7 @@ func (r *run) stopInTransaction(ctx context.Context, p *fleet.Process) error {
 			return false, err
 		}
 		// What it had sent arrives meanwhile, and is answered in turn.
-		open, err := r.admin.Transactions(ctx, "streamd."+app+".")
+		open, err := r.admin.Transactions(ctx, worker.Names{App: app}.TransactionalIDPrefix())
 		if err != nil {
 			return false, err
 		}

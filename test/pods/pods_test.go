@@ -25,7 +25,7 @@ func TestOutputIsExactWhileWorkersComeAndGo(t *testing.T) {
 		scenarios += ",zombie,broker-away,store-away"
 	}
 	args := []string{
-		"--scenario", scenarios, "--workers", "2", "--partitions", "6", "--state", "16MiB", "--rate", "500", "--calm", "1s",
+		"--scenario", scenarios, "--workers", "2", "--partitions", "6", "--state", "16MiB", "--rate", "500", "--queries", "200", "--calm", "1s",
 		"--storm", "10s", "--every", "2s", "--away", "4s", "--session-timeout", "2s", "--checkpoint-interval", "2s",
 	}
 	if code := command(args); code != 0 {

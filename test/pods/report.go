@@ -21,6 +21,9 @@ const (
 	stayedLimit = 250 * time.Millisecond // of one that does not move
 )
 
+// failedShare is how many queries there must be for each that fails.
+const failedShare = 1000
+
 // nothing is what happens in an incident that others are compared with.
 const nothing = "nothing"
 
@@ -34,10 +37,12 @@ type incident struct {
 	Warm   []time.Duration `json:"warm"`   // pauses of tasks that moved to a worker that had followed them
 	Cold   []time.Duration `json:"cold"`   // of those that moved to another
 	Stayed []time.Duration `json:"stayed"` // of those that did not move
+	// Memory is the most that a worker has taken since it began, in bytes, of those that are there at the end.
+	Memory int64 `json:"memory"`
+	// Queries are what they had of it; nil: there were none.
+	Queries *answers `json:"queries,omitempty"`
 
-	change change
-	fewest int
-	span   span
+	span span
 }
 
 // result is what a run has found.
@@ -62,9 +67,9 @@ func partitionOf(task string) int {
 // record takes an incident down.
 func (r *run) record(i incident) {
 	made := moves(r.entries(time.Time{}), i.span)
-	i.Took, i.Moves, i.Fewest = i.span.To.Sub(i.span.From), len(made), i.fewest
-	if i.fewest != unknown {
-		i.Fewest = i.change.fewest(r.opts.Partitions)
+	i.Took, i.Moves = i.span.To.Sub(i.span.From), len(made)
+	for _, p := range r.All {
+		i.Memory = max(i.Memory, p.PeakMemory())
 	}
 	for p, times := range r.watcher.arrivals(i.span.From.Add(-r.opts.Calm)) {
 		of := slices.DeleteFunc(slices.Clone(made), func(mv move) bool { return partitionOf(mv.Task) != p })
@@ -78,9 +83,15 @@ func (r *run) record(i incident) {
 			i.Warm = append(i.Warm, took)
 		}
 	}
+	if r.opts.Queries > 0 {
+		i.Queries = r.querier.during(i.span)
+	}
 	r.result.Incidents = append(r.result.Incidents, i)
 	r.Say("%-14s %-16s %5.1f s, moves %d of %s, pauses: warm %s, cold %s, stayed %s", i.Kind, i.What, i.Took.Seconds(), i.Moves,
 		i.least(), longest(i.Warm), longest(i.Cold), longest(i.Stayed))
+	if q := i.Queries; q != nil {
+		r.Say("%-31s queries: %d, failed %d %s", "", q.Asked, q.Failed, q.Failure)
+	}
 	if r.opts.Strict {
 		r.hold(i)
 	}
@@ -88,7 +99,7 @@ func (r *run) record(i incident) {
 
 // hold compares with the limits. Who kills or cuts off is promised nothing but what takeovers are.
 func (r *run) hold(i incident) {
-	if i.fewest == unknown || i.Kind == "failover" || i.What == nothing {
+	if i.Fewest == unknown || i.Kind == "failover" || i.What == nothing {
 		return
 	}
 	for _, c := range []struct {
@@ -99,6 +110,9 @@ func (r *run) hold(i incident) {
 		if p99 := percentile(c.pauses, 99); p99 > c.limit {
 			r.Faults.Add("%s, %s: a task that %s paused for %v, the limit is %v", i.Kind, i.What, c.what, p99, c.limit)
 		}
+	}
+	if q := i.Queries; q != nil && (q.Failed+q.Skipped)*failedShare > q.Asked {
+		r.Faults.Add("%s, %s: of %d queries %d failed and %d could not be asked, the limit is one in %d", i.Kind, i.What, q.Asked, q.Failed, q.Skipped, failedShare)
 	}
 	if i.Moves > i.Fewest {
 		r.Faults.Add("%s, %s: %d moves, %d would have done", i.Kind, i.What, i.Moves, i.Fewest)
@@ -157,6 +171,7 @@ func (res *result) Print(w io.Writer, format string) error {
 	var b strings.Builder
 	res.printIncidents(&b)
 	res.printTakeovers(&b)
+	res.printQueries(&b)
 	fmt.Fprintf(&b, "%d input records, as many committed updates, %d keys, %.0f s, seed %d\n", res.Inputs, res.Options.keys(), res.Took.Seconds(), res.Options.Seed)
 	if len(res.Faults) == 0 {
 		b.WriteString("PASS: nothing lost, nothing repeated, every key in order, every state the one before, no open transaction\n")
@@ -176,8 +191,9 @@ func (res *result) printIncidents(b *strings.Builder) {
 		return
 	}
 	b.WriteString("Pauses of a task's output in seconds, beyond its usual cadence: p50, p99 and longest, of tasks that moved to a\n")
-	b.WriteString("worker that had followed them, of tasks that moved to another, and of tasks that did not move.\n")
-	fmt.Fprintf(b, "%-14s %-17s %6s %5s %6s  %20s  %20s  %20s\n", "", "", "took s", "moves", "fewest", "warm", "cold", "did not move")
+	b.WriteString("worker that had followed them, of tasks that moved to another, and of tasks that did not move. Memory is the most\n")
+	b.WriteString("that one of the workers has had resident.\n")
+	fmt.Fprintf(b, "%-14s %-17s %6s %5s %6s  %20s  %20s  %20s  %8s\n", "", "", "took s", "moves", "fewest", "warm", "cold", "did not move", "memory")
 	kinds := map[string]*incident{}
 	var order []string
 	for _, i := range res.Incidents {
@@ -200,7 +216,7 @@ func (res *result) printIncidents(b *strings.Builder) {
 
 // add makes the sum of incidents.
 func (i *incident) add(o incident) {
-	i.Took, i.Moves = i.Took+o.Took, i.Moves+o.Moves
+	i.Took, i.Moves, i.Memory = i.Took+o.Took, i.Moves+o.Moves, max(i.Memory, o.Memory)
 	i.Warm, i.Cold, i.Stayed = append(i.Warm, o.Warm...), append(i.Cold, o.Cold...), append(i.Stayed, o.Stayed...)
 	if i.Fewest == unknown || o.Fewest == unknown {
 		i.Fewest = unknown
@@ -210,7 +226,8 @@ func (i *incident) add(o incident) {
 }
 
 func (i *incident) print(b *strings.Builder) {
-	fmt.Fprintf(b, "%-14s %-17s %6.1f %5d %6s  %20s  %20s  %20s\n", i.Kind, i.What, i.Took.Seconds(), i.Moves, i.least(), spread(i.Warm), spread(i.Cold), spread(i.Stayed))
+	fmt.Fprintf(b, "%-14s %-17s %6.1f %5d %6s  %20s  %20s  %20s  %4d MiB\n", i.Kind, i.What, i.Took.Seconds(), i.Moves, i.least(),
+		spread(i.Warm), spread(i.Cold), spread(i.Stayed), i.Memory>>20)
 }
 
 // spread gives the median, the 99th percentile and the longest.
@@ -237,6 +254,25 @@ func (res *result) printTakeovers(b *strings.Builder) {
 			column(func(t takeover) time.Duration { return t.Anchor }),
 			column(func(t takeover) time.Duration { return t.Output }),
 			column(takeover.comeback))
+	}
+	b.WriteString("\n")
+}
+
+// printQueries writes what queries had of each incident.
+func (res *result) printQueries(b *strings.Builder) {
+	if res.Options.Queries == 0 {
+		return
+	}
+	b.WriteString("Queries of single keys: how many have ended, were answered by a standby, failed so that they may be asked again,\n")
+	b.WriteString("and were due when as many as can be were on their way; seconds from when due to the end: p50, p99 and longest.\n")
+	fmt.Fprintf(b, "%-14s %-17s %8s %9s %8s %7s %8s  %23s\n", "", "", "ended", "a second", "standby", "failed", "not sent", "took")
+	for _, i := range res.Incidents {
+		q := i.Queries
+		if q == nil {
+			continue
+		}
+		fmt.Fprintf(b, "%-14s %-17s %8d %9.0f %8d %7d %8d  %7.4f %7.4f %7.4f\n", i.Kind, i.What, q.Asked, float64(q.Asked)/i.Took.Seconds(),
+			q.Standbys, q.Failed, q.Skipped, q.P50.Seconds(), q.P99.Seconds(), q.Max.Seconds())
 	}
 	b.WriteString("\n")
 }

@@ -29,6 +29,7 @@ type run struct {
 	berths  []*berth
 	feeder  *feeder
 	watcher *watcher
+	querier *querier
 	result  result
 
 	wired    bool // workers start behind lines
@@ -70,7 +71,6 @@ func (r *run) prepare(ctx context.Context) (err error) {
 	cfg := config.Default()
 	cfg.Brokers = []string{r.Broker.Addr()}
 	if r.admin, err = kafka.NewAdmin(ctx, cfg); err != nil {
-		r.store.Close()
 		return err
 	}
 	if err := r.CreateTopics(ctx, r.opts.Partitions, events, updates); err != nil {
@@ -79,6 +79,8 @@ func (r *run) prepare(ctx context.Context) (err error) {
 	if r.feeder, err = newFeeder(&r.opts, r.Broker.Addr()); err != nil {
 		return err
 	}
+	r.querier = newQuerier(&r.opts, &r.Faults, r.feeder)
+	r.Changed = r.querier.direct
 	r.watcher, err = newWatcher(&r.opts, &r.Faults, r.Broker.Addr())
 	return err
 }
@@ -91,7 +93,6 @@ func (r *run) release() {
 			r.Say("%v", err)
 		}
 	}
-	r.store.Close()
 }
 
 // perform makes the state, then runs the scenarios beside feeder and watcher.
@@ -108,6 +109,9 @@ func (r *run) perform(ctx context.Context) error {
 		return err
 	}
 	routines.Go(func() { r.feeder.feed(ctx) })
+	if r.opts.Queries > 0 {
+		routines.Go(func() { r.querier.ask(ctx) })
+	}
 	for _, name := range r.opts.Scenarios {
 		s, _ := scenarioNamed(name)
 		if err := r.play(ctx, s); err != nil {
@@ -153,6 +157,7 @@ func (r *run) play(ctx context.Context, s scenario) error {
 		return err
 	}
 	r.feeder.start()
+	r.querier.on.Store(true)
 	if err := fleet.Wait(ctx, r.opts.Calm); err != nil { // the cadence of the output
 		return err
 	}
@@ -200,7 +205,7 @@ func (r *run) hire(disk string) (*fleet.Process, error) {
 		"STREAMD_COMMIT_INTERVAL=" + o.CommitInterval.String(),
 		"STREAMD_CHECKPOINT_INTERVAL=" + o.CheckpointInterval.String(),
 		"STREAMD_STANDBY_REPLICAS=" + strconv.Itoa(r.standbys),
-		"STREAMD_MEMORY=512MiB",
+		"STREAMD_MEMORY=" + o.Memory,
 	}
 	if !r.wired {
 		return r.Start(disk, env...)

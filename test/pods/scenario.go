@@ -85,15 +85,15 @@ func tasksOf(ctx context.Context, p *fleet.Process) (tasks []string, err error) 
 
 // dismiss ends workers by SIGTERM, all at once.
 func (r *run) dismiss(ctx context.Context, kind string, all ...*fleet.Process) error {
-	i := incident{Kind: kind, What: fmt.Sprintf("-%d worker", len(all)), change: change{workers: len(r.All) - len(all)}}
+	c := change{workers: len(r.All) - len(all)}
 	for _, p := range all {
 		tasks, err := tasksOf(ctx, p)
 		if err != nil {
 			return err
 		}
-		i.change.leaving += len(tasks)
+		c.leaving += len(tasks)
 	}
-	return r.during(ctx, i, func() error {
+	return r.during(ctx, incident{Kind: kind, What: fmt.Sprintf("-%d worker", len(all)), Fewest: c.fewest(r.opts.Partitions)}, func() error {
 		for _, p := range all {
 			if err := p.Signal(syscall.SIGTERM); err != nil {
 				return err
@@ -111,8 +111,8 @@ func (r *run) dismiss(ctx context.Context, kind string, all ...*fleet.Process) e
 // admit starts workers, all at once, on disks; an empty one asks for one of its own.
 func (r *run) admit(ctx context.Context, kind string, disks ...string) error {
 	n := len(disks)
-	i := incident{Kind: kind, What: fmt.Sprintf("+%d worker", n), change: change{workers: len(r.All) + n, joining: n}}
-	return r.during(ctx, i, func() error {
+	c := change{workers: len(r.All) + n, joining: n}
+	return r.during(ctx, incident{Kind: kind, What: fmt.Sprintf("+%d worker", n), Fewest: c.fewest(r.opts.Partitions)}, func() error {
 		for _, disk := range disks {
 			if _, err := r.hire(disk); err != nil {
 				return err
@@ -161,7 +161,7 @@ func (r *run) scale(ctx context.Context) error {
 
 // storm changes the workers so often that placement has no time to come to rest.
 func (r *run) storm(ctx context.Context) error {
-	i := incident{Kind: "storm", fewest: unknown}
+	i := incident{Kind: "storm", Fewest: unknown}
 	changes := 0
 	err := r.during(ctx, i, func() error {
 		var going []*fleet.Process

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/streamd/streamd/engine/api"
+	"github.com/streamd/streamd/engine/worker"
 	"github.com/streamd/streamd/partition"
 	"github.com/streamd/streamd/test/fleet"
 )
@@ -111,6 +112,7 @@ func (r *run) caughtUp(ctx context.Context) error {
 
 // check stops the load, lets all of it be processed, and compares.
 func (r *run) check(ctx context.Context, after string) error {
+	r.querier.on.Store(false)
 	if err := r.feeder.pause(ctx); err != nil {
 		return err
 	}
@@ -134,7 +136,7 @@ func (r *run) noneOpen(ctx context.Context) error {
 	var open []string
 	deadline := time.Now().Add(2 * r.opts.SessionTimeout)
 	for {
-		all, err := r.admin.Transactions(ctx, "streamd."+app+".")
+		all, err := r.admin.Transactions(ctx, worker.Names{App: app}.TransactionalIDPrefix())
 		if err != nil {
 			return err
 		}
