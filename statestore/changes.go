@@ -72,15 +72,12 @@ func (c *changeSet) set(key, after []byte) error {
 		return nil
 	}
 	ch := Change{Key: bytes.Clone(key), After: after}
-	raw, done, err := c.db.get(StoreID(binary.BigEndian.Uint16(key)), key[storeIDLen:])
+	raw, found, err := c.db.get(StoreID(binary.BigEndian.Uint16(key)), key[storeIDLen:])
 	if err != nil {
 		return err
 	}
-	if done != nil {
+	if found {
 		ch.Before = append([]byte{}, raw...)
-		if err := done.Close(); err != nil {
-			return c.db.wrap("read an entry", err)
-		}
 	}
 	c.at[string(key)] = len(c.list)
 	c.list = append(c.list, ch)

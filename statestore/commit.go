@@ -204,9 +204,9 @@ func (db *DB) encodeBatch(pos Position, groups ...[][]byte) (*pebble.Batch, erro
 }
 
 func (db *DB) applyBatch(batch *pebble.Batch) error {
-	err := db.hasRoom()
+	err := db.closeIterators() // before the wait: they hold on to memtables
 	if err == nil {
-		err = db.closeIterator()
+		err = db.hasRoom()
 	}
 	if err != nil {
 		return firstError(err, batch.Close())

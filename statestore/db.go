@@ -5,7 +5,6 @@ package statestore
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"path/filepath"
 	"strings"
@@ -62,7 +61,8 @@ type DB struct {
 	sight    sight
 	flushes  flushes
 
-	iter     *pebble.Iterator // idle, for reuse; closed when Pebble changes
+	points   *pebble.Iterator // of gets; closed when Pebble changes
+	iter     *pebble.Iterator // of scans, idle, for reuse; closed when Pebble changes
 	iterBusy bool
 	key      []byte // scratch: the entry key of a point read or a seek
 	lower    []byte // scratch: the bounds of an iterator
@@ -238,21 +238,41 @@ func (db *DB) storeName(id StoreID) string {
 	return fmt.Sprintf("store %d", id)
 }
 
-// get reads an entry from Pebble. done is nil if there is none; else the value
-// is valid until done is closed.
-func (db *DB) get(id StoreID, tail []byte) (raw []byte, done io.Closer, err error) {
+// get reads an entry from Pebble. The value is valid until the next get, and
+// until Pebble changes.
+//
+// An iterator is kept for all gets between two changes of Pebble. Pebble's own
+// Get passes by the filters of the bottom level, where almost all of a large
+// state is, and reads a block there to find that a new key is absent.
+func (db *DB) get(id StoreID, tail []byte) (raw []byte, found bool, err error) {
 	if db.closed {
-		return nil, nil, fmt.Errorf("read state of %s: %w", db.id, ErrClosed)
+		return nil, false, fmt.Errorf("read state of %s: %w", db.id, ErrClosed)
+	}
+	if db.points == nil {
+		if db.points, err = db.pebble.NewIter(&pebble.IterOptions{UseL6Filters: true}); err != nil {
+			return nil, false, db.wrap("read "+db.storeName(id&^layoutBits)+" of "+db.id.String(), err)
+		}
 	}
 	db.key = append(appendStoreID(db.key[:0], id), tail...)
-	raw, done, err = db.pebble.Get(db.key)
-	if err == nil {
-		return raw, done, nil
+	if found = db.points.SeekPrefixGE(db.key); found {
+		raw, err = db.points.ValueAndErr()
+	} else {
+		err = db.points.Error()
 	}
-	if errors.Is(err, pebble.ErrNotFound) {
-		return nil, nil, nil
+	if err != nil {
+		return nil, false, db.wrap("read "+db.storeName(id&^layoutBits)+" of "+db.id.String(), firstError(err, db.closePoints()))
 	}
-	return nil, nil, db.wrap("read "+db.storeName(id&^layoutBits)+" of "+db.id.String(), err)
+	return raw, found, nil
+}
+
+// closePoints drops the iterator of gets.
+func (db *DB) closePoints() error {
+	it := db.points
+	db.points = nil
+	if it == nil {
+		return nil
+	}
+	return it.Close()
 }
 
 // wrap adds what was tried, and the sentinel if Pebble found damage; then the
@@ -290,7 +310,7 @@ func (db *DB) Close() error {
 		err = db.flush(neverDone)
 	}
 	db.closed = true
-	err = firstError(err, db.closeIterator())
+	err = firstError(err, db.closeIterators())
 	if cerr := db.pebble.Close(); cerr != nil {
 		err = firstError(err, db.wrap("close state of "+db.id.String(), cerr))
 	}

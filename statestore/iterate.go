@@ -92,9 +92,12 @@ func (s storedIter) close() {
 	}
 }
 
-// closeIterator drops the iterator kept for reuse: it shows Pebble as of when
-// it was opened.
-func (db *DB) closeIterator() error {
+// closeIterators drops the iterators kept for reuse: they show Pebble as of when
+// they were opened.
+func (db *DB) closeIterators() error {
+	if err := db.closePoints(); err != nil {
+		return db.wrap("read state of "+db.id.String(), err)
+	}
 	if db.iter == nil {
 		return nil
 	}

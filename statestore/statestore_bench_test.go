@@ -28,6 +28,13 @@ func (uint64s) Decode(src []byte) (uint64, error) {
 	return binary.BigEndian.Uint64(src), nil
 }
 
+// blobs are values as they are.
+type blobs struct{}
+
+func (blobs) Append(dst, v []byte) ([]byte, error) { return append(dst, v...), nil }
+
+func (blobs) Decode(src []byte) ([]byte, error) { return bytes.Clone(src), nil }
+
 const benchMemory = 512 << 20
 
 func benchDB(b *testing.B, memory int64) *statestore.DB {
@@ -165,38 +172,53 @@ func BenchmarkRestoreApply(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/entries/perCall, "ns/entry")
 }
 
-// BenchmarkMiss is count++ on keys of which the cache holds few: each reads
-// Pebble, and evicts another.
+// BenchmarkMiss updates random keys of which the cache holds few: each reads
+// Pebble, and evicts another. They are all there, or none of them is: the state
+// grows then.
 func BenchmarkMiss(b *testing.B) {
-	for _, keys := range []int{2_000_000} {
-		b.Run(fmt.Sprintf("keys=%d", keys), func(b *testing.B) {
+	const keys, valueBytes = 1_000_000, 500
+	for _, name := range []string{"present", "absent"} {
+		b.Run(name, func(b *testing.B) {
 			db := benchDB(b, 64<<20)
-			counts := statestore.NewValue(db, 1, uint64s{})
+			values := statestore.NewValue(db, 1, blobs{})
 			rng := rand.New(rand.NewPCG(1, 2))
+			fresh := make([]byte, valueBytes)
 			var key [8]byte
-			epoch := uint64(0)
-			bump := func(n uint64) {
-				binary.BigEndian.PutUint64(key[:], n)
-				p, _, err := counts.Update(key[:])
+			epoch, writes := uint64(0), 0
+			set := func(n uint64) {
+				binary.BigEndian.PutUint64(key[:], mix(n))
+				p, _, err := values.Update(key[:])
 				if err != nil {
 					b.Fatal(err)
 				}
-				*p++
-				if rng.Uint64()%10_000 == 0 {
+				binary.BigEndian.PutUint64(fresh, n)
+				*p = bytes.Clone(fresh)
+				if writes++; writes%2000 == 0 {
 					epoch++
 					commit(b, db, epoch)
 				}
 			}
-			for n := range keys {
-				bump(uint64(n))
+			for n := range uint64(keys) {
+				set(n)
 			}
 			b.ReportAllocs()
 			b.ResetTimer()
-			for range b.N {
-				bump(rng.Uint64() % uint64(keys))
+			for n := range uint64(b.N) {
+				if name == "present" {
+					set(rng.Uint64N(keys))
+				} else {
+					set(keys + n)
+				}
 			}
 		})
 	}
+}
+
+// mix spreads numbers over the keys: the finalizer of SplitMix64.
+func mix(x uint64) uint64 {
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
 }
 
 // BenchmarkWindow counts records of random keys in windows of 10 s, with a

@@ -246,17 +246,15 @@ func (t *table[V]) lookup(key []byte) (uint32, *entry[V], error) {
 		}
 	}
 	if read {
-		raw, done, err := t.db.get(t.id, key)
+		raw, found, err := t.db.get(t.id, key)
 		if err != nil {
 			return 0, nil, err
 		}
-		if done != nil {
-			val, err = t.decode(raw)
-			size = len(raw)
-			if err = firstError(err, done.Close()); err != nil {
+		if found {
+			if val, err = t.decode(raw); err != nil {
 				return 0, nil, err
 			}
-			state = 0
+			state, size = 0, len(raw)
 		}
 	}
 	i, e, err := t.insert(hash, key)

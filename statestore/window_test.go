@@ -187,7 +187,7 @@ func TestAbortDuringACutBringsBackDroppedWindows(t *testing.T) {
 func setBehind(tb testing.TB, w *Window[uint64], at int64, key string, v uint64) {
 	tb.Helper()
 	entry := appendWindowTail(appendStoreID(nil, w.id), WindowKey{at, []byte(key), nil})
-	if err := w.db.pebble.Set(entry, binary.BigEndian.AppendUint64(nil, v), pebble.NoSync); err != nil {
+	if err := firstError(w.db.closeIterators(), w.db.pebble.Set(entry, binary.BigEndian.AppendUint64(nil, v), pebble.NoSync)); err != nil {
 		tb.Fatal(err)
 	}
 }
