@@ -37,6 +37,7 @@ type changes struct {
 	bytes   int64    // of the keys that are set there, with their values
 	from    uint64   // the keys that are changed now are those from here on
 	span    uint64
+	fresh   uint64 // of these, how many have had their first change
 }
 
 func (b *bench) changes(topic string, state int64) *changes {
@@ -66,7 +67,14 @@ func (c *changes) stateBytes() (total int64) {
 func (c *changes) move(span uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.from, c.span = (c.from+c.span)%c.keys, span
+	c.from, c.span, c.fresh = (c.from+c.span)%c.keys, span, 0
+}
+
+// warm says whether almost all of the keys that change now have done so: the engine has read what they had.
+func (c *changes) warm() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.fresh*20 >= c.span*19
 }
 
 // take returns how many bytes the keys have, with their values, that were changed since the last call.
@@ -92,6 +100,7 @@ func (c *changes) next(random *rand.Rand, inOrder bool) *kgo.Record {
 	if bit := uint64(1) << (k % 64); c.changed[k/64]&bit == 0 {
 		c.changed[k/64] |= bit
 		c.bytes += int64(size) + 8
+		c.fresh++
 	}
 	at := random.IntN(len(c.pool) - size)
 	// An odd factor: keys that change together lie far apart.

@@ -245,8 +245,12 @@ func (c checkpoints) measure(ctx context.Context, e *measuredEngine, share float
 	return err
 }
 
-// alternate measures the engine without a checkpoint, and then with one.
+// alternate measures the engine without a checkpoint, and then with one. Before that it lets the engine find the keys that
+// change from now on: what it is spared later would else be taken for a gain.
 func (c checkpoints) alternate(ctx context.Context, e *measuredEngine, n int64) (checkpointRound, error) {
+	if err := e.until(ctx, "the keys of the round had changed", func() (bool, error) { return e.load.warm(), nil }); err != nil {
+		return checkpointRound{}, err
+	}
 	without, err := e.rate(ctx, func() error { return pass(ctx, c.segment) })
 	if err != nil {
 		return checkpointRound{}, err

@@ -47,9 +47,13 @@ type Selection struct {
 func (s *Selection) Select(r Range) (iter.Seq2[[]byte, []byte], func() error) {
 	var failed error
 	seq := func(yield func([]byte, []byte) bool) {
+		found := false
 		for _, span := range r.spans() {
-			goOn, err := s.visit(r, span, yield)
-			if err != nil || !goOn {
+			goOn, err := s.visit(r, span, func(key, value []byte) bool {
+				found = true
+				return yield(key, value)
+			})
+			if err != nil || !goOn || found {
 				failed = err
 				return
 			}
@@ -65,7 +69,7 @@ type span struct {
 }
 
 // spans are where the entries may lie. A store has one layout, which only its
-// entry keys tell; looking for the others costs next to nothing.
+// entry keys tell.
 func (r Range) spans() []span {
 	value, mapped, window := appendStoreID(nil, r.Store|valueLayout), appendStoreID(nil, r.Store|mapLayout), appendStoreID(nil, r.Store|windowLayout)
 	spans := []span{

@@ -32,7 +32,7 @@ func NewPeers(cfg *config.Config, failed func(error)) (*Peers, error) {
 			return nil, err
 		}
 	}
-	p.transport = &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: time.Minute, ForceAttemptHTTP2: true}
+	p.transport = &http.Transport{MaxIdleConnsPerHost: cfg.QueryMaxConcurrent, IdleConnTimeout: time.Minute, ForceAttemptHTTP2: true}
 	if cfg.APITLSCertFile == "" {
 		return p, nil
 	}

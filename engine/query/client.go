@@ -35,12 +35,14 @@ type ClientOptions struct {
 }
 
 // Client asks the workers of an application over HTTP. Each knows, or asks, who has what is asked for; another one is asked
-// where one cannot be reached or is about to lose what is asked for.
+// where one cannot be reached or is about to lose what is asked for. A client that is given several endpoints learns from the
+// answers which of them has which keys, and asks that one first. It may be used by several goroutines.
 type Client struct {
 	endpoints []string
 	tokenFile string
 	http      *http.Client
 	next      atomic.Uint32
+	homes     homes
 }
 
 // NewClient checks the options. It opens no connection.
@@ -59,7 +61,8 @@ func NewClient(o ClientOptions) (*Client, error) {
 	if len(c.endpoints) == 0 {
 		return nil, errors.New("no worker's endpoint is given")
 	}
-	t := &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: time.Minute, ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{}}
+	c.homes.init(c.endpoints)
+	t := &http.Transport{MaxIdleConnsPerHost: maxIdle, IdleConnTimeout: time.Minute, ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{}}
 	if o.CAFile != "" {
 		pem, err := os.ReadFile(o.CAFile)
 		if err != nil {
@@ -81,6 +84,9 @@ func NewClient(o ClientOptions) (*Client, error) {
 	return c, nil
 }
 
+// maxIdle is how many connections to a worker are kept for later.
+const maxIdle = 512
+
 // Close gives back the client's idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
@@ -95,12 +101,22 @@ func (c *Client) Do(ctx context.Context, q Query) (a *Answer, err error) {
 	if err != nil {
 		return nil, err
 	}
-	err = c.attempts(ctx, func(base string) error {
+	first, ok := c.homes.guess(&q)
+	if !ok {
+		first = c.anyone()
+	}
+	err = c.attempts(ctx, first, func(base string) error {
 		a, err = get(ctx, c.http, base, &q, edit)
 		return err
 	})
+	if err == nil && c.homes.learn(&q, a) {
+		c.learnStores(ctx)
+	}
 	return a, err
 }
+
+// anyone is the number of the endpoint whose turn it is.
+func (c *Client) anyone() int { return int(c.next.Add(1)) % len(c.endpoints) }
 
 // Fetch gets what workers have at a path of the API, with its parameters.
 func (c *Client) Fetch(ctx context.Context, path string) (body []byte, err error) {
@@ -110,7 +126,7 @@ func (c *Client) Fetch(ctx context.Context, path string) (body []byte, err error
 	if err != nil {
 		return nil, err
 	}
-	err = c.attempts(ctx, func(base string) error {
+	err = c.attempts(ctx, c.anyone(), func(base string) error {
 		body, err = fetch(ctx, c.http, base, path, edit)
 		return err
 	})
@@ -140,8 +156,7 @@ func (c *Client) authorization() (func(*http.Request), error) {
 }
 
 // attempts asks one worker after the other, as long as what they say goes away by itself and there is time.
-func (c *Client) attempts(ctx context.Context, ask func(base string) error) error {
-	first := int(c.next.Add(1))
+func (c *Client) attempts(ctx context.Context, first int, ask func(base string) error) error {
 	for n := 0; ; n++ {
 		err := ask(c.endpoints[(first+n)%len(c.endpoints)])
 		if err == nil || !passes(err) {

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -51,6 +52,7 @@ type member struct {
 	n        int
 	endpoint string
 	service  *query.Service
+	passed   atomic.Int64 // queries for which it has looked up another worker
 	mu       sync.Mutex
 	states   map[partition.TaskID]query.State
 }
@@ -138,6 +140,7 @@ func (m *member) State(id partition.TaskID) (query.State, bool) {
 
 // Owner implements query.Router.
 func (m *member) Owner(id partition.TaskID) (endpoint string, self, ok bool) {
+	m.passed.Add(1)
 	m.c.mu.Lock()
 	defer m.c.mu.Unlock()
 	n := m.c.owner[id.Partition]

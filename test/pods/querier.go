@@ -21,7 +21,7 @@ import (
 
 const (
 	// askers is how many queries can be on their way at a time.
-	askers = 512
+	askers = 1024
 	// One query in so many allows an answer of a standby, and one in so many asks for its key's newest record to be reflected.
 	staleEvery, newestEvery = 4, 10
 )
