@@ -197,11 +197,11 @@ func (s *Selection) walker(lower, upper []byte) (*walker, error) {
 	if err != nil {
 		return nil, s.wrap(err)
 	}
-	it, err := s.open(pebble.CloneOptions{IterOptions: &pebble.IterOptions{LowerBound: lower, UpperBound: upper}})
+	exact := len(upper) == len(lower)+1 && bytes.HasPrefix(upper, lower) && upper[len(lower)] == 0
+	it, err := s.open(pebble.CloneOptions{IterOptions: &pebble.IterOptions{LowerBound: lower, UpperBound: upper, UseL6Filters: exact}})
 	if err != nil {
 		return nil, s.wrap(err)
 	}
-	exact := len(upper) == len(lower)+1 && bytes.HasPrefix(upper, lower) && upper[len(lower)] == 0
 	return &walker{s: s, it: it, exact: exact, lower: lower, over: over}, nil
 }
 

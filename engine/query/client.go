@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -62,7 +63,10 @@ func NewClient(o ClientOptions) (*Client, error) {
 		return nil, errors.New("no worker's endpoint is given")
 	}
 	c.homes.init(c.endpoints)
-	t := &http.Transport{MaxIdleConnsPerHost: maxIdle, IdleConnTimeout: time.Minute, ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{}}
+	t := &http.Transport{
+		DialContext: (&net.Dialer{Timeout: patience}).DialContext, MaxIdleConnsPerHost: maxIdle, IdleConnTimeout: time.Minute,
+		ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{},
+	}
 	if o.CAFile != "" {
 		pem, err := os.ReadFile(o.CAFile)
 		if err != nil {
@@ -107,6 +111,9 @@ func (c *Client) Do(ctx context.Context, q Query) (a *Answer, err error) {
 	}
 	err = c.attempts(ctx, first, func(base string) error {
 		a, err = get(ctx, c.http, base, &q, edit)
+		if errors.Is(err, errUnreachable) {
+			c.homes.forget(base)
+		}
 		return err
 	})
 	if err == nil && c.homes.learn(&q, a) {

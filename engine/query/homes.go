@@ -5,6 +5,7 @@ package query
 import (
 	"context"
 	"encoding/json/v2"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -51,16 +52,31 @@ func (h *homes) guess(q *Query) (endpoint int, ok bool) {
 	}
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	id := q.Task
-	if id == nil {
-		st := h.mu.stores[q.Store]
-		if st.Tasks == 0 || st.Kind == topology.BroadcastStore {
-			return 0, false
-		}
-		id = &partition.TaskID{SubTopology: st.SubTopology, Partition: partition.ForKey(q.Key, st.Tasks)}
+	id, ok := h.home(q)
+	if !ok {
+		return 0, false
 	}
-	endpoint, ok = h.mu.at[*id]
+	endpoint, ok = h.mu.at[id]
 	return endpoint, ok
+}
+
+// home is the task that has the key of a query, as far as is known. With the lock held.
+func (h *homes) home(q *Query) (id partition.TaskID, ok bool) {
+	if q.Task != nil {
+		return *q.Task, true
+	}
+	st := h.mu.stores[q.Store]
+	if st.Tasks == 0 || st.Kind == topology.BroadcastStore {
+		return id, false
+	}
+	return partition.TaskID{SubTopology: st.SubTopology, Partition: partition.ForKey(q.Key, st.Tasks)}, true
+}
+
+// forget lets an endpoint that was not reached have nothing: the others know who has it now.
+func (h *homes) forget(endpoint string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	maps.DeleteFunc(h.mu.at, func(_ partition.TaskID, at int) bool { return at == h.hosts[hostOf(endpoint)] })
 }
 
 // learn takes from an answer who has its task. True: the client does not know yet how keys of the store are spread, and it is
@@ -73,6 +89,9 @@ func (h *homes) learn(q *Query, a *Answer) (ask bool) {
 	h.mu.RLock()
 	at, known := h.mu.at[a.Task]
 	_, described := h.mu.stores[q.Store]
+	if home, ok := h.home(q); ok && home != a.Task {
+		described = false // the number of tasks has changed
+	}
 	h.mu.RUnlock()
 	if described && known == reachable && at == endpoint {
 		return false

@@ -63,4 +63,12 @@ func TestAClientLearnsWhoHasAKeyAndAsksThatWorker(t *testing.T) {
 	if n := ask(1, 1, 2); n != 0 {
 		t.Errorf("%d queries were handed on after the move", n)
 	}
+	// The third worker dies, and its task goes to the first.
+	states[2].move(2)
+	c.workers[2].stop()
+	c.hold(0, 2, query.Owner, query.Behind{}).commit(100, map[string]int64{keyOf(2): 3})
+	ask(1, 1, 0)
+	if n := ask(1, 1, 0); n != 0 {
+		t.Errorf("%d queries were handed on after a worker has died", n)
+	}
 }

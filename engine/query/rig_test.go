@@ -53,6 +53,7 @@ type member struct {
 	endpoint string
 	service  *query.Service
 	passed   atomic.Int64 // queries for which it has looked up another worker
+	stop     func()       // its API
 	mu       sync.Mutex
 	states   map[partition.TaskID]query.State
 }
@@ -107,7 +108,7 @@ func (c *cluster) newMember(n int, setup func(*config.Config)) *member {
 	m.service.Register(server)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
-	c.t.Cleanup(func() {
+	m.stop = sync.OnceFunc(func() {
 		peers.CloseIdleConnections()
 		if err := server.Close(); err != nil {
 			c.t.Error(err)
@@ -116,6 +117,7 @@ func (c *cluster) newMember(n int, setup func(*config.Config)) *member {
 			c.t.Error(err)
 		}
 	})
+	c.t.Cleanup(m.stop)
 	return m
 }
 
