@@ -232,13 +232,6 @@ func numbering(theirs, ours []partition.SubTopology) map[int32]int32 {
 	return number
 }
 
-// ParseSelf reads what a member of a group with this balancer said about itself from its protocol metadata, as the
-// broker returns it when the group is described. Its Held tasks have the numbers of that member's own topology.
-func ParseSelf(metadata []byte) (Self, error) {
-	_, data, err := parseMetadata(metadata)
-	return data.Self, err
-}
-
 // ParseTable reads who does what from the user data of a member's assignment, as the broker returns it when the group is
 // described. Tasks have the numbers of the member that led the group.
 func ParseTable(userData []byte) (Table, error) {

@@ -346,24 +346,6 @@ func TestTheTableTellsWhoDoesWhat(t *testing.T) {
 	}
 }
 
-func TestSelfIsReadFromTheMetadataOfAGroup(t *testing.T) {
-	t.Parallel()
-	want := groupbalance.Self{
-		Endpoint: "10.0.0.1:80", Zone: "z", Version: "1", Fingerprint: "f", TransactionalID: "t", Capacity: 2,
-		Held: []partition.HeldTask{{Task: partition.TaskID{Partition: 1}, Position: 2}},
-	}
-	got, err := groupbalance.ParseSelf(newWorker("a", want, joined).join().ProtocolMetadata)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Fatal(diff)
-	}
-	if _, err := groupbalance.ParseSelf([]byte("x")); err == nil {
-		t.Fatal("metadata of another kind was read")
-	}
-}
-
 func TestAssignmentIsReadBackAsTasks(t *testing.T) {
 	t.Parallel()
 	a := newWorker("a", groupbalance.Self{}, joined, clicks)
