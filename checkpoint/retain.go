@@ -3,7 +3,6 @@
 package checkpoint
 
 import (
-	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -14,28 +13,31 @@ import (
 
 // This file is pure: what must stay.
 
-// RetainFrom says from which changelog offset on a task's changelog must be kept, so that recovery can
-// begin at any of the keep newest of the given manifests: records below may be deleted. Pass only
-// manifests of rounds up to the one that a confirmed commit names. With fewer than keep manifests it is 0:
-// all must stay. keep below 1 counts as 1.
-func RetainFrom(manifests []Manifest, keep int) int64 {
-	keep = max(keep, 1)
-	if len(manifests) < keep {
-		return 0
+// Stored is a checkpoint of a task that is in the store.
+type Stored struct {
+	Round    int64
+	Position Position
+}
+
+// FallBacks returns those of a task's checkpoints, which are in the order of their rounds, at which recovery may begin: the keep
+// newest up to the round that a confirmed commit names, and what is newer. Of the changelog and of the task's internal inputs
+// nothing is needed that is older than the first of them. False: there are fewer, and all must stay. keep below 1 counts
+// as 1.
+func FallBacks(stored []Stored, named int64, keep int) ([]Stored, bool) {
+	newer := slices.IndexFunc(stored, func(s Stored) bool { return s.Round > named })
+	if newer < 0 {
+		newer = len(stored)
 	}
-	newest := slices.SortedFunc(slices.Values(manifests), func(a, b Manifest) int { return cmp.Compare(b.Round, a.Round) })
-	offset := newest[0].Position.ChangelogOffset
-	for _, m := range newest[:keep] {
-		// The position record itself stays, so that a takeover can compare it.
-		offset = min(offset, m.Position.ChangelogOffset)
+	if keep = max(keep, 1); newer < keep {
+		return stored, false
 	}
-	return max(offset, 0)
+	return stored[newer-keep:], true
 }
 
 // Retention is what collection keeps of checkpoints that nothing refers to.
 type Retention struct {
 	// Kept is how many of the newest complete rounds of the present life stay, and how many of the newest manifests of
-	// each of its tasks; below 1 counts as 1. It must be no less than what is given to RetainFrom.
+	// each of its tasks; below 1 counts as 1. It must be no less than what is given to FallBacks.
 	Kept int
 	// KeptFor is the age, by the store's time, below which complete rounds stay too; 0: Kept alone decides.
 	KeptFor time.Duration
@@ -110,7 +112,7 @@ func (f lifeFacts) reasonsFor(round Round, rank int, over bool, keep Retention, 
 }
 
 // dropsManifest says whether a task's manifest of a round goes. The Kept newest of a task of the present life always stay,
-// since RetainFrom has let the changelog be trimmed in trust of them.
+// since FallBacks has let the changelog be trimmed in trust of them.
 func (p dropPlan) dropsManifest(round int64, task partition.TaskID, saved map[int64]string) bool {
 	keepFrom, known := p.keepFrom[task]
 	return p.dropsRound(round, saved) && (!known || round < keepFrom)

@@ -15,15 +15,31 @@ import (
 
 func TestTheChangelogIsKeptFromTheOldestCheckpointToFallBackTo(t *testing.T) {
 	t.Parallel()
-	manifests := []Manifest{at(3, 30), at(1, 10), at(2, 20)}
-	for keep, want := range map[int]int64{-1: 30, 0: 30, 1: 30, 2: 20, 3: 10, 4: 0} {
-		if got := RetainFrom(manifests, keep); got != want {
-			t.Errorf("keep %d: retain from %d, want %d", keep, got, want)
+	stored := storedOf([]Manifest{at(1, 10), at(2, 20), at(5, 50), at(7, 70)})
+	for _, c := range []struct {
+		named int64
+		keep  int
+		first int64 // round
+		ok    bool
+	}{
+		{7, -1, 7, true}, {7, 0, 7, true}, {7, 1, 7, true}, {7, 3, 2, true}, {7, 4, 1, true}, {7, 5, 1, false},
+		{6, 1, 5, true}, {5, 2, 2, true}, {2, 1, 2, true}, {2, 2, 1, true}, {2, 3, 1, false}, {0, 1, 1, false},
+	} {
+		got, ok := FallBacks(stored, c.named, c.keep)
+		if ok != c.ok || got[0].Round != c.first || got[len(got)-1].Round != 7 {
+			t.Errorf("round %d is named, keep %d: %v, %v, expected round %d and all that are newer, %v", c.named, c.keep, got, ok, c.first, c.ok)
 		}
 	}
-	if got := RetainFrom([]Manifest{at(1, -1), at(2, 5)}, 2); got != 0 {
-		t.Errorf("retain from %d, want 0", got)
+	if got, ok := FallBacks(nil, 3, 1); len(got) > 0 || ok {
+		t.Errorf("nothing is stored: %v, %v", got, ok)
 	}
+}
+
+func storedOf(manifests []Manifest) (list []Stored) {
+	for _, m := range manifests {
+		list = append(list, Stored{m.Round, m.Position})
+	}
+	return list
 }
 
 // What the changelog may be trimmed to and what collection keeps must fit: after both, each of a task's
@@ -53,15 +69,19 @@ func TestCollectionNeverTakesACheckpointThatTheTrimmedChangelogNeeds(t *testing.
 		if plan.floor < floor {
 			t.Fatalf("the floor sinks from %d to %d", floor, plan.floor)
 		}
+		named := rapid.Int64Range(0, 12).Draw(t, "named")
 		for task, manifests := range byTask {
-			retained := RetainFrom(manifests, keep)
+			retained := int64(0)
+			if needed, ok := FallBacks(storedOf(manifests), named, keep); ok {
+				retained = needed[0].Position.ChangelogOffset
+			}
 			for i, m := range manifests {
 				gone := plan.dropsManifest(m.Round, task, nil)
 				if gone && i >= len(manifests)-keep {
 					t.Fatalf("round %d of task %s goes, one of its %d newest", m.Round, task, keep)
 				}
-				if gone && m.Position.ChangelogOffset >= retained && retained > 0 {
-					t.Fatalf("round %d of task %s goes, the changelog is kept from %d", m.Round, task, retained)
+				if i >= len(manifests)-keep && m.Position.ChangelogOffset < retained {
+					t.Fatalf("round %d of task %s cannot be caught up, the changelog is kept from %d", m.Round, task, retained)
 				}
 			}
 		}

@@ -32,12 +32,6 @@ type published struct {
 	changelogBytes int64 // of the task at the cut
 }
 
-// stored is a checkpoint of a task that recovery may fall back to.
-type stored struct {
-	round    int64
-	position checkpoint.Position
-}
-
 // basis is the stored checkpoint that a task's next one builds upon. The zero value is none.
 type basis struct {
 	round  int64
@@ -298,8 +292,8 @@ func (w *Worker) checkpointed(d published) {
 	if d.db == rt.db && d.round > rt.basis.round { // else the local state was replaced meanwhile: its tables have the same names and are others
 		rt.basis = newBasis(d.manifest, d.cut)
 	}
-	if !slices.ContainsFunc(rt.stored, func(s stored) bool { return s.round == d.round }) {
-		rt.stored = append(rt.stored, stored{d.round, d.manifest.Position})
+	if !slices.ContainsFunc(rt.stored, func(s checkpoint.Stored) bool { return s.Round == d.round }) {
+		rt.stored = append(rt.stored, checkpoint.Stored{Round: d.round, Position: d.manifest.Position})
 	}
 }
 
@@ -371,16 +365,15 @@ func (w *Worker) touch(ids []partition.TaskID) {
 // trim deletes what recovery can no longer need from the task's internal topics: below the oldest checkpoint that
 // it may fall back to, once a confirmed commit names a newer one.
 func (w *Worker) trim(rt *runningTask) {
-	keep := w.cfg.CheckpointsKept
-	for len(rt.stored) > keep && rt.stored[len(rt.stored)-1].round <= rt.committed.Round {
-		rt.stored = rt.stored[1:]
-		rt.untrimmed = true
+	needed, ok := checkpoint.FallBacks(rt.stored, rt.committed.Round, w.cfg.CheckpointsKept)
+	if len(needed) < len(rt.stored) {
+		rt.stored, rt.untrimmed = needed, true
 	}
-	if !rt.untrimmed || rt.trimming.Load() || len(rt.stored) < keep {
+	if !ok || !rt.untrimmed || rt.trimming.Load() {
 		return
 	}
 	rt.untrimmed = false
-	oldest := rt.stored[0].position
+	oldest := needed[0].Position
 	before := map[partition.TopicPartition]int64{}
 	if rt.db != nil && oldest.ChangelogOffset > 0 {
 		before[w.names.ChangelogPartition(rt.id)] = oldest.ChangelogOffset
@@ -408,6 +401,6 @@ func (w *Worker) trim(rt *runningTask) {
 func (rt *runningTask) keep(manifests []checkpoint.Manifest) {
 	rt.stored = nil
 	for _, m := range slices.Backward(manifests) {
-		rt.stored = append(rt.stored, stored{m.Round, m.Position})
+		rt.stored = append(rt.stored, checkpoint.Stored{Round: m.Round, Position: m.Position})
 	}
 }

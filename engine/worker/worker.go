@@ -191,8 +191,8 @@ type runningTask struct {
 	cutDone      chan struct{} // closed when its files are frozen
 	durableRound int64         // newest round whose manifest is in the store
 	durableAt    time.Time
-	basis        basis    // of the next checkpoint
-	stored       []stored // checkpoints of this ownership that recovery may fall back to, oldest first
+	basis        basis               // of the next checkpoint
+	stored       []checkpoint.Stored // of this ownership, that recovery may fall back to, oldest first
 	untrimmed    bool
 	trimming     atomic.Bool
 
