@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"os"
 	"slices"
 	"time"
 
@@ -109,6 +110,8 @@ func (r *run) kill(ctx context.Context, kind string) error {
 		disk := ""
 		if kind == onDisk {
 			disk = victim.State
+		} else if err := os.RemoveAll(victim.State); err != nil {
+			return err
 		}
 		if _, err := r.hire(disk); err != nil {
 			return err
