@@ -143,7 +143,7 @@ func (r *run) finish() *result {
 			r.Faults.Add("failover, %s: a task had output %v after the detection, the limit is %v", kind, p99, limit)
 		}
 	}
-	res.Options, res.Took, res.Inputs, res.Faults = r.opts, r.Took(), r.feeder.sent(), r.Faults.List()
+	res.Took, res.Inputs, res.Faults = r.Took(), r.feeder.sent(), r.Faults.List()
 	if len(res.Faults) > 0 {
 		r.Say("logs: %s", r.Dir)
 	}
@@ -169,9 +169,7 @@ func (res *result) Print(w io.Writer, format string) error {
 		return json.MarshalWrite(w, res, fleet.Durations)
 	}
 	var b strings.Builder
-	res.printIncidents(&b)
-	res.printTakeovers(&b)
-	res.printQueries(&b)
+	res.printTables(&b)
 	fmt.Fprintf(&b, "%d input records, as many committed updates, %d keys, %.0f s, seed %d\n", res.Inputs, res.Options.keys(), res.Took.Seconds(), res.Options.Seed)
 	if len(res.Faults) == 0 {
 		b.WriteString("PASS: nothing lost, nothing repeated, every key in order, every state the one before, no open transaction\n")
@@ -183,6 +181,12 @@ func (res *result) Print(w io.Writer, format string) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+func (res *result) printTables(b *strings.Builder) {
+	res.printIncidents(b)
+	res.printTakeovers(b)
+	res.printQueries(b)
 }
 
 // printIncidents writes a line per incident, and one per kind of all its tasks.

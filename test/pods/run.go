@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -53,7 +54,11 @@ func execute(ctx context.Context, o options) (res *result, err error) {
 		return nil, err
 	}
 	defer r.release()
+	r.result.Options = o
 	if err := r.perform(ctx); err != nil {
+		var found strings.Builder
+		r.result.printTables(&found)
+		r.Say("it ends early; until then:\n%s", found.String())
 		return nil, fmt.Errorf("%w (seed %d, logs in %s)", err, o.Seed, filepath.Join(r.Dir, "logs"))
 	}
 	return r.finish(), nil
