@@ -75,6 +75,10 @@ func (f *follower) behind(now time.Time) query.Behind {
 	return query.Behind{Records: max(0, f.lag.Load()), For: max(0, now.Sub(time.Unix(0, level)))}
 }
 
+// takeoverPause is how long a worker that has taken a task over begins no followers. Who follows from the beginning copies all of
+// a state: the first output of what was taken over is not to wait for that.
+const takeoverPause = 2 * time.Second
+
 // reconcileFollowers begins and ends followers, so that they are what the table of the group says.
 func (w *Worker) reconcileFollowers() {
 	want := map[partition.TaskID]bool{}
@@ -88,6 +92,9 @@ func (w *Worker) reconcileFollowers() {
 		if !want[id] {
 			w.stopFollower(id)
 		}
+	}
+	if w.now().Sub(w.tookOver) < takeoverPause {
+		return // it is looked at again soon
 	}
 	for id, stateful := range want {
 		if stateful && w.followers[id] == nil && w.tasks[id] == nil {
@@ -132,7 +139,7 @@ func (w *Worker) takeFollower(id partition.TaskID) (*runningTask, chan struct{})
 	}
 	delete(w.followers, id)
 	f.cancel()
-	f.rt.followed = true
+	f.rt.followed, w.tookOver = true, w.now()
 	return f.rt, f.done
 }
 

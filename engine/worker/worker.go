@@ -86,6 +86,7 @@ type Worker struct {
 	machine         *core.Machine
 	tasks           map[partition.TaskID]*runningTask
 	followers       map[partition.TaskID]*follower
+	tookOver        time.Time                        // when a follower has become a task, the last time
 	unused          map[partition.TaskID]unused      // states on the disk that are neither run nor followed
 	warmSince       time.Time                        // when a follower became warm for a task that is to come here; zero: none is
 	askedIn         int32                            // the generation in which a rebalance was asked for on that account
