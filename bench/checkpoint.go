@@ -251,7 +251,7 @@ func (c checkpoints) alternate(ctx context.Context, e *measuredEngine, n int64) 
 	if err := e.until(ctx, "the keys of the round had changed", func() (bool, error) { return e.load.warm(), nil }); err != nil {
 		return checkpointRound{}, err
 	}
-	without, err := e.rate(ctx, func() error { return pass(ctx, c.segment) })
+	without, err := e.rate(ctx, func() error { return fleet.Wait(ctx, c.segment) })
 	if err != nil {
 		return checkpointRound{}, err
 	}
@@ -260,21 +260,12 @@ func (c checkpoints) alternate(ctx context.Context, e *measuredEngine, n int64) 
 	with, err := e.rate(ctx, func() (err error) {
 		began := time.Now()
 		if round, err = e.checkpoint(ctx, n); err == nil {
-			err = pass(ctx, c.segment-time.Since(began))
+			err = fleet.Wait(ctx, c.segment-time.Since(began))
 		}
 		return err
 	})
 	round.Changed, round.Without, round.With = changed, without, with
 	return round, err
-}
-
-func pass(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
 
 // rate is how many records a second the engine processes during f.

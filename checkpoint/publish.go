@@ -212,7 +212,7 @@ func (r *Repository) confirmKnown(ctx context.Context, l life, u Upload) (map[st
 		return nil, err
 	}
 	base, err := r.readManifest(ctx, l, u.KnownRound, u.Manifest.Task)
-	if err != nil && !isDamage(err) {
+	if err != nil && !IsDamage(err) {
 		return nil, fmt.Errorf("read the manifest of round %d to build on: %w", u.KnownRound, err)
 	}
 	named := base.Known() // none if it is gone

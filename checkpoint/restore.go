@@ -46,7 +46,7 @@ func (r *Repository) Manifests(ctx context.Context, incarnation int, task partit
 	for i, n := range numbers {
 		group.Go(func() error {
 			found[i], failed[i] = r.readManifest(groupCtx, l, n, task)
-			if isDamage(failed[i]) {
+			if IsDamage(failed[i]) {
 				return nil
 			}
 			return failed[i]
@@ -67,7 +67,8 @@ func (r *Repository) Manifests(ctx context.Context, incarnation int, task partit
 	return manifests, damaged, nil
 }
 
-func isDamage(err error) bool {
+// IsDamage says whether an error is about one checkpoint, which is damaged, incomplete or of a later release: others may be whole.
+func IsDamage(err error) bool {
 	return errors.Is(err, ErrCorrupt) || errors.Is(err, ErrMissing) || errors.Is(err, ErrFutureFormat)
 }
 

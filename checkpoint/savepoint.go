@@ -175,7 +175,7 @@ func (r *Repository) readSavepoints(ctx context.Context, l life) (savepoints []S
 			err = fmt.Errorf("%w: object %s holds savepoint %.80q", ErrCorrupt, info.Name, s.Name)
 		}
 		switch {
-		case isDamage(err):
+		case IsDamage(err):
 			damage = errors.Join(damage, fmt.Errorf("read savepoint: %w", err))
 		case err != nil:
 			return nil, nil, fmt.Errorf("read savepoint: %w", err)

@@ -107,7 +107,7 @@ type verifier struct {
 func (v *verifier) task(ctx context.Context, n int64, task partition.TaskID) (TaskReport, error) {
 	t := TaskReport{Task: task}
 	m, err := v.r.readManifest(ctx, v.l, n, task)
-	if isDamage(err) {
+	if IsDamage(err) {
 		t.Problems = append(t.Problems, err)
 		return t, nil
 	}
@@ -142,7 +142,7 @@ func (v *verifier) objects(ctx context.Context, files []File) ([]error, error) {
 	for i, f := range files {
 		group.Go(func() error {
 			err := v.object(ctx, f)
-			if isDamage(err) {
+			if IsDamage(err) {
 				problems[i] = err
 				return nil
 			}
@@ -161,7 +161,7 @@ func (v *verifier) object(ctx context.Context, f File) error {
 		return err
 	}
 	err = v.r.readVerified(ctx, f, io.Discard)
-	if err == nil || isDamage(err) {
+	if err == nil || IsDamage(err) {
 		v.mu.Lock()
 		v.mu.checked[f.Object] = err
 		v.mu.Unlock()

@@ -249,15 +249,15 @@ func (db *DB) get(id StoreID, tail []byte) (raw []byte, found bool, err error) {
 		return nil, false, fmt.Errorf("read state of %s: %w", db.id, ErrClosed)
 	}
 	if db.points == nil {
-		if db.points, err = db.pebble.NewIter(&pebble.IterOptions{UseL6Filters: true}); err != nil {
-			return nil, false, db.wrap("read "+db.storeName(id&^layoutBits)+" of "+db.id.String(), err)
-		}
+		db.points, err = db.pebble.NewIter(&pebble.IterOptions{UseL6Filters: true})
 	}
-	db.key = append(appendStoreID(db.key[:0], id), tail...)
-	if found = db.points.SeekPrefixGE(db.key); found {
-		raw, err = db.points.ValueAndErr()
-	} else {
-		err = db.points.Error()
+	if err == nil {
+		db.key = append(appendStoreID(db.key[:0], id), tail...)
+		if found = db.points.SeekPrefixGE(db.key); found {
+			raw, err = db.points.ValueAndErr()
+		} else {
+			err = db.points.Error()
+		}
 	}
 	if err != nil {
 		return nil, false, db.wrap("read "+db.storeName(id&^layoutBits)+" of "+db.id.String(), firstError(err, db.closePoints()))

@@ -4,7 +4,6 @@ package api
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"slices"
 	"strconv"
@@ -142,17 +141,13 @@ func (res *resources) getCheckpoints(w http.ResponseWriter, r *http.Request) err
 		v := newRoundView(c, newestOf(rounds))
 		if c.Complete {
 			// One that is collected at this moment, or damaged, has no weight; the others are listed all the same.
-			if v.weight, err = res.weights.of(ctx, repo, life.Incarnation, c); err != nil && !isDamaged(err) {
+			if v.weight, err = res.weights.of(ctx, repo, life.Incarnation, c); err != nil && !checkpoint.IsDamage(err) {
 				return err
 			}
 		}
 		answer.Items = append(answer.Items, v)
 	}
 	return WriteJSON(w, r, answer)
-}
-
-func isDamaged(err error) bool {
-	return errors.Is(err, checkpoint.ErrMissing) || errors.Is(err, checkpoint.ErrCorrupt) || errors.Is(err, checkpoint.ErrFutureFormat)
 }
 
 // maxSince is how many rounds may have begun since the rounds were listed.

@@ -139,7 +139,7 @@ func (f *feeder) sendLocked(ctx context.Context, key uint64) {
 	f.mu.sent++
 	b := binary.BigEndian.AppendUint64(make([]byte, 0, 8+pairBytes), key)
 	b = appendPair(b, key, uint64(f.mu.next[key]))
-	p := f.partitionOf(key)
+	p := f.partitionOf(b[:8])
 	offset := f.mu.ends[p]
 	f.mu.ends[p]++
 	if f.mu.offsets != nil {
@@ -156,8 +156,8 @@ func (f *feeder) sendLocked(ctx context.Context, key uint64) {
 	})
 }
 
-func (f *feeder) partitionOf(key uint64) int32 {
-	return partition.ForKey(binary.BigEndian.AppendUint64(nil, key), int32(f.opts.Partitions))
+func (f *feeder) partitionOf(key []byte) int32 {
+	return partition.ForKey(key, int32(f.opts.Partitions))
 }
 
 // newest is the place of the newest record of a key, and its number.
@@ -165,7 +165,7 @@ func (f *feeder) newest(key uint64) (place string, number uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	offsets := f.mu.offsets[key]
-	return fmt.Sprintf("%s/%d@%d", events, f.partitionOf(key), offsets[len(offsets)-1]), uint64(len(offsets))
+	return fmt.Sprintf("%s/%d@%d", events, f.partitionOf(binary.BigEndian.AppendUint64(nil, key)), offsets[len(offsets)-1]), uint64(len(offsets))
 }
 
 // countBelow is how many records of a key are below an offset.
